@@ -1,0 +1,79 @@
+# Third-party libraries: found as packages of the system first. The header-only ones come by
+# FetchContent, pinned to a commit, where there is no package; the others are named with the
+# command that installs them. None is copied into this repository.
+#
+#   nlohmann/json  JSON with exact round trips and clear errors
+#   CLI11          command lines with typed, validated options
+#   libjpeg-turbo, libpng, libwebp  the decoders that browsers use
+#   utf8proc       Unicode categories, case and NFC in 300 KB
+
+include(FetchContent)
+set(FETCHCONTENT_QUIET OFF)
+
+# Headers of a pinned commit as an INTERFACE target; the project's own CMakeLists is not run.
+function(_fetch_headers name url commit target)
+  FetchContent_Declare(${name}
+    GIT_REPOSITORY ${url} GIT_TAG ${commit} SOURCE_SUBDIR "headers-only")
+  FetchContent_MakeAvailable(${name})
+  add_library(${name}_headers INTERFACE)
+  target_include_directories(${name}_headers SYSTEM INTERFACE "${${name}_SOURCE_DIR}/include")
+  add_library(${target} ALIAS ${name}_headers)
+endfunction()
+
+find_package(nlohmann_json 3.10 QUIET)
+if(NOT nlohmann_json_FOUND)
+  _fetch_headers(nlohmann_json https://github.com/nlohmann/json.git
+    9cca280a4d0ccf0c08f47a99aa71d1b0e52f8d03 nlohmann_json::nlohmann_json) # v3.11.3
+endif()
+
+find_package(CLI11 2.1 QUIET)
+if(NOT CLI11_FOUND)
+  _fetch_headers(CLI11 https://github.com/CLIUtils/CLI11.git
+    6c7b07a878ad834957b98d0f9ce1dbe0cb204fc9 CLI11::CLI11) # v2.4.2
+endif()
+
+set(_missing "")
+
+find_package(JPEG QUIET)
+if(NOT JPEG_FOUND)
+  list(APPEND _missing "libjpeg-dev")
+endif()
+
+find_package(PNG QUIET)
+if(NOT PNG_FOUND)
+  list(APPEND _missing "libpng-dev")
+endif()
+
+# Found by file, not by pkg-config: a bare machine need not have that.
+function(_find_plain target header library package)
+  find_path(${package}_INCLUDE ${header})
+  find_library(${package}_LIBRARY ${library})
+  if(${package}_INCLUDE AND ${package}_LIBRARY)
+    add_library(${target} UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(${target} PROPERTIES
+      IMPORTED_LOCATION "${${package}_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE}")
+  else()
+    set(_missing ${_missing} ${package} PARENT_SCOPE)
+  endif()
+endfunction()
+_find_plain(webp::webp webp/decode.h webp libwebp-dev)
+_find_plain(utf8proc::utf8proc utf8proc.h utf8proc libutf8proc-dev)
+
+if(ZOODIP_TESTS)
+  find_package(GTest 1.10 QUIET)
+  if(NOT GTest_FOUND)
+    list(APPEND _missing "libgtest-dev")
+  endif()
+endif()
+
+find_package(Threads REQUIRED)
+
+if(_missing)
+  list(JOIN _missing " " _packages)
+  message(FATAL_ERROR "zoodip: libraries are missing.\n"
+    "  Debian, Ubuntu: apt-get install ${_packages}\n"
+    "  Fedora: dnf install libjpeg-turbo-devel libpng-devel libwebp-devel utf8proc-devel "
+    "gtest-devel\n"
+    "  conda: conda install -c conda-forge libjpeg-turbo libpng libwebp libutf8proc gtest")
+endif()

@@ -1,0 +1,58 @@
+# Imported targets for the torch of the Python environment in use.
+#
+# find_package(Torch) is not used: for a CUDA build of torch it insists on a CUDA toolkit, which
+# most users of the wheels do not have. The libraries and headers of the wheel are all that is
+# needed, and its version is read from version.py without importing it.
+#
+# Defines: torch::cpu, torch::python (with pybind11 as torch bundles it),
+#          TORCH_DIR, TORCH_VERSION, TORCH_CUDA, Python_VERSION.
+
+find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
+
+execute_process(
+  COMMAND "${Python_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/find_torch.py"
+  OUTPUT_VARIABLE _torch_found
+  ERROR_VARIABLE _torch_error
+  OUTPUT_STRIP_TRAILING_WHITESPACE
+  RESULT_VARIABLE _torch_result)
+if(NOT _torch_result EQUAL 0)
+  message(FATAL_ERROR "zoodip: ${Python_EXECUTABLE} has no usable torch: ${_torch_error}\n"
+    "Install it with `${Python_EXECUTABLE} -m pip install torch`, or run "
+    "`python install.py --venv` for an environment of its own.")
+endif()
+list(GET _torch_found 0 TORCH_DIR)
+list(GET _torch_found 1 TORCH_VERSION)
+list(GET _torch_found 2 TORCH_CUDA)
+message(STATUS "torch ${TORCH_VERSION} (CUDA: ${TORCH_CUDA}) at ${TORCH_DIR}")
+
+set(TORCH_LIB_DIR "${TORCH_DIR}/lib")
+function(_torch_import name)
+  add_library(torch::${name} SHARED IMPORTED GLOBAL)
+  set_target_properties(torch::${name} PROPERTIES
+    IMPORTED_LOCATION
+      "${TORCH_LIB_DIR}/${CMAKE_SHARED_LIBRARY_PREFIX}${name}${CMAKE_SHARED_LIBRARY_SUFFIX}"
+    IMPORTED_IMPLIB "${TORCH_LIB_DIR}/${name}.lib")
+endfunction()
+
+_torch_import(c10)
+_torch_import(torch_cpu)
+_torch_import(torch_python)
+
+add_library(torch_headers INTERFACE)
+target_include_directories(torch_headers SYSTEM INTERFACE
+  "${TORCH_DIR}/include" "${TORCH_DIR}/include/torch/csrc/api/include")
+target_compile_definitions(torch_headers INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+
+add_library(torch_cpu_only INTERFACE)
+target_link_libraries(torch_cpu_only INTERFACE torch_headers torch::torch_cpu torch::c10)
+# An older library of the system found first (libnccl, libcudart) must not fail our link:
+# the wheel's own RPATH finds the right one at run time.
+if(UNIX AND NOT APPLE)
+  target_link_options(torch_cpu_only INTERFACE "-Wl,--allow-shlib-undefined")
+endif()
+add_library(torch::cpu ALIAS torch_cpu_only)
+
+add_library(torch_and_python INTERFACE)
+target_link_libraries(torch_and_python INTERFACE torch_cpu_only torch::torch_python)
+target_include_directories(torch_and_python SYSTEM INTERFACE "${Python_INCLUDE_DIRS}")
+add_library(torch::python ALIAS torch_and_python)

@@ -1,0 +1,7 @@
+#include "python/bindings.h"
+
+namespace zoodip {
+
+void bind_io(pybind11::module_&) {}
+
+}  // namespace zoodip
