@@ -15,8 +15,10 @@ function(_fetch_headers name url commit target)
   FetchContent_Declare(${name}
     GIT_REPOSITORY ${url} GIT_TAG ${commit} SOURCE_SUBDIR "headers-only")
   FetchContent_MakeAvailable(${name})
+  string(TOLOWER ${name} lower_name) # FetchContent names its variables in lower case
   add_library(${name}_headers INTERFACE)
-  target_include_directories(${name}_headers SYSTEM INTERFACE "${${name}_SOURCE_DIR}/include")
+  target_include_directories(${name}_headers SYSTEM INTERFACE
+    "${${lower_name}_SOURCE_DIR}/include")
   add_library(${target} ALIAS ${name}_headers)
 endfunction()
 

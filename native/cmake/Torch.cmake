@@ -10,19 +10,26 @@
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
 
 execute_process(
-  COMMAND "${Python_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/find_torch.py"
-  OUTPUT_VARIABLE _torch_found
-  ERROR_VARIABLE _torch_error
-  OUTPUT_STRIP_TRAILING_WHITESPACE
-  RESULT_VARIABLE _torch_result)
-if(NOT _torch_result EQUAL 0)
-  message(FATAL_ERROR "zoodip: ${Python_EXECUTABLE} has no usable torch: ${_torch_error}\n"
+  COMMAND "${Python_EXECUTABLE}" "${CMAKE_SOURCE_DIR}/native/python/zoodip/_environment.py"
+  OUTPUT_VARIABLE _environment
+  ERROR_VARIABLE _environment_error
+  RESULT_VARIABLE _environment_result)
+if(NOT _environment_result EQUAL 0)
+  message(FATAL_ERROR "zoodip: ${Python_EXECUTABLE} cannot be asked for its torch: "
+    "${_environment_error}")
+endif()
+string(JSON TORCH_DIR GET "${_environment}" torch_dir)
+string(JSON TORCH_VERSION GET "${_environment}" torch)
+string(JSON TORCH_CUDA GET "${_environment}" cuda)
+if(NOT TORCH_VERSION)
+  message(FATAL_ERROR "zoodip: ${Python_EXECUTABLE} has no torch.\n"
     "Install it with `${Python_EXECUTABLE} -m pip install torch`, or run "
     "`python install.py --venv` for an environment of its own.")
 endif()
-list(GET _torch_found 0 TORCH_DIR)
-list(GET _torch_found 1 TORCH_VERSION)
-list(GET _torch_found 2 TORCH_CUDA)
+if(NOT EXISTS "${TORCH_DIR}/include/ATen/ATen.h")
+  message(FATAL_ERROR "zoodip: ${TORCH_DIR} holds no C++ headers (include/ATen); "
+    "install torch from its wheels.")
+endif()
 message(STATUS "torch ${TORCH_VERSION} (CUDA: ${TORCH_CUDA}) at ${TORCH_DIR}")
 
 set(TORCH_LIB_DIR "${TORCH_DIR}/lib")

@@ -27,11 +27,10 @@ std::array<std::uint32_t, 4> RandomBlock::block(std::uint64_t index) const {
     // The counter is (index, step low, step high and stream): 2^32 blocks of four numbers a step,
     // 2^56 steps, 2^8 streams. They cannot meet.
     require(index < (1ull << 32) && step_ < (1ull << 56), "random: index or step is out of range");
-    return philox4x32({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(step_),
-                       static_cast<std::uint32_t>(step_ >> 32) |
-                           (static_cast<std::uint32_t>(stream_) << 24),
-                       0},
-                      {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
+    return philox4x32(
+        {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(step_),
+         static_cast<std::uint32_t>(step_ >> 32) | (static_cast<std::uint32_t>(stream_) << 24), 0},
+        {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
 }
 
 double RandomBlock::uniform(std::uint64_t index) const {

@@ -1,7 +1,139 @@
+#include <map>
+#include <memory>
+#include <string>
+
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
 #include "python/bindings.h"
+#include "python/guard.h"
+
+#include "nn/tensor_map.h"
+#include "nn/text_encoder.h"
+#include "nn/unet.h"
+#include "nn/vae.h"
+#include "ops/layers.h"
+
+namespace py = pybind11;
 
 namespace zoodip {
+namespace {
 
-void bind_nn(pybind11::module_&) {}
+LoadOptions options(const std::string& weights, const std::string& compute,
+                    const std::string& device) {
+    return {parse_weight_type(weights), parse_compute_type(compute), at::Device(device), {}};
+}
+
+void bind_ops(py::module_& module) {
+    module.def(
+        "quantize_int8",
+        [](const at::Tensor& weight) {
+            return run_engine([&] {
+                const Int8Weight q = quantize_int8(weight);
+                return std::make_pair(q.values, q.scale);
+            });
+        },
+        py::arg("weight"), "float32 [out, ...] -> (int8 values, float32 scales [out]).");
+    module.def(
+        "dequantize_int8",
+        [](const at::Tensor& values, const at::Tensor& scale) {
+            return run_engine([&] { return dequantize_int8({values, scale}, at::kFloat); });
+        },
+        py::arg("values"), py::arg("scale"), "The inverse, in float32.");
+    module.def(
+        "group_norm",
+        [](const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
+           const at::Tensor& bias, double eps, bool silu) {
+            return run_engine([&] { return group_norm(x, groups, weight, bias, eps, silu); });
+        },
+        py::arg("x"), py::arg("groups"), py::arg("weight"), py::arg("bias"), py::arg("eps"),
+        py::arg("silu"), "GroupNorm over [rows, channels, height, width], then SiLU if asked.");
+}
+
+void bind_text_encoder(py::module_& module) {
+    py::class_<TextEncoder, std::shared_ptr<TextEncoder>>(module, "TextEncoder")
+        .def(py::init([](const WeightSource& source, const std::string& weights, std::int64_t heads,
+                         const std::string& device) {
+                 return run_engine([&] {
+                     return std::make_shared<TextEncoder>(source, options(weights, "fp32", device),
+                                                          heads);
+                 });
+             }),
+             py::arg("source"), py::arg("weights") = "int8", py::arg("heads") = 12,
+             py::arg("device") = "cpu")
+        .def(
+            "forward",
+            [](const TextEncoder& self, const at::Tensor& ids,
+               const std::vector<std::int64_t>& positions, const at::Tensor& vectors,
+               std::int64_t clip_skip) {
+                return run_engine([&] {
+                    const TextOutput out = self.forward(ids, {positions, vectors}, clip_skip);
+                    return std::make_pair(out.hidden, out.pooled);
+                });
+            },
+            py::arg("ids"), py::arg("positions") = std::vector<std::int64_t>{},
+            py::arg("vectors") = at::Tensor{}, py::arg("clip_skip") = 1,
+            "ids [rows or 1, tokens] -> (hidden [rows, tokens, width], pooled [rows, width]); "
+            "vectors [rows, positions, width] replace the looked-up ones.")
+        .def("token_vector", &TextEncoder::token_vector, py::arg("id"));
+}
+
+void bind_unet(py::module_& module) {
+    py::class_<UNet, std::shared_ptr<UNet>>(module, "UNet")
+        .def(
+            py::init([](const WeightSource& source, const std::string& weights,
+                        const std::string& compute, std::int64_t heads, const std::string& device) {
+                return run_engine([&] {
+                    return std::make_shared<UNet>(source, options(weights, compute, device), heads);
+                });
+            }),
+            py::arg("source"), py::arg("weights") = "int8", py::arg("compute") = "fp32",
+            py::arg("heads") = 8, py::arg("device") = "cpu")
+        .def(
+            "forward",
+            [](const UNet& self, const at::Tensor& sample, const at::Tensor& timesteps,
+               const at::Tensor& context) {
+                return run_engine([&] {
+                    return self.forward(sample, timesteps, {context, std::nullopt});
+                });
+            },
+            py::arg("sample"), py::arg("timesteps"), py::arg("context"),
+            "sample [rows or 1, 4, h, w], timesteps float [rows or 1], context [rows, tokens, "
+            "width] -> [rows, 4, h, w].");
+}
+
+template <class Coder, auto Load>
+void bind_coder(py::module_& module, const char* name) {
+    py::class_<Coder, std::shared_ptr<Coder>>(module, name)
+        .def(py::init([](const WeightSource& source, const std::string& weights,
+                         const std::string& device) {
+                 return run_engine([&]() -> std::shared_ptr<Coder> {
+                     return Load(source, detect_architecture(source),
+                                 options(weights, "fp32", device));
+                 });
+             }),
+             py::arg("source"), py::arg("weights") = "int8", py::arg("device") = "cpu")
+        .def(std::is_same_v<Coder, LatentEncoder> ? "encode" : "decode",
+             [](const Coder& self, const at::Tensor& x) {
+                 return run_engine([&] {
+                     if constexpr (std::is_same_v<Coder, LatentEncoder>) {
+                         const Moments moments = self.encode(x);
+                         return std::make_pair(moments.mean, moments.deviation);
+                     } else {
+                         return self.decode(x);
+                     }
+                 });
+             });
+}
+
+}  // namespace
+
+void bind_nn(py::module_& module) {
+    bind_ops(module);
+    bind_text_encoder(module);
+    bind_unet(module);
+    bind_coder<LatentEncoder, load_latent_encoder>(module, "LatentEncoder");
+    bind_coder<LatentDecoder, load_latent_decoder>(module, "LatentDecoder");
+}
 
 }  // namespace zoodip

@@ -3,8 +3,9 @@
 
 #include <pybind11/pybind11.h>
 
-#include "core/error.h"
 #include "python/bindings.h"
+
+#include "core/error.h"
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "Native engine of zoodip.";

@@ -1,0 +1,23 @@
+// The commands of the program. Each registers its options and runs when it was chosen.
+#pragma once
+
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+#include "core/cancel.h"
+
+namespace zoodip {
+
+// What a command leaves behind: the work to do, which returns the program's exit status.
+using Command = std::function<int(const CancelToken&)>;
+
+void add_train_command(CLI::App& app, Command& chosen);
+void add_sample_command(CLI::App& app, Command& chosen);
+void add_inspect_command(CLI::App& app, Command& chosen);
+
+// Parses and runs. Errors go to standard error as one line; returns the exit status: 0 done,
+// 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+int run_program(int argc, const char* const* argv);
+
+}  // namespace zoodip

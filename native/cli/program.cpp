@@ -1,0 +1,86 @@
+#include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <string>
+
+#include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
+
+#include "cli/commands.h"
+
+#include "core/log.h"
+
+namespace zoodip {
+namespace {
+
+const CancelToken& interrupt_token() {
+    static const CancelToken token;
+    return token;
+}
+
+// The first Ctrl-C stops and keeps; the second ends the program at once.
+extern "C" void on_interrupt(int) {
+    interrupt_token().cancel();
+    std::signal(SIGINT, SIG_DFL);
+}
+
+void install_edges() {
+    interrupt_token();
+    std::signal(SIGINT, on_interrupt);
+    std::signal(SIGTERM, on_interrupt);
+    set_log_sink([](LogLevel level, const std::string& message) {
+        std::cerr << (level == LogLevel::warning ? "zoodip: warning: " : "zoodip: ") << message
+                  << '\n';
+    });
+}
+
+int report(const std::string& message) {
+    std::cerr << "\rzoodip: error: " << message << '\n';
+    return 1;
+}
+
+int run_command(const Command& command) {
+    try {
+        const at::NoGradGuard no_grad;
+        return command(interrupt_token());
+    } catch (const Cancelled&) {
+        std::cerr << "\nzoodip: stopped before anything was learned; nothing was written\n";
+        return 130;
+    } catch (const c10::Error& error) {
+        return report(error.what_without_backtrace());
+    } catch (const std::bad_alloc&) {
+        return report("out of memory. A smaller --resolution or --n needs less");
+    } catch (const std::exception& error) {
+        return report(error.what());
+    }
+}
+
+}  // namespace
+
+int run_program(int argc, const char* const* argv) {
+    CLI::App app{
+        "zoodip teaches a frozen, quantised Stable Diffusion a new word from a few "
+        "pictures, by forward passes alone.",
+        "zoodip"};
+    app.set_version_flag("--version", ZOODIP_VERSION);
+    app.require_subcommand(1);
+    app.set_help_all_flag("--help-all", "Help for every command");
+    app.failure_message(CLI::FailureMessage::help);
+    Command chosen;
+    add_train_command(app, chosen);
+    add_sample_command(app, chosen);
+    add_inspect_command(app, chosen);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return app.exit(error);  // help, version
+        std::cerr << "zoodip: error: " << error.what() << "\nRun zoodip --help, or zoodip COMMAND "
+                  << "--help, for what there is.\n";
+        return 2;
+    }
+    install_edges();
+    return run_command(chosen);
+}
+
+}  // namespace zoodip

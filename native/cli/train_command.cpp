@@ -1,0 +1,174 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/progress.h"
+
+#include "train/personalize.h"
+#include "train/settings.h"
+
+namespace zoodip {
+namespace {
+
+struct TrainOptions {
+    PersonalizeRequest request;
+    // As typed: read against the declaration afterwards, so that one place checks ranges.
+    std::map<std::string, std::string> typed;
+};
+
+std::string option_name(const std::string& setting) {
+    std::string name = "--" + setting;
+    std::replace(name.begin(), name.end(), '_', '-');
+    return name;
+}
+
+std::string describe(const nlohmann::json& field) {
+    std::string text = field["help"].get<std::string>();
+    const auto& value = field["default"];
+    text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
+    if (field.contains("choices")) {
+        std::string list;
+        for (const auto& choice : field["choices"]) {
+            list += (list.empty() ? "" : ", ") + choice.get<std::string>();
+        }
+        text += " (" + list + ")";
+    } else if (field.contains("minimum")) {
+        text +=
+            " (" + format_number(field["minimum"]) + " to " + format_number(field["maximum"]) + ")";
+    }
+    if (field.contains("equation")) text += "  " + field["equation"].get<std::string>();
+    return text;
+}
+
+nlohmann::json parse_typed(const std::string& type, const std::string& name,
+                           const std::string& text) {
+    if (type == "string") return text;
+    if (type == "boolean" && (text == "on" || text == "true")) return true;
+    if (type == "boolean" && (text == "off" || text == "false")) return false;
+    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    require(!value.is_discarded() && type != "boolean", option_name(name), ": '", text, "' is not ",
+            type == "boolean"   ? "on or off"
+            : type == "integer" ? "a whole number"
+                                : "a number");
+    return value;
+}
+
+// CLI11 knows the options, the declaration knows what they may be.
+void add_settings(CLI::App& command, TrainOptions& options) {
+    for (const auto& field : describe_fields(train_setting_fields())) {
+        const auto name = field["name"].get<std::string>();
+        command.add_option(option_name(name), options.typed[name], describe(field))
+            ->type_name(field["type"] == "boolean" ? "on|off" : "")
+            ->group("Settings");
+    }
+}
+
+nlohmann::json typed_settings(const CLI::App& command, const TrainOptions& options) {
+    nlohmann::json chosen = nlohmann::json::object();
+    for (const auto& field : describe_fields(train_setting_fields())) {
+        const auto name = field["name"].get<std::string>();
+        if (command.count(option_name(name)) == 0) continue;
+        chosen[name] = parse_typed(field["type"], name, options.typed.at(name));
+    }
+    return chosen;
+}
+
+class TerminalObserver : public PersonalizeObserver {
+  public:
+    explicit TerminalObserver(const nlohmann::json& chosen)
+        : settings_(resolve_settings(chosen, 768)) {}
+
+    void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
+
+    void on_forecast(double seconds, std::int64_t steps) override {
+        const double total = seconds * static_cast<double>(steps);
+        line_.note(concat(steps, " steps at ", short_number(seconds), " s: about ",
+                          format_duration(total)));
+        if (total > 3600) line_.note(quicker(total, steps));
+        began_ = std::chrono::steady_clock::now();
+    }
+
+    void on_step(std::int64_t step, std::int64_t steps, double, double loss) override {
+        if (++seen_ == 1) began_ = std::chrono::steady_clock::now();
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_;
+        const double rate = seen_ > 1 ? static_cast<double>(seen_ - 1) / took.count() : 0;
+        std::string detail = concat("loss ", short_number(loss));
+        if (rate > 0) {
+            detail += rate >= 1 ? concat("  ", short_number(rate), " it/s")
+                                : concat("  ", short_number(1 / rate), " s/it");
+            detail += "  " + format_duration(static_cast<double>(steps - step) / rate) + " left";
+        }
+        line_.show(step, steps, detail);
+    }
+
+  private:
+    static std::string short_number(double value) {
+        char text[32];
+        std::snprintf(text, sizeof text, "%.3g", value);
+        return text;
+    }
+
+    std::string quicker(double total, std::int64_t steps) const {
+        std::string text = "That is long. Quicker: ";
+        const std::int64_t half = settings_.resolution / 2;
+        if (half >= 256) {
+            text += concat("--resolution ", half, " (about ", format_duration(total / 4), "), ");
+        }
+        const std::int64_t fewer = std::max<std::int64_t>(1, steps / 10);
+        return text + concat("--steps ", fewer, " (about ", format_duration(total / 10),
+                             ", a rougher likeness). Ctrl-C stops and keeps what was learned.");
+    }
+
+    TrainSettings settings_;
+    ProgressLine line_;
+    std::chrono::steady_clock::time_point began_{};
+    std::int64_t seen_ = 0;
+};
+
+int train(const PersonalizeRequest& request, const CancelToken& cancel) {
+    TerminalObserver observer(request.settings);
+    const PersonalizeResult result = personalize(request, observer, cancel);
+    if (result.finished) {
+        std::cerr << "done: " << result.token.string() << '\n';
+        return 0;
+    }
+    std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
+              << result.token.string() << "; the same command with --resume goes on\n";
+    return 130;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Command& chosen) {
+    auto options = std::make_shared<TrainOptions>();
+    CLI::App* command = app.add_subcommand("train", "Learn a word from a folder of pictures");
+    auto& request = options->request;
+    command->add_option("--model", request.model, "Checkpoint (.safetensors) or diffusers folder")
+        ->required();
+    command
+        ->add_option("--images", request.images,
+                     "Folder of 4 to 6 pictures of the subject; "
+                     "NAME.txt beside NAME.jpg is its caption")
+        ->required();
+    command->add_option("--word", request.word, "The new word, for example sks")->required();
+    command
+        ->add_option("--init", request.initialiser,
+                     "A known word for the kind of thing, for "
+                     "example dog")
+        ->required();
+    command->add_option("--out", request.out, "The token file to write, .safetensors")->required();
+    command->add_flag("--resume", request.resume, "Go on from where a stopped run was");
+    command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
+    add_settings(*command, *options);
+    command->callback([options, command, &chosen] {
+        chosen = [options, command](const CancelToken& cancel) {
+            options->request.settings = typed_settings(*command, *options);
+            return train(options->request, cancel);
+        };
+    });
+}
+
+}  // namespace zoodip

@@ -1,0 +1,137 @@
+// Settings, each declared once: name, type, range, default, unit, help, equation. Command line,
+// JSON, Python and the reference page are made from the declaration.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace zoodip {
+
+// One field of the struct Owner. The default is the value in a fresh Owner.
+template <class Owner>
+struct Setting {
+    std::string name;
+    std::variant<std::int64_t Owner::*, double Owner::*, bool Owner::*, std::string Owner::*>
+        member;
+    double low = 0, high = 0;          // numbers: inclusive
+    std::vector<std::string> choices;  // strings: empty allows any text
+    std::string unit;
+    std::string help;
+    std::string equation;
+};
+
+// The candidate with the fewest edits to `name`; empty when there are none.
+std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates);
+
+// 5 -> "5", 0.001 -> "0.001", 1e-08 -> "1e-08".
+std::string format_number(double value);
+
+namespace detail {
+
+template <class Owner>
+void set_number(Owner& owner, const Setting<Owner>& setting, const nlohmann::json& value) {
+    const bool whole = std::holds_alternative<std::int64_t Owner::*>(setting.member);
+    const bool ok = value.is_number() && (!whole || value.is_number_integer());
+    const double number = ok ? value.get<double>() : 0;
+    require(ok && std::isfinite(number) && number >= setting.low && number <= setting.high,
+            setting.name, ": needs a ", whole ? "whole number" : "number", " from ",
+            format_number(setting.low), " to ", format_number(setting.high), ", got ",
+            value.dump());
+    if (whole) {
+        owner.*std::get<std::int64_t Owner::*>(setting.member) = value.get<std::int64_t>();
+    } else {
+        owner.*std::get<double Owner::*>(setting.member) = number;
+    }
+}
+
+template <class Owner>
+void set_string(Owner& owner, const Setting<Owner>& setting, const nlohmann::json& value) {
+    require(value.is_string(), setting.name, ": needs text, got ", value.dump());
+    const auto text = value.get<std::string>();
+    const auto& choices = setting.choices;
+    if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
+        std::string list;
+        for (const auto& choice : choices) list += (list.empty() ? "" : ", ") + choice;
+        fail(setting.name, ": needs one of ", list, "; got '", text, "'");
+    }
+    owner.*std::get<std::string Owner::*>(setting.member) = text;
+}
+
+}  // namespace detail
+
+// Sets one field. Throws Error with the range or the choices.
+template <class Owner>
+void set_field(Owner& owner, const Setting<Owner>& setting, const nlohmann::json& value) {
+    if (std::holds_alternative<bool Owner::*>(setting.member)) {
+        require(value.is_boolean(), setting.name, ": needs true or false, got ", value.dump());
+        owner.*std::get<bool Owner::*>(setting.member) = value.get<bool>();
+    } else if (std::holds_alternative<std::string Owner::*>(setting.member)) {
+        detail::set_string(owner, setting, value);
+    } else {
+        detail::set_number(owner, setting, value);
+    }
+}
+
+// Sets the fields that a JSON object names. Throws Error for an unknown name, with the nearest one.
+template <class Owner>
+void set_fields(Owner& owner, const std::vector<Setting<Owner>>& settings,
+                const nlohmann::json& values) {
+    require(values.is_object(), "settings: needs a JSON object, got ", values.dump());
+    for (const auto& [name, value] : values.items()) {
+        const auto found = std::find_if(settings.begin(), settings.end(),
+                                        [&](const auto& s) { return s.name == name; });
+        if (found == settings.end()) {
+            std::vector<std::string> names;
+            for (const auto& s : settings) names.push_back(s.name);
+            fail("settings: there is no '", name, "'; did you mean '", nearest_name(name, names),
+                 "'?");
+        }
+        set_field(owner, *found, value);
+    }
+}
+
+template <class Owner>
+nlohmann::json get_field(const Owner& owner, const Setting<Owner>& setting) {
+    return std::visit([&](auto member) { return nlohmann::json(owner.*member); }, setting.member);
+}
+
+// Every field by name.
+template <class Owner>
+nlohmann::json get_fields(const Owner& owner, const std::vector<Setting<Owner>>& settings) {
+    nlohmann::json out = nlohmann::json::object();
+    for (const auto& setting : settings) out[setting.name] = get_field(owner, setting);
+    return out;
+}
+
+// The declarations as JSON: [{name, type, default, minimum, maximum, choices, unit, help,
+// equation}], in the order declared.
+template <class Owner>
+nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
+    static const char* types[] = {"integer", "number", "boolean", "string"};
+    nlohmann::json out = nlohmann::json::array();
+    for (const auto& setting : settings) {
+        nlohmann::json entry = {{"name", setting.name},
+                                {"type", types[setting.member.index()]},
+                                {"default", get_field(Owner{}, setting)},
+                                {"help", setting.help}};
+        if (setting.member.index() < 2) {
+            entry["minimum"] = setting.low;
+            entry["maximum"] = setting.high;
+        }
+        if (!setting.choices.empty()) entry["choices"] = setting.choices;
+        if (!setting.unit.empty()) entry["unit"] = setting.unit;
+        if (!setting.equation.empty()) entry["equation"] = setting.equation;
+        out.push_back(std::move(entry));
+    }
+    return out;
+}
+
+}  // namespace zoodip

@@ -1,0 +1,37 @@
+// The noise schedule of SD 1.x and what the UNet is asked to predict.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "nn/family.h"
+
+namespace zoodip {
+
+class NoiseSchedule {
+  public:
+    // "scaled linear" betas: beta_t = (sqrt(b0) + t/(T-1) (sqrt(b1) - sqrt(b0)))^2, b0 = 0.00085,
+    // b1 = 0.012, T = 1000; alphas_cumprod_t = prod_{s<=t} (1 - beta_s).
+    NoiseSchedule();
+
+    std::int64_t steps() const { return static_cast<std::int64_t>(alphas_cumprod_.size()); }
+    double alphas_cumprod(std::int64_t timestep) const;
+
+    // z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps
+    at::Tensor add_noise(const at::Tensor& z, const at::Tensor& eps, std::int64_t timestep) const;
+
+    // What the UNet should return: eps, or v = sqrt(abar_t) eps - sqrt(1 - abar_t) z.
+    at::Tensor target(const at::Tensor& z, const at::Tensor& eps, std::int64_t timestep,
+                      Prediction prediction) const;
+
+    // The picture that a prediction at z_t stands for: x0.
+    at::Tensor denoised(const at::Tensor& z_t, const at::Tensor& output, std::int64_t timestep,
+                        Prediction prediction) const;
+
+  private:
+    std::vector<double> alphas_cumprod_;
+};
+
+}  // namespace zoodip

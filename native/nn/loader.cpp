@@ -1,0 +1,99 @@
+#include "nn/loader.h"
+
+#include <span>
+
+#include <ATen/ops/isfinite.h>
+
+#include "core/error.h"
+
+namespace zoodip {
+namespace {
+
+// Sixteen windows of 64 bytes, evenly spread: a fine-tune or a merged LoRA changes nearly every
+// number of the tensors that it touches.
+void take_in(Sha256& hash, const std::string& name, const at::Tensor& tensor) {
+    constexpr std::size_t windows = 16, size = 64;
+    hash.update(concat(name, tensor.sizes(), c10::toString(tensor.scalar_type())));
+    const std::span bytes(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+    if (bytes.size() <= windows * size) return hash.update(bytes);
+    for (std::size_t i = 0; i < windows; ++i) {
+        hash.update(bytes.subspan((bytes.size() - size) / (windows - 1) * i, size));
+    }
+}
+
+std::string format_shape(at::IntArrayRef sizes) {
+    return concat(sizes);
+}
+
+}  // namespace
+
+std::int64_t Loader::size(const std::string& name, std::int64_t dimension) const {
+    const WeightInfo* info = source_.find(name);
+    require(info != nullptr, source_.description(), ": has no tensor '", name, "'");
+    require(dimension < static_cast<std::int64_t>(info->shape.size()), source_.description(), ": '",
+            name, "' has ", info->shape.size(), " dimensions, expected more than ", dimension);
+    return info->shape[static_cast<std::size_t>(dimension)];
+}
+
+at::Tensor Loader::read(const std::string& name) const {
+    options_.cancel.check();
+    at::Tensor tensor = source_.get(name);
+    require(at::isFloatingType(tensor.scalar_type()), source_.description(), ": '", name,
+            "' holds ", c10::toString(tensor.scalar_type()), ", expected floating point");
+    require(at::isfinite(tensor).all().item<bool>(), source_.description(), ": '", name,
+            "' holds NaN or infinity. The file is damaged or was saved from a broken training; "
+            "use another copy");
+    if (options_.fingerprint) take_in(*options_.fingerprint, name, tensor);
+    return tensor;
+}
+
+at::Tensor Loader::parameter(const std::string& name) const {
+    return read(name).to(options_.device, at::kFloat);
+}
+
+at::Tensor Loader::table(const std::string& name) const {
+    at::Tensor tensor = read(name);
+    if (tensor.scalar_type() == at::kDouble) tensor = tensor.to(at::kFloat);
+    return tensor.to(options_.device);
+}
+
+FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
+    at::Tensor tensor = read(name).to(at::kFloat);
+    if (dimensions == 2 && tensor.dim() == 4 && tensor.size(2) == 1 && tensor.size(3) == 1) {
+        tensor = tensor.flatten(1);
+    }
+    require(tensor.dim() == dimensions, source_.description(), ": '", name, "' has shape ",
+            format_shape(tensor.sizes()), ", expected ", dimensions, " dimensions");
+    return {tensor, options_.weights, options_.compute, options_.device};
+}
+
+at::Tensor Loader::optional_bias(const std::string& prefix, std::int64_t size) const {
+    const std::string name = prefix + ".bias";
+    if (!has(name)) return {};
+    at::Tensor bias = parameter(name);
+    require(bias.dim() == 1 && bias.size(0) == size, source_.description(), ": '", name,
+            "' has shape ", format_shape(bias.sizes()), ", expected [", size, "]");
+    return bias;
+}
+
+Linear Loader::linear(const std::string& prefix) const {
+    Linear layer{weight(prefix + ".weight", 2), {}};
+    layer.bias = optional_bias(prefix, layer.weight.out_features());
+    return layer;
+}
+
+Conv2d Loader::conv2d(const std::string& prefix, std::int64_t stride, std::int64_t padding) const {
+    Conv2d layer{weight(prefix + ".weight", 4), {}, stride, padding};
+    layer.bias = optional_bias(prefix, layer.weight.out_features());
+    return layer;
+}
+
+LayerNorm Loader::layer_norm(const std::string& prefix) const {
+    return {parameter(prefix + ".weight"), parameter(prefix + ".bias")};
+}
+
+GroupNorm Loader::group_norm(const std::string& prefix, double eps) const {
+    return {parameter(prefix + ".weight"), parameter(prefix + ".bias"), eps};
+}
+
+}  // namespace zoodip

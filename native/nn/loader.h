@@ -1,0 +1,101 @@
+// Builds layers out of a weight source, one tensor at a time: read, checked, quantised, packed,
+// and the unpacked weight freed before the next is read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+#include "core/cancel.h"
+#include "core/sha256.h"
+#include "nn/weight_source.h"
+#include "ops/layers.h"
+
+namespace zoodip {
+
+// What is decided once for a whole part of a model.
+struct LoadOptions {
+    WeightType weights = WeightType::int8;
+    ComputeType compute = ComputeType::float32;
+    at::Device device = at::kCPU;
+    CancelToken cancel;
+    // When given, takes in the name, shape and samples of every weight that is read: equal digests
+    // mean the same model.
+    std::shared_ptr<Sha256> fingerprint;
+};
+
+struct Linear {
+    FrozenWeight weight;
+    at::Tensor bias;  // float32, or undefined
+    // x: [..., in] -> [..., out]
+    at::Tensor operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
+    // The same over the channels of [rows, in, height, width]: a 1x1 convolution.
+    at::Tensor pointwise(const at::Tensor& x) const {
+        return linear(x.permute({0, 2, 3, 1}), weight, bias).permute({0, 3, 1, 2});
+    }
+};
+
+struct Conv2d {
+    FrozenWeight weight;
+    at::Tensor bias;
+    std::int64_t stride = 1, padding = 0;
+    at::Tensor operator()(const at::Tensor& x) const {
+        return conv2d(x, weight, bias, stride, padding);
+    }
+};
+
+struct LayerNorm {
+    at::Tensor weight, bias;
+    double eps = 1e-5;
+    at::Tensor operator()(const at::Tensor& x) const { return layer_norm(x, weight, bias, eps); }
+};
+
+struct GroupNorm {
+    at::Tensor weight, bias;
+    double eps = 1e-5;
+    std::int64_t groups = 32;
+    at::Tensor operator()(const at::Tensor& x) const { return run(x, false); }
+    at::Tensor silu(const at::Tensor& x) const { return run(x, true); }
+
+  private:
+    at::Tensor run(const at::Tensor& x, bool with_silu) const {
+        return group_norm(x, groups, weight, bias, eps, with_silu);
+    }
+};
+
+// Each call throws Error when a tensor is missing, has an unexpected shape or holds a value that is
+// not finite, and Cancelled when it was asked to stop.
+class Loader {
+  public:
+    Loader(const WeightSource& source, LoadOptions options)
+        : source_(source), options_(std::move(options)) {}
+
+    bool has(const std::string& name) const { return source_.has(name); }
+    std::int64_t size(const std::string& name, std::int64_t dimension) const;
+    const LoadOptions& options() const { return options_; }
+    const WeightSource& source() const { return source_; }
+
+    Linear linear(const std::string& prefix) const;  // 1x1 convolutions are linears too
+    Conv2d conv2d(const std::string& prefix, std::int64_t stride = 1,
+                  std::int64_t padding = 1) const;
+    LayerNorm layer_norm(const std::string& prefix) const;
+    GroupNorm group_norm(const std::string& prefix, double eps) const;
+
+    // float32 on the device.
+    at::Tensor parameter(const std::string& name) const;
+    // In its stored floating-point type on the device (float64 becomes float32): for tables that
+    // are only looked up.
+    at::Tensor table(const std::string& name) const;
+
+  private:
+    at::Tensor read(const std::string& name) const;
+    FrozenWeight weight(const std::string& name, std::int64_t dimensions) const;
+    at::Tensor optional_bias(const std::string& prefix, std::int64_t size) const;
+
+    const WeightSource& source_;
+    LoadOptions options_;
+};
+
+}  // namespace zoodip

@@ -1,0 +1,156 @@
+#include "nn/unet.h"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/upsample_nearest2d.h>
+
+#include "core/error.h"
+
+namespace zoodip {
+namespace {
+
+constexpr const char* root = "model.diffusion_model.";
+
+}  // namespace
+
+struct UNet::State {
+    at::Tensor x;
+    at::Tensor embedding;  // SiLU of the time embedding
+    at::Tensor context;
+    std::int64_t height = 0, width = 0;  // to upsample to
+};
+
+at::Tensor timestep_embedding(const at::Tensor& timesteps, std::int64_t width) {
+    const std::int64_t half = width / 2;
+    const at::Tensor exponent =
+        at::arange(half, timesteps.options()) * (-std::log(10000.0) / static_cast<double>(half));
+    const at::Tensor angle = timesteps.unsqueeze(1) * exponent.exp().unsqueeze(0);
+    return at::cat({angle.cos(), angle.sin()}, 1);
+}
+
+std::int64_t count_downsamples(const WeightSource& source) {
+    std::int64_t count = 0;
+    for (const WeightInfo& info : source.list()) {
+        count += info.name.starts_with(concat(root, "input_blocks.")) &&
+                 info.name.ends_with(".0.op.weight");
+    }
+    return count;
+}
+
+at::Tensor UNet::ResBlock::forward(const at::Tensor& x, const at::Tensor& embedding) const {
+    at::Tensor h = conv1(norm1.silu(x));
+    h = h + time(embedding).unsqueeze(-1).unsqueeze(-1);
+    h = conv2(norm2.silu(h));
+    if (!skip) return x + h;
+    return skip->pointwise(x) + h;
+}
+
+UNet::ResBlock UNet::load_res_block(const Loader& loader, const std::string& prefix) {
+    ResBlock block{loader.group_norm(prefix + "in_layers.0", 1e-5),
+                   loader.group_norm(prefix + "out_layers.0", 1e-5),
+                   loader.conv2d(prefix + "in_layers.2"),
+                   loader.conv2d(prefix + "out_layers.3"),
+                   loader.linear(prefix + "emb_layers.1"),
+                   std::nullopt};
+    if (loader.has(prefix + "skip_connection.weight")) {
+        block.skip = loader.linear(prefix + "skip_connection");
+    }
+    return block;
+}
+
+UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, std::int64_t heads) {
+    Block block;
+    for (int i = 0;; ++i) {
+        const std::string at = concat(prefix, i, ".");
+        if (loader.has(at + "in_layers.0.weight")) {
+            block.emplace_back(load_res_block(loader, at));
+        } else if (loader.has(at + "proj_in.weight")) {
+            block.emplace_back(SpatialTransformer(loader, at, heads));
+        } else if (loader.has(at + "op.weight")) {
+            block.emplace_back(Downsample{loader.conv2d(at + "op", 2, 1)});
+        } else if (loader.has(at + "conv.weight")) {
+            block.emplace_back(Upsample{loader.conv2d(at + "conv")});
+        } else if (loader.has(at + "weight")) {
+            block.emplace_back(loader.conv2d(concat(prefix, i)));
+        } else {
+            return block;
+        }
+    }
+}
+
+UNet::UNet(const WeightSource& source, LoadOptions options, std::int64_t heads)
+    : cancel_(options.cancel), compute_(scalar_type(options.compute)) {
+    const Loader loader(source, std::move(options));
+    const std::string base = root;
+    time1_ = loader.linear(base + "time_embed.0");
+    time2_ = loader.linear(base + "time_embed.2");
+    model_channels_ = time1_.weight.in_features();
+    const auto load_all = [&](const std::string& name) {
+        std::vector<Block> blocks;
+        for (int i = 0;; ++i) {
+            Block block = load_block(loader, concat(base, name, ".", i, "."), heads);
+            if (block.empty()) return blocks;
+            blocks.push_back(std::move(block));
+        }
+    };
+    input_blocks_ = load_all("input_blocks");
+    middle_block_ = load_block(loader, base + "middle_block.", heads);
+    output_blocks_ = load_all("output_blocks");
+    require(!input_blocks_.empty() && input_blocks_.size() == output_blocks_.size(),
+            source.description(), ": the UNet has ", input_blocks_.size(), " input blocks and ",
+            output_blocks_.size(), " output blocks, expected as many of each");
+    out_norm_ = loader.group_norm(base + "out.0", 1e-5);
+    out_conv_ = loader.conv2d(base + "out.2");
+}
+
+void UNet::run(const Block& block, State& state) const {
+    for (const Layer& layer : block) {
+        cancel_.check();
+        if (const auto* res = std::get_if<ResBlock>(&layer)) {
+            state.x = res->forward(state.x, state.embedding);
+        } else if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
+            state.x = transformer->forward(state.x, state.context);
+        } else if (const auto* down = std::get_if<Downsample>(&layer)) {
+            state.x = down->conv(state.x);
+        } else if (const auto* up = std::get_if<Upsample>(&layer)) {
+            state.x = up->conv(at::upsample_nearest2d(state.x, {state.height, state.width}));
+        } else {
+            state.x = std::get<Conv2d>(layer)(state.x);
+        }
+    }
+}
+
+at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
+                         const Conditioning& conditioning) const {
+    require(sample.dim() == 4, "unet: needs a sample [rows, channels, height, width], got ",
+            concat(sample.sizes()));
+    require(!conditioning.y, "unet: this family takes no vector conditioning");
+    const at::Tensor embedding =
+        time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(compute_))));
+    State state{sample.to(compute_).contiguous(at::MemoryFormat::ChannelsLast), at::silu(embedding),
+                conditioning.context.to(compute_)};
+    std::vector<at::Tensor> skips;
+    for (const Block& block : input_blocks_) {
+        run(block, state);
+        skips.push_back(state.x);
+    }
+    run(middle_block_, state);
+    for (const Block& block : output_blocks_) {
+        const at::Tensor skip = std::move(skips.back());
+        skips.pop_back();
+        const std::int64_t rows = std::max(state.x.size(0), skip.size(0));
+        state.x = at::cat({state.x.expand({rows, -1, -1, -1}), skip.expand({rows, -1, -1, -1})}, 1);
+        state.height = skips.empty() ? 0 : skips.back().size(2);
+        state.width = skips.empty() ? 0 : skips.back().size(3);
+        run(block, state);
+    }
+    return out_conv_(out_norm_.silu(state.x)).to(at::kFloat);
+}
+
+}  // namespace zoodip

@@ -1,0 +1,72 @@
+// The UNet of SD 1.x, of any width and depth: its structure is read off the names.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "nn/loader.h"
+#include "nn/transformer.h"
+
+namespace zoodip {
+
+struct Conditioning {
+    at::Tensor context;           // [rows, tokens, context width]: encoder_hidden_states
+    std::optional<at::Tensor> y;  // vector conditioning of other families; SD 1.x has none
+};
+
+class UNet {
+  public:
+    // Weights under model.diffusion_model.
+    UNet(const WeightSource& source, LoadOptions options, std::int64_t heads);
+
+    // sample: float32 [rows, in_channels, height, width]; timesteps: float32 [rows]; both may have
+    // a single row, which then serves all rows of the context, and what does not depend on the
+    // context is computed once. Returns float32 [rows, out_channels, height, width].
+    // Throws Cancelled within one block after cancellation.
+    at::Tensor forward(const at::Tensor& sample, const at::Tensor& timesteps,
+                       const Conditioning& conditioning) const;
+
+  private:
+    struct ResBlock {
+        GroupNorm norm1, norm2;
+        Conv2d conv1, conv2;
+        Linear time;
+        std::optional<Linear> skip;  // 1x1, where the width changes
+        at::Tensor forward(const at::Tensor& x, const at::Tensor& embedding) const;
+    };
+    struct Downsample {
+        Conv2d conv;
+    };
+    struct Upsample {
+        Conv2d conv;
+    };
+    using Layer = std::variant<Conv2d, ResBlock, SpatialTransformer, Downsample, Upsample>;
+    using Block = std::vector<Layer>;
+    struct State;
+
+    static ResBlock load_res_block(const Loader& loader, const std::string& prefix);
+    static Block load_block(const Loader& loader, const std::string& prefix, std::int64_t heads);
+    void run(const Block& block, State& state) const;
+
+    CancelToken cancel_;
+    at::ScalarType compute_;
+    std::int64_t model_channels_ = 0;
+    Linear time1_, time2_;
+    std::vector<Block> input_blocks_, output_blocks_;
+    Block middle_block_;
+    GroupNorm out_norm_;
+    Conv2d out_conv_;
+};
+
+// How often the UNet halves its input: height and width must be multiples of 2^this.
+std::int64_t count_downsamples(const WeightSource& source);
+
+// sinusoidal embedding [cos, sin] of timesteps [rows] -> [rows, width] (Ho et al. 2020, with the
+// base 10000 and SD's order).
+at::Tensor timestep_embedding(const at::Tensor& timesteps, std::int64_t width);
+
+}  // namespace zoodip

@@ -1,0 +1,42 @@
+// The products of a network: Linear and Conv2d over frozen weights, attention, norms, activations.
+// Activations are [rows, tokens, channels], or [rows, channels, height, width] in channels-last
+// memory. In every function a row's result has the same bits at any position among the rows and
+// beside any neighbours.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "ops/frozen_weight.h"
+
+namespace zoodip {
+
+// y = x W^T + b. x: [..., in] -> [..., out], in x's type. bias may be undefined.
+at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias);
+
+// x: [rows, in, height, width] -> [rows, out, height', width'], channels-last, zero padding.
+at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  std::int64_t stride, std::int64_t padding);
+
+// softmax(q k^T / sqrt(head width)) v. q: [rows, tokens, channels], k and v:
+// [rows, keys, channels]; either side may have a single row, which then serves all.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     std::int64_t heads, bool causal = false);
+
+// GroupNorm over [rows, channels, height, width], then SiLU if asked. weight, bias: float32
+// [channels]. Statistics in float32 or better.
+at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
+                      const at::Tensor& bias, double eps, bool silu);
+
+// LayerNorm over the last dimension. weight, bias: float32 [channels].
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                      double eps);
+
+// x * sigmoid(1.702 x), the activation of OpenAI's CLIP.
+at::Tensor quick_gelu(const at::Tensor& x);
+
+// [value, gate] -> value * gelu(gate), halving the last dimension (exact gelu).
+at::Tensor geglu(const at::Tensor& x);
+
+}  // namespace zoodip

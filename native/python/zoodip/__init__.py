@@ -1,0 +1,42 @@
+"""zoodip: teach a frozen, quantised Stable Diffusion a new word from a handful of pictures.
+
+Importing this package is cheap and never fails for want of the native module. That is loaded at
+the first use of anything it provides; where it does not fit this Python or torch, that use raises
+`NativeModuleError`, whose message says what to run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._loader import NativeModuleError, load_native
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    _native: ModuleType
+    Error: type[RuntimeError]
+    Cancelled: type[Exception]
+
+__version__ = "0.1.0"
+
+__all__ = ["Cancelled", "Error", "NativeModuleError", "__version__", "load_native"]
+
+# Names that come straight from the native module.
+_NATIVE_NAMES = frozenset({"Cancelled", "Error"})
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the native module at the first use of it or of a name that it provides."""
+    if name == "_native":
+        value: Any = load_native()
+    elif name in _NATIVE_NAMES:
+        value = getattr(load_native(), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

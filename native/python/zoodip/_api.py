@@ -1,0 +1,157 @@
+"""The public functions: typed Python in front of the native engine, which runs without the GIL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._loader import load_native
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+StrPath = str | os.PathLike[str]
+Setting = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left behind."""
+
+    token: Path
+    """The token file."""
+    steps: int
+    """Steps done, those of resumed runs included."""
+    finished: bool
+    """False when it was stopped before the last step; `resume=True` goes on from there."""
+    loss: float
+    """Exponential mean of the loss."""
+
+
+def train(
+    model: StrPath,
+    images: StrPath,
+    word: str,
+    init: str,
+    out: StrPath,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_stage: Callable[[str], object] | None = None,
+    on_forecast: Callable[[float, int], object] | None = None,
+    on_step: Callable[[int, int, float, float], object] | None = None,
+    cancel: Any = None,
+    **settings: Setting,
+) -> TrainResult:
+    """Learns the embedding of one new word from a folder of pictures (ZOODiP, arXiv 2503.14868).
+
+    Args:
+        model: a Stable Diffusion 1.x checkpoint (`.safetensors`) or a diffusers folder.
+        images: a folder of pictures; `NAME.txt` beside `NAME.jpg` is its caption, with `{}` where
+            the word goes.
+        word: the new word, for example `sks`.
+        init: a known single-token word for the kind of thing, for example `dog`.
+        out: the token file to write; ComfyUI loads it as an embedding.
+        resume: go on from the state that a stopped run left beside `out`.
+        overwrite: replace an earlier `out`.
+        on_stage: called with what is being done.
+        on_forecast: called once with (seconds a step, steps left) before the word first moves.
+        on_step: called after each step with (step, steps, loss, smoothed loss). What a callback
+            raises stops the run, which keeps what was learned, and is raised again here.
+        cancel: a `CancelToken`; cancelling it stops and keeps.
+        settings: what differs from the defaults; `settings()` lists them.
+
+    Raises:
+        Error: for bad input and failures, in one sentence.
+        Cancelled: when it was stopped before the first step.
+    """
+    native = load_native()
+    result = native.personalize(
+        model=Path(model),
+        images=Path(images),
+        word=word,
+        initialiser=init,
+        out=Path(out),
+        settings=json.dumps(settings),
+        resume=resume,
+        overwrite=overwrite,
+        on_stage=on_stage,
+        on_forecast=on_forecast,
+        on_step=on_step,
+        cancel=native.CancelToken() if cancel is None else cancel,
+    )
+    return TrainResult(Path(result["token"]), result["steps"], result["finished"], result["loss"])
+
+
+def sample(
+    model: StrPath,
+    prompt: str,
+    *,
+    negative: str = "",
+    tokens: Sequence[StrPath] = (),
+    width: int = 512,
+    height: int = 512,
+    steps: int = 20,
+    guidance: float = 7.5,
+    seed: int = 0,
+    clip_skip: int = 1,
+    prediction: str = "auto",
+    weights: str = "int8",
+    compute: str = "fp32",
+    device: str = "cpu",
+    cancel: Any = None,
+) -> Image:
+    """Draws a picture with DPM-Solver++(2M) and classifier-free guidance; needs Pillow.
+
+    Args:
+        model: as for `train`.
+        prompt, negative: what to draw and what to keep away from.
+        tokens: token files of words that the prompts use.
+        width, height: pixels.
+        steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
+        clip_skip, prediction, weights, compute, device: as in `settings()`.
+
+    Raises:
+        Error: for bad input and failures, in one sentence.
+        Cancelled: when `cancel` was cancelled.
+    """
+    from PIL import Image
+
+    native = load_native()
+    drawn_width, drawn_height, pixels = native.render(
+        model=Path(model),
+        prompt=prompt,
+        negative=negative,
+        tokens=[Path(token) for token in tokens],
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        clip_skip=clip_skip,
+        prediction=prediction,
+        weights=weights,
+        compute=compute,
+        device=device,
+        cancel=native.CancelToken() if cancel is None else cancel,
+    )
+    return Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
+
+
+def settings() -> list[Mapping[str, Any]]:
+    """Every setting of `train`: name, type, default, range or choices, unit, help, equation."""
+    return json.loads(load_native().describe_settings())
+
+
+def inspect(model: StrPath, **chosen: Setting) -> Mapping[str, Any]:
+    """What a checkpoint is: family, parts, parameters, the share that INT8 quantises, bytes by
+    type, and the memory that training on it takes with the `chosen` settings.
+
+    Raises:
+        Error: when the file is no checkpoint that can be used, naming what it is.
+    """
+    return json.loads(load_native().inspect(Path(model), json.dumps(chosen)))

@@ -1,0 +1,1 @@
+"""What install.py does, a file a step. Standard library only."""

@@ -1,0 +1,48 @@
+// Captions with a placeholder, turned into token ids once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "nn/tokenizer.h"
+
+namespace zoodip {
+
+// One text, ready for the encoder: ids [1, 77] and where each placed word's vectors go.
+struct PreparedText {
+    struct Place {
+        std::size_t word;       // index into the words that were given
+        std::int64_t position;  // of its first vector
+    };
+    at::Tensor ids;
+    std::vector<Place> places;
+};
+
+// A word that is not in the vocabulary, and how many token positions it takes.
+struct PlacedWord {
+    std::string word;
+    std::int64_t vectors = 1;
+};
+
+// Every whole-word occurrence (any case) of each word becomes its vectors' places; the text between
+// is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75 tokens.
+PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
+                          const std::vector<PlacedWord>& words);
+
+// A training caption: "{}" stands for the word, which may also be written out. Throws Error,
+// naming `source`, when the caption has neither, or more than 75 tokens.
+PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,
+                             const PlacedWord& word, const std::string& source);
+
+// Throws Error unless the word can name a token: [A-Za-z0-9_.-]+, not a number (the host's prompt
+// syntax and file names). Logs a warning when it is an ordinary word of the vocabulary.
+void check_placeholder(const Tokenizer& tokenizer, const std::string& word);
+
+// The id of a single-token initialiser. Throws Error that lists its pieces and which single words
+// it contains.
+std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word);
+
+}  // namespace zoodip

@@ -1,0 +1,46 @@
+// The pictures of the subject and what is said of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "core/cancel.h"
+#include "nn/vae.h"
+#include "train/captions.h"
+
+namespace zoodip {
+
+struct TrainingPicture {
+    std::string name;
+    std::string sha256;  // of the file
+    std::string caption;
+    PreparedText text;
+};
+
+// The pictures of a folder in order of name, each with the caption of NAME.txt beside it, else
+// `default_caption`. Nothing is decoded yet. Throws Error for an empty folder or a bad caption.
+std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path& folder,
+                                                    const std::string& default_caption,
+                                                    const Tokenizer& tokenizer,
+                                                    const PlacedWord& word);
+
+// float32 [1, 3, side, side] in [-1, 1]: centre crop, keeping the aspect.
+at::Tensor load_pixels(const std::filesystem::path& file, std::int64_t side);
+
+// Latent moments of one picture and of its mirror image: computed once, since they never change.
+struct LatentPicture {
+    Moments moments[2];  // [0] as it is, [1] mirrored; undefined when flips are never drawn
+};
+
+// on_picture(done, total) is called after each picture.
+std::vector<LatentPicture> encode_pictures(
+    const std::filesystem::path& folder, const std::vector<TrainingPicture>& pictures,
+    const LatentEncoder& encoder, std::int64_t side, bool with_flips, at::Device device,
+    const std::function<void(std::size_t, std::size_t)>& on_picture);
+
+}  // namespace zoodip

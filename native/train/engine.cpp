@@ -1,0 +1,56 @@
+#include "train/engine.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include "core/error.h"
+#include "nn/unet.h"
+
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+namespace zoodip {
+namespace {
+
+// The program links torch's CPU library alone, which takes a third of the memory. CUDA registers
+// itself when its library is loaded; inside Python that has happened already.
+void load_cuda_library() {
+#ifndef _WIN32
+    if (at::globalContext().hasCUDA()) return;
+    if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+        fail("device cuda: this torch was built without CUDA (libtorch_cuda.so is not there). ",
+             "Use --device cpu, or install a CUDA build of torch and run install.py again");
+    }
+#endif
+}
+
+}  // namespace
+
+void use_threads(std::int64_t count) {
+    if (count > 0) at::set_num_threads(static_cast<int>(count));
+}
+
+at::Device open_device(const std::string& name) {
+    if (name == "cpu") return at::kCPU;
+    require(name == "cuda", "device: needs cpu or cuda, got '", name, "'");
+    load_cuda_library();
+    require(at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0,
+            "device cuda: torch finds no NVIDIA GPU or driver. Use --device cpu");
+    return at::Device(at::kCUDA, 0);
+}
+
+Prediction choose_prediction(const std::string& name, const Architecture& architecture) {
+    if (name == "epsilon") return Prediction::epsilon;
+    if (name == "v") return Prediction::v;
+    return architecture.prediction;
+}
+
+void require_size(const WeightSource& source, std::int64_t height, std::int64_t width) {
+    const std::int64_t multiple = std::int64_t{8} << count_downsamples(source);
+    require(height > 0 && width > 0 && height % multiple == 0 && width % multiple == 0,
+            "size: this model needs sides that are multiples of ", multiple, ", got ", width, " x ",
+            height);
+}
+
+}  // namespace zoodip

@@ -1,0 +1,27 @@
+// What every use of a model does first: threads, device, prediction target.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <c10/core/Device.h>
+
+#include "nn/family.h"
+#include "nn/loader.h"
+
+namespace zoodip {
+
+// Sets torch's intra-op threads when count > 0.
+void use_threads(std::int64_t count);
+
+// "cpu" or "cuda". For cuda, loads torch's CUDA library where the program was linked to the CPU one
+// only. Throws Error that says why there is no such device.
+at::Device open_device(const std::string& name);
+
+// "auto" follows the model.
+Prediction choose_prediction(const std::string& name, const Architecture& architecture);
+
+// Throws Error unless height and width suit the UNet: multiples of 8 * 2^downsamples.
+void require_size(const WeightSource& source, std::int64_t height, std::int64_t width);
+
+}  // namespace zoodip

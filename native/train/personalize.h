@@ -1,0 +1,55 @@
+// From a checkpoint and a folder of pictures to a token file: what every edge calls.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "core/cancel.h"
+
+namespace zoodip {
+
+struct PersonalizeRequest {
+    std::filesystem::path model;   // a checkpoint or a diffusers folder
+    std::filesystem::path images;  // a folder
+    std::string word;              // the placeholder, for example sks
+    std::string initialiser;       // a single-token word for the kind of thing
+    std::filesystem::path out;     // the token file
+    nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
+    bool resume = false;     // go on from the state that a stopped run left
+    bool overwrite = false;  // replace an earlier token, and forget a stopped run
+};
+
+// Called from the thread that trains. An exception thrown from here ends the run.
+class PersonalizeObserver {
+  public:
+    virtual ~PersonalizeObserver() = default;
+    // What is being done, in a few words: "reading pictures".
+    virtual void on_stage(const std::string&) {}
+    // The seconds of one step, from the passes of the first one, before the word moves.
+    virtual void on_forecast(double /*seconds_a_step*/, std::int64_t /*steps_left*/) {}
+    // loss: L(theta) of this step; smooth_loss: its exponential mean since the run (or its
+    // resumption) began.
+    virtual void on_step(std::int64_t /*step*/, std::int64_t /*steps*/, double /*loss*/,
+                         double /*smooth_loss*/) {}
+};
+
+struct PersonalizeResult {
+    std::filesystem::path token;
+    std::int64_t steps = 0;  // done
+    bool finished = true;    // false: stopped before the last step; the state was kept
+    double smooth_loss = 0;
+};
+
+// The state file beside a token file: sks.safetensors -> sks.state.safetensors.
+std::filesystem::path state_path(const std::filesystem::path& token);
+
+// Checks everything that can be checked before the model is loaded, then trains. When `cancel` is
+// set, stops within one UNet block and keeps word and state as of the last whole step; a
+// cancellation before the first step throws Cancelled and writes nothing. Throws Error otherwise.
+PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObserver& observer,
+                              const CancelToken& cancel);
+
+}  // namespace zoodip

@@ -1,0 +1,144 @@
+#include "train/render.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "diffusion/sampler.h"
+#include "nn/vae.h"
+#include "train/engine.h"
+#include "train/objective.h"
+#include "train/token_file.h"
+
+namespace zoodip {
+namespace {
+
+// The words of all token files: how prompts name them, and their vectors one after another.
+struct Words {
+    std::vector<PlacedWord> placed;
+    TokenLayout layout;
+    at::Tensor theta;  // [1, d]; undefined without words
+};
+
+Words read_words(const std::vector<std::filesystem::path>& files, std::int64_t text_width) {
+    Words words;
+    std::vector<at::Tensor> parts;
+    for (const auto& file : files) {
+        const TokenFile token = read_token(file);
+        const auto found = token.vectors.find("clip_l");
+        require(found != token.vectors.end() && found->second.size(1) == text_width, file.string(),
+                ": the word's vectors have ",
+                found == token.vectors.end() ? 0 : found->second.size(1),
+                " numbers, this model's have ", text_width, ". It was made for another model");
+        words.placed.push_back({token.word, found->second.size(0)});
+        words.layout.add(token.word, "clip_l", found->second.size(0), text_width);
+        parts.push_back(found->second.reshape({-1}));
+    }
+    if (!parts.empty()) words.theta = at::cat(parts).unsqueeze(0);
+    return words;
+}
+
+at::Tensor encode_text(const TextEncoder& encoder, const std::string& text, const Words& words,
+                       const RenderRequest& request, at::Device device) {
+    const PreparedText prepared = prepare_text(clip_tokenizer(), text, words.placed);
+    TokenInjection injection;
+    if (!prepared.places.empty()) {
+        injection = inject(prepared, words.layout, words.theta.to(device));
+    }
+    return encoder.forward(prepared.ids, injection, request.clip_skip).hidden;
+}
+
+at::Tensor initial_noise(const RenderRequest& request) {
+    at::Tensor noise = at::empty({1, 4, request.height / 8, request.width / 8}, at::kFloat);
+    RandomBlock(static_cast<std::uint64_t>(request.seed), Stream::sampler, 0)
+        .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
+    return noise;
+}
+
+Picture to_picture(const at::Tensor& pixels) {
+    const at::Tensor image = ((pixels[0].cpu().clamp(-1, 1) + 1) * 127.5)
+                                 .round()
+                                 .to(at::kByte)
+                                 .permute({1, 2, 0})
+                                 .contiguous();
+    const auto* data = image.const_data_ptr<std::uint8_t>();
+    return {static_cast<int>(image.size(1)), static_cast<int>(image.size(0)),
+            std::vector<std::uint8_t>(data, data + image.numel())};
+}
+
+// Text first, its encoder freed; then the UNet, freed; then the decoder: one part at a time.
+class Renderer {
+  public:
+    Renderer(const RenderRequest& request, const CancelToken& cancel)
+        : request_(request),
+          source_(open_weights(request.model)),
+          architecture_(detect_architecture(*source_)),
+          load_{parse_weight_type(request.weights), parse_compute_type(request.compute),
+                open_device(request.device), cancel} {
+        use_threads(request.threads);
+        require_size(*source_, request.height, request.width);
+    }
+
+    // [2, tokens, width]: without and with the prompt; one row when guidance is 1.
+    at::Tensor context() const {
+        const Words words = read_words(request_.tokens, architecture_.text_width);
+        const TextEncoder encoder(*source_, load_, architecture_.text_heads);
+        const auto encode = [&](const std::string& text) {
+            return encode_text(encoder, text, words, request_, load_.device);
+        };
+        const at::Tensor with = encode(request_.prompt);
+        return request_.guidance == 1 ? with : at::cat({encode(request_.negative), with});
+    }
+
+    at::Tensor latents(const at::Tensor& context,
+                       const std::function<void(std::int64_t, std::int64_t)>& on_step) const {
+        const UNet unet(*source_, load_, architecture_.unet_heads);
+        const Prediction prediction = choose_prediction(request_.prediction, architecture_);
+        const NoiseSchedule schedule;
+        std::int64_t done = 0;
+        const auto denoise = [&](const at::Tensor& z, std::int64_t timestep) {
+            const at::Tensor t = at::full({1}, static_cast<double>(timestep), z.options());
+            at::Tensor output = unet.forward(z, t, {context, std::nullopt});
+            if (output.size(0) == 2) {
+                output = output[0] + request_.guidance * (output[1] - output[0]);
+                output = output.unsqueeze(0);
+            }
+            on_step(++done, request_.steps);
+            return schedule.denoised(z, output, timestep, prediction);
+        };
+        return sample_dpm_solver(schedule, request_.steps, initial_noise(request_).to(load_.device),
+                                 denoise);
+    }
+
+    Picture decode(const at::Tensor& z) const {
+        return to_picture(load_latent_decoder(*source_, architecture_, load_)->decode(z));
+    }
+
+  private:
+    const RenderRequest& request_;
+    std::unique_ptr<WeightSource> source_;
+    Architecture architecture_;
+    LoadOptions load_;
+};
+
+}  // namespace
+
+Picture render(const RenderRequest& request,
+               const std::function<void(std::int64_t, std::int64_t)>& on_step,
+               const CancelToken& cancel) {
+    require(std::isfinite(request.guidance) && request.guidance >= 1,
+            "guidance: needs at least 1, ", "got ", request.guidance);
+    const Renderer renderer(request, cancel);
+    return renderer.decode(renderer.latents(renderer.context(), on_step));
+}
+
+}  // namespace zoodip

@@ -1,0 +1,35 @@
+// A picture from a prompt, to see what a word does.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/cancel.h"
+#include "io/picture.h"
+
+namespace zoodip {
+
+struct RenderRequest {
+    std::filesystem::path model;
+    std::vector<std::filesystem::path> tokens;  // words that prompts may use
+    std::string prompt;
+    std::string negative;
+    std::int64_t width = 512, height = 512;
+    std::int64_t steps = 20;
+    double guidance = 7.5;
+    std::int64_t seed = 0;
+    std::int64_t clip_skip = 1;
+    std::string prediction = "auto";
+    std::string weights = "int8", compute = "fp32", device = "cpu";
+    std::int64_t threads = 0;
+};
+
+// DPM-Solver++(2M) with guidance. on_step(done, total) after each step. Throws Error or Cancelled.
+Picture render(const RenderRequest& request,
+               const std::function<void(std::int64_t, std::int64_t)>& on_step,
+               const CancelToken& cancel);
+
+}  // namespace zoodip

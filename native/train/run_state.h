@@ -1,0 +1,35 @@
+// All that a run needs to go on: a few kilobytes, written atomically.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+namespace zoodip {
+
+struct RunState {
+    std::int64_t step = 0;
+    at::Tensor theta;       // float32 [d]
+    at::Tensor m, v;        // float32 [d], ZOAdam's moments
+    at::Tensor buffer;      // float32 [rows < tau, d], words recorded for the subspace
+    at::Tensor projection;  // float32 [rows, d], P
+};
+
+struct SavedRun {
+    RunState state;
+    nlohmann::json identity;  // settings, model, pictures: what the run was
+};
+
+void save_run(const std::filesystem::path& file, const SavedRun& run);
+
+// Throws Error when the file is missing, damaged or of another kind.
+SavedRun load_run(const std::filesystem::path& file);
+
+// Throws Error that names the first thing in which the saved run differs from the one asked for.
+void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
+                      const std::filesystem::path& file);
+
+}  // namespace zoodip

@@ -1,0 +1,36 @@
+// Where words lie in the flat vector theta. Several vectors a word, two text encoders and several
+// words are the same thing: more slots.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace zoodip {
+
+struct TokenSlot {
+    std::string word;
+    std::string encoder;       // "clip_l": the key that embedding files use
+    std::int64_t vectors = 1;  // rows
+    std::int64_t width = 0;    // columns
+    std::int64_t offset = 0;   // into theta
+};
+
+class TokenLayout {
+  public:
+    void add(std::string word, std::string encoder, std::int64_t vectors, std::int64_t width);
+
+    std::int64_t size() const { return size_; }  // d
+    const std::vector<TokenSlot>& slots() const { return slots_; }
+
+    // thetas [rows, d] -> [rows, vectors, width], a view.
+    at::Tensor slice(const at::Tensor& thetas, const TokenSlot& slot) const;
+
+  private:
+    std::vector<TokenSlot> slots_;
+    std::int64_t size_ = 0;
+};
+
+}  // namespace zoodip

@@ -1,0 +1,151 @@
+// Every operation gives a row the same bits at any position and beside any neighbours.
+#include "ops/layers.h"
+
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include "core/error.h"
+
+namespace zoodip {
+namespace {
+
+at::Tensor random(at::IntArrayRef sizes, std::uint64_t step) {
+    return at::randn(sizes, at::detail::createCPUGenerator(step));
+}
+
+using Op = std::function<at::Tensor(const at::Tensor&)>;
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+    return at::equal(a.contiguous().view(at::kByte), b.contiguous().view(at::kByte));
+}
+
+// The same row at each of three positions, beside two different sets of neighbours.
+void expect_row_identity(const Op& op, at::IntArrayRef row_sizes, at::ScalarType type) {
+    const bool image = row_sizes.size() == 3;
+    const auto batch = [&](const at::Tensor& row, int position, std::uint64_t neighbours) {
+        std::vector<at::Tensor> rows;
+        for (int i = 0; i < 3; ++i) {
+            rows.push_back(i == position ? row
+                                         : random(row_sizes, neighbours + static_cast<unsigned>(i)));
+        }
+        const at::Tensor x = at::stack(rows).to(type);
+        return image ? x.contiguous(at::MemoryFormat::ChannelsLast) : x;
+    };
+    const at::Tensor row = random(row_sizes, 1);
+    const at::Tensor expected = op(batch(row, 0, 10))[0];
+    for (int position = 0; position < 3; ++position) {
+        for (const std::uint64_t neighbours : {20u, 30u}) {
+            EXPECT_TRUE(same_bits(op(batch(row, position, neighbours))[position], expected))
+                << "position " << position << ", " << type;
+        }
+    }
+}
+
+struct Case {
+    WeightType weights;
+    ComputeType compute;
+};
+
+class RowIdentity : public testing::TestWithParam<Case> {
+  protected:
+    FrozenWeight weight(at::IntArrayRef sizes) const {
+        return {random(sizes, 99), GetParam().weights, GetParam().compute, at::kCPU};
+    }
+    at::ScalarType type() const { return scalar_type(GetParam().compute); }
+};
+
+TEST_P(RowIdentity, Linear) {
+    // Widths of SD 1.5, an odd one, and token counts that leave remainders in every blocking.
+    for (const auto& [tokens, in, out] : std::vector<std::array<std::int64_t, 3>>{
+             {77, 768, 768}, {77, 768, 3072}, {64, 1280, 1280}, {1, 320, 1280}, {33, 63, 129},
+             {256, 640, 5120}}) {
+        const FrozenWeight w = weight({out, in});
+        const at::Tensor bias = random({out}, 5);
+        expect_row_identity([&](const at::Tensor& x) { return linear(x, w, bias); }, {tokens, in},
+                            type());
+    }
+}
+
+TEST_P(RowIdentity, Conv2d) {
+    for (const auto& [in, out, side, kernel, stride] : std::vector<std::array<std::int64_t, 5>>{
+             {4, 320, 32, 3, 1}, {320, 320, 32, 3, 1}, {320, 320, 32, 3, 2}, {1280, 1280, 8, 3, 1},
+             {640, 640, 16, 3, 1}, {320, 4, 32, 3, 1}, {33, 17, 9, 3, 1}}) {
+        const FrozenWeight w = weight({out, in, kernel, kernel});
+        const at::Tensor bias = random({out}, 5);
+        expect_row_identity(
+            [&](const at::Tensor& x) { return conv2d(x, w, bias, stride, kernel / 2); },
+            {in, side, side}, type());
+    }
+}
+
+TEST_P(RowIdentity, Attention) {
+    for (const auto& [tokens, channels, heads] :
+         std::vector<std::array<std::int64_t, 3>>{{1024, 320, 8}, {64, 1280, 8}, {77, 768, 12}}) {
+        for (const bool causal : {false, true}) {
+            expect_row_identity(
+                [&](const at::Tensor& x) { return attention(x, x, x, heads, causal); },
+                {tokens, channels}, type());
+        }
+    }
+}
+
+TEST_P(RowIdentity, Norms) {
+    const at::Tensor scale = random({320}, 3), shift = random({320}, 4);
+    expect_row_identity(
+        [&](const at::Tensor& x) { return group_norm(x, 32, scale, shift, 1e-5, true); },
+        {320, 24, 24}, type());
+    expect_row_identity([&](const at::Tensor& x) { return layer_norm(x, scale, shift, 1e-5); },
+                        {77, 320}, type());
+    expect_row_identity([&](const at::Tensor& x) { return geglu(x); }, {77, 640}, type());
+    expect_row_identity([&](const at::Tensor& x) { return quick_gelu(x); }, {77, 640}, type());
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, RowIdentity,
+                         testing::Values(Case{WeightType::dense, ComputeType::float32},
+                                         Case{WeightType::int8, ComputeType::float32},
+                                         Case{WeightType::dense, ComputeType::bfloat16},
+                                         Case{WeightType::int8, ComputeType::bfloat16}));
+
+TEST(Attention, ASingleQueryRowServesAllContexts) {
+    const at::Tensor q = random({1, 16, 64}, 1), k = random({3, 77, 64}, 2);
+    const at::Tensor shared = attention(q, k, k, 4);
+    const at::Tensor repeated = attention(q.expand({3, -1, -1}).contiguous(), k, k, 4);
+    EXPECT_TRUE(same_bits(shared, repeated));
+}
+
+TEST(Layers, SayWhatDoesNotFit) {
+    const FrozenWeight w(random({5, 320}, 1), WeightType::int8, ComputeType::float32, at::kCPU);
+    try {
+        linear(random({2, 768}, 2), w, {});
+        FAIL() << "accepted";
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), "linear: weight has 320 inputs, activation has 768");
+    }
+    EXPECT_THROW(attention(random({1, 4, 10}, 1), random({1, 4, 10}, 1), random({1, 4, 10}, 1), 3),
+                 Error);
+}
+
+TEST(Quantize, RoundsHalfToEvenAndKeepsRowsOfZeros) {
+    const at::Tensor weight = at::tensor({127.0f, 0.5f, 1.5f, -2.5f, 0.0f, 0.0f, 0.0f, 0.0f});
+    const Int8Weight q = quantize_int8(weight.view({2, 4}));
+    EXPECT_TRUE(at::equal(q.values, at::tensor({127, 0, 2, -2, 0, 0, 0, 0}, at::kChar).view({2, 4})));
+    EXPECT_TRUE(at::equal(q.scale, at::tensor({1.0f, 0.0f})));
+    EXPECT_TRUE(at::equal(dequantize_int8(q, at::kFloat),
+                          at::tensor({127.0f, 0.0f, 2.0f, -2.0f, 0.0f, 0.0f, 0.0f, 0.0f}).view({2, 4})));
+}
+
+// |W - s q| <= s / 2 by the definition of rounding, plus the rounding of W / s (127 * 2^-24 s) and
+// of s * q (127 * 2^-24 s).
+TEST(Quantize, ErrorIsHalfAStep) {
+    const at::Tensor weight = random({65, 37, 3, 3}, 11).contiguous(at::MemoryFormat::ChannelsLast);
+    const Int8Weight q = quantize_int8(weight);
+    const at::Tensor error = (dequantize_int8(q, at::kFloat) - weight).abs().amax({1, 2, 3});
+    EXPECT_TRUE((error <= q.scale * (0.5 + 2 * 127 * 0x1p-24)).all().item<bool>());
+}
+
+}  // namespace
+}  // namespace zoodip

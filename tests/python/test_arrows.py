@@ -1,0 +1,106 @@
+"""The folders of native/ are arrows: a folder includes only from itself and from its left."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+# The folders that lie directly left of each; what lies left of those is allowed as well.
+LEFT = {
+    "core": (),
+    "io": ("core",),
+    "ops": ("io",),
+    "nn": ("ops",),
+    "diffusion": ("nn",),
+    "zo": ("core",),
+    "train": ("diffusion", "zo"),
+    "jobs": ("io",),
+    "server": ("jobs",),
+    "cli": ("train", "jobs", "server"),
+    "python": ("train", "jobs", "server"),
+}
+WITHOUT_TORCH = {"core", "io", "jobs", "server"}
+TORCH = re.compile(r"(ATen|torch|c10|caffe2)(/|\.h$)")
+INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*([<\"])([^>\"]+)[>\"]", re.MULTILINE)
+SOURCES = {".h", ".hpp", ".cpp", ".cu", ".cuh"}
+
+
+def allowed(folder: str) -> set[str]:
+    """The folder itself and all that lies left of it."""
+    found = {folder}
+    for left in LEFT[folder]:
+        found |= allowed(left)
+    return found
+
+
+def violations(files: dict[str, str]) -> list[str]:
+    """Back arrows in sources given as {path below native/: text}."""
+    found = []
+    for path, text in sorted(files.items()):
+        folder = path.split("/")[0]
+        if folder not in LEFT:
+            found.append(f"{path}: the folder {folder} is not in the design")
+            continue
+        for bracket, name in INCLUDE.findall(text):
+            target = name.split("/")[0]
+            if folder in WITHOUT_TORCH and TORCH.match(name):
+                found.append(f"{path}: {folder} is torch-free and includes {name}")
+            elif bracket == '"' and target not in LEFT:
+                found.append(f'{path}: "{name}" is not written from native/')
+            elif target in LEFT and target not in allowed(folder):
+                found.append(f"{path}: {folder} must not include {name}")
+    return found
+
+
+def test_sources_follow_the_arrows(root: Path) -> None:
+    native = root / "native"
+    files = {
+        path.relative_to(native).as_posix(): path.read_text(encoding="utf-8")
+        for path in native.rglob("*")
+        if path.suffix in SOURCES
+    }
+    assert {path.split("/")[0] for path in files} >= {"core", "cli", "python"}
+    assert violations(files) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("core/a.h", '#include "io/json.h"'),
+        ("io/a.cpp", '#include "ops/layers.h"'),
+        ("nn/a.cpp", '#  include   "diffusion/schedule.h"'),
+        ("nn/a.cpp", "#include <train/loop.h>"),
+        ("zo/a.cpp", '#include "io/json.h"'),
+        ("zo/a.cpp", '#include "nn/unet.h"'),
+        ("train/a.cpp", '#include "cli/program.h"'),
+        ("train/a.cpp", '#include "jobs/queue.h"'),
+        ("server/a.cpp", '#include "train/loop.h"'),
+        ("cli/program/a.cpp", '#include "python/bindings.h"'),
+        ("core/a.cpp", "#include <ATen/ATen.h>"),
+        ("io/deep/a.cpp", "#include <c10/util/Exception.h>"),
+        ("jobs/a.cpp", "#include <torch/torch.h>"),
+        ("ops/a.cpp", '#include "types.h"'),
+        ("ops/a.cpp", '#include "../core/error.h"'),
+        ("attic/a.cpp", ""),
+    ],
+)
+def test_a_back_arrow_is_seen(path: str, line: str) -> None:
+    assert len(violations({path: f"#pragma once\n#include <vector>\n{line}\n"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("train/a.cpp", '#include "core/error.h"'),
+        ("train/a.cpp", '#include "zo/adam.h"'),
+        ("cli/program/a.cpp", '#include "cli/progress.h"'),
+        ("python/a.cpp", '#include "server/routes.h"'),
+        ("zo/a.cpp", "#include <ATen/core/Tensor.h>"),
+        ("io/a.cpp", "#include <png.h>"),
+        ("io/a.cpp", '// once: #include "nn/unet.h"'),
+    ],
+)
+def test_an_arrow_to_the_left_is_fine(path: str, line: str) -> None:
+    assert violations({path: f"#pragma once\n{line}\n"}) == []

@@ -1,0 +1,106 @@
+"""Configuring where libraries come by FetchContent, where one is missing, without CUDA."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from setup.system import find_cmake, find_compiler
+from zoodip._environment import describe
+
+WITHOUT_TORCH = "-DZOODIP_TORCH=OFF"
+
+
+@pytest.fixture
+def cmake() -> str:
+    path = find_cmake(sys.executable)
+    if path is None or find_compiler() is None:
+        pytest.skip("there is no CMake 3.20 or no C++ compiler; `python install.py test` gets them")
+    return path
+
+
+def configure(
+    cmake: str, root: Path, tree: Path, *options: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [cmake, "-S", str(root), "-B", str(tree), *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **variables},
+    )
+
+
+def header_sources(folder: Path) -> list[str]:
+    """Options that name source folders made of the system's headers, each with a mark in it."""
+    options = []
+    for name, headers in (("nlohmann_json", "nlohmann"), ("CLI11", "CLI")):
+        system = Path("/usr/include") / headers
+        if not system.is_dir():
+            pytest.skip(f"{system} is not there to make a source folder from")
+        shutil.copytree(system, folder / name / "include" / headers)
+        (folder / name / "include" / headers / "fetched.h").touch()
+        options.append(f"-DFETCHCONTENT_SOURCE_DIR_{name.upper()}={folder / name}")
+        options.append(f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON")
+    return options
+
+
+def test_header_libraries_come_by_fetchcontent(cmake: str, root: Path, tmp_path: Path) -> None:
+    """Compiles a file that needs headers which only the fetched folders have."""
+    project, tree = tmp_path / "project", tmp_path / "tree"
+    project.mkdir()
+    (project / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(probe CXX)\nset(CMAKE_CXX_STANDARD 20)\n"
+        f'include("{root.as_posix()}/native/cmake/Dependencies.cmake")\n'
+        "add_library(probe OBJECT probe.cpp)\n"
+        "target_link_libraries(probe nlohmann_json::nlohmann_json CLI11::CLI11)\n"
+    )
+    (project / "probe.cpp").write_text(
+        "#include <CLI/CLI.hpp>\n#include <CLI/fetched.h>\n"
+        "#include <nlohmann/fetched.h>\n#include <nlohmann/json.hpp>\n"
+    )
+    done = configure(cmake, project, tree, *header_sources(tmp_path))
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([cmake, "--build", str(tree)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "package"),
+    [
+        ("-DCMAKE_DISABLE_FIND_PACKAGE_JPEG=ON", "libjpeg-dev"),
+        ("-DCMAKE_DISABLE_FIND_PACKAGE_PNG=ON", "libpng-dev"),
+    ],
+)
+def test_a_missing_library_is_named(
+    cmake: str, root: Path, tmp_path: Path, option: str, package: str
+) -> None:
+    done = configure(cmake, root, tmp_path, WITHOUT_TORCH, option)
+    assert done.returncode != 0
+    assert f"apt-get install {package}\n" in done.stderr
+
+
+def test_a_cuda_build_of_torch_needs_no_toolkit(cmake: str, root: Path, tmp_path: Path) -> None:
+    here = describe()
+    if here.cuda == "none":
+        pytest.skip(f"torch {here.torch} is built without CUDA")
+    nvcc = shutil.which("nvcc")
+    toolkits = [str(path) for path in Path("/usr/local").glob("cuda*")]
+    toolkits += [str(Path(nvcc).resolve().parents[1])] if nvcc else []
+    path = [p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "nvcc").exists()]
+    done = configure(
+        cmake,
+        root,
+        tmp_path,
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-DCMAKE_IGNORE_PREFIX_PATH={';'.join(toolkits)}",
+        PATH=os.pathsep.join(path),
+        CUDACXX="",
+        CUDA_PATH="",
+        CUDA_HOME="",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"torch {here.torch}" in done.stdout
