@@ -113,6 +113,7 @@ def test_packages_are_installed_only_as_root(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(system, "missing_tools", lambda *_: [system.COMPILER])
     monkeypatch.setattr(system, "missing_libraries", lambda headers: [])
+    monkeypatch.setattr(system, "find_tool", lambda name, python: None)
     installed: list[list[system.Need]] = []
     monkeypatch.setattr(system, "install_packages", lambda needs, log: installed.append(needs))
     for user in (1000, 0):
