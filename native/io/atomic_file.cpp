@@ -1,0 +1,144 @@
+#include "io/atomic_file.h"
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+#include "core/error.h"
+
+#ifdef _WIN32
+#include <io.h>
+#include <process.h>
+#else
+#include <fcntl.h>
+#include <unistd.h>
+#endif
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail_to_write(const fs::path& file, int reason) {
+    fail("cannot write ", file.string(), ": ", std::strerror(reason),
+         reason == ENOSPC ? ". Free some space and run it again" : "");
+}
+
+// A name beside `file` that no other thread or process of ours uses.
+fs::path temporary_beside(const fs::path& file) {
+    static std::atomic<unsigned> count{0};
+#ifdef _WIN32
+    const int process = _getpid();
+#else
+    const int process = getpid();
+#endif
+    fs::path temporary = file;
+    temporary += concat(".", process, "-", count++, ".tmp");
+    return temporary;
+}
+
+void flush_to_disk(std::FILE* stream) {
+#ifdef _WIN32
+    const bool ok = std::fflush(stream) == 0 && _commit(_fileno(stream)) == 0;
+#else
+    const bool ok = std::fflush(stream) == 0 && fsync(fileno(stream)) == 0;
+#endif
+    if (!ok) throw errno;
+}
+
+// Throws errno.
+void write_parts(const fs::path& file, std::span<const std::span<const std::byte>> parts) {
+    std::FILE* stream = std::fopen(file.string().c_str(), "wb");
+    if (stream == nullptr) throw errno;
+    try {
+        for (const auto& part : parts) {
+            if (std::fwrite(part.data(), 1, part.size(), stream) != part.size()) throw errno;
+        }
+        flush_to_disk(stream);
+    } catch (int) {
+        std::fclose(stream);
+        throw;
+    }
+    if (std::fclose(stream) != 0) throw errno;
+}
+
+// Makes the rename itself survive a power cut. Some file systems refuse; the file is there anyway.
+void flush_folder(const fs::path& folder) {
+#ifndef _WIN32
+    const int handle = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
+    if (handle < 0) return;
+    fsync(handle);
+    close(handle);
+#else
+    (void)folder;
+#endif
+}
+
+fs::path folder_of(const fs::path& file) {
+    const fs::path folder = file.parent_path();
+    return folder.empty() ? fs::path(".") : folder;
+}
+
+void require_folder(const fs::path& file) {
+    const fs::path folder = folder_of(file);
+    std::error_code ignored;
+    require(fs::exists(folder, ignored), "cannot write ", file.string(), ": the folder ",
+            folder.string(), " does not exist. Create it, or name another");
+    require(fs::is_directory(folder, ignored), "cannot write ", file.string(), ": ",
+            folder.string(), " is not a folder");
+    require(!fs::is_directory(file, ignored), "cannot write ", file.string(), ": it is a folder");
+}
+
+}  // namespace
+
+void write_file_atomic(const fs::path& file, std::span<const std::span<const std::byte>> parts) {
+    require_folder(file);
+    const fs::path temporary = temporary_beside(file);
+    std::error_code error;
+    try {
+        write_parts(temporary, parts);
+        fs::rename(temporary, file, error);
+        if (error) throw error.value();
+    } catch (int reason) {
+        fs::remove(temporary, error);
+        fail_to_write(file, reason);
+    }
+    flush_folder(folder_of(file));
+}
+
+std::vector<std::byte> read_file(const fs::path& file, std::uint64_t max_bytes) {
+    std::error_code error;
+    require(!fs::is_directory(file, error), file.string(), ": is a folder, expected a file");
+    std::ifstream stream(file, std::ios::binary | std::ios::ate);
+    require(stream.good(), "cannot read ", file.string(), ": ", std::strerror(errno));
+    const auto size = static_cast<std::uint64_t>(stream.tellg());
+    require(size <= max_bytes, file.string(), ": has ", size, " bytes, at most ", max_bytes,
+            " are read");
+    std::vector<std::byte> bytes(size);
+    stream.seekg(0);
+    stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
+    require(static_cast<std::uint64_t>(stream.gcount()) == size, "cannot read ", file.string(),
+            ": it shrank while it was read");
+    return bytes;
+}
+
+void probe_writable(const fs::path& file) {
+    require_folder(file);
+    static constexpr std::array<std::byte, 65536> zeros{};
+    const std::span<const std::byte> part = zeros;
+    const fs::path temporary = temporary_beside(file);
+    std::error_code ignored;
+    try {
+        write_parts(temporary, {&part, 1});
+    } catch (int reason) {
+        fs::remove(temporary, ignored);
+        fail_to_write(file, reason);
+    }
+    fs::remove(temporary, ignored);
+}
+
+}  // namespace zoodip

@@ -1,0 +1,25 @@
+// Whole files: read at once, or written so that either the old or the new one is there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+namespace zoodip {
+
+// Writes the parts one after another to a temporary file in the same folder, flushes it to the disk
+// and renames it over `file`. On any failure (no folder, full disk, no permission) the temporary
+// file is removed, an earlier `file` is untouched, and Error names the file and the system's reason.
+void write_file_atomic(const std::filesystem::path& file,
+                       std::span<const std::span<const std::byte>> parts);
+
+// All bytes of a file. Throws Error when it cannot be read or holds more than max_bytes.
+std::vector<std::byte> read_file(const std::filesystem::path& file, std::uint64_t max_bytes);
+
+// Throws Error unless `file` could be written now: its folder exists, and 64 KiB can be written and
+// flushed there. Called before a long job rather than after it.
+void probe_writable(const std::filesystem::path& file);
+
+}  // namespace zoodip

@@ -1,0 +1,279 @@
+#include "io/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+
+#include <fcntl.h>
+#ifdef _WIN32
+#include <io.h>
+#else
+#include <unistd.h>
+#endif
+
+namespace zoodip {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t max_header = 100'000'000;  // the reference library's own limit
+
+struct DtypeRow {
+    Dtype type;
+    const char* name;
+    std::uint64_t size;
+};
+constexpr std::array<DtypeRow, 12> dtype_table = {{{Dtype::f64, "F64", 8},
+                                                   {Dtype::f32, "F32", 4},
+                                                   {Dtype::f16, "F16", 2},
+                                                   {Dtype::bf16, "BF16", 2},
+                                                   {Dtype::i64, "I64", 8},
+                                                   {Dtype::i32, "I32", 4},
+                                                   {Dtype::i16, "I16", 2},
+                                                   {Dtype::i8, "I8", 1},
+                                                   {Dtype::u8, "U8", 1},
+                                                   {Dtype::boolean, "BOOL", 1},
+                                                   {Dtype::f8_e4m3, "F8_E4M3", 1},
+                                                   {Dtype::f8_e5m2, "F8_E5M2", 1}}};
+
+const DtypeRow& row_of(Dtype type) { return dtype_table[static_cast<std::size_t>(type)]; }
+
+std::optional<Dtype> parse_dtype(const std::string& name) {
+    for (const auto& row : dtype_table) {
+        if (name == row.name) return row.type;
+    }
+    return std::nullopt;
+}
+
+// What a file that is no safetensors file looks like by its first bytes.
+std::string describe_start(const std::string& start) {
+    const auto begins = [&](const char* text) { return start.rfind(text, 0) == 0; };
+    if (begins("PK\x03\x04") || begins("\x80\x02") || begins("\x80\x04")) {
+        return "is a Python pickle (.ckpt, .pt, .bin), which can run code when it is loaded. "
+               "Convert it to .safetensors, or download that form of the model";
+    }
+    if (begins("GGUF")) {
+        return "is a GGUF file. Use the original .safetensors checkpoint; zoodip quantises it "
+               "itself";
+    }
+    if (begins("<") || begins("version https://git-lfs")) {
+        return "is a text page, not the model itself: the download went wrong. Fetch it again";
+    }
+    return "is not a .safetensors file, or is damaged";
+}
+
+json parse_header(const std::string& text, const std::string& name) {
+    std::set<std::string> seen;
+    const auto watch = [&](int depth, json::parse_event_t event, json& value) {
+        require(depth <= 3, name, ": the header is nested too deeply; the file is damaged");
+        if (event == json::parse_event_t::key && depth == 1) {
+            require(seen.insert(value.get<std::string>()).second, name, ": holds tensor '",
+                    value.get<std::string>(), "' twice; the file is damaged");
+        }
+        return true;
+    };
+    try {
+        json header = json::parse(text, watch);
+        require(header.is_object(), name, ": the header is not a JSON object; the file is damaged");
+        return header;
+    } catch (const json::exception&) {
+        fail(name, ": the header is not JSON; the file is damaged or of another kind");
+    }
+}
+
+std::vector<std::int64_t> parse_shape(const json& value, const std::string& where) {
+    require(value.is_array() && value.size() <= 16, where, ": has no valid shape");
+    std::vector<std::int64_t> shape;
+    for (const auto& size : value) {
+        require(size.is_number_unsigned() && size.get<std::uint64_t>() < (1ull << 48), where,
+                ": has no valid shape");
+        shape.push_back(size.get<std::int64_t>());
+    }
+    return shape;
+}
+
+// Bytes of a tensor; nullopt when the product overflows.
+std::optional<std::uint64_t> byte_count(const TensorInfo& tensor) {
+    std::uint64_t bytes = row_of(tensor.dtype).size;
+    for (const std::int64_t size : tensor.shape) {
+        const auto count = static_cast<std::uint64_t>(size);
+        if (count != 0 && bytes > ~0ull / count) return std::nullopt;
+        bytes *= count;
+    }
+    return bytes;
+}
+
+TensorInfo parse_tensor(const std::string& name, const json& entry, const std::string& file) {
+    const std::string where = concat(file, ": tensor '", name, "'");
+    require(entry.is_object() && entry.contains("dtype") && entry["dtype"].is_string() &&
+                entry.contains("shape") && entry.contains("data_offsets"),
+            where, " lacks dtype, shape or data_offsets; the file is damaged");
+    const auto type = entry["dtype"].get<std::string>();
+    const auto dtype = parse_dtype(type);
+    require(dtype.has_value(), where, " has type ", type, ", which is not supported. Use a ",
+            "checkpoint in F16, BF16 or F32");
+    const auto& offsets = entry["data_offsets"];
+    require(offsets.is_array() && offsets.size() == 2 && offsets[0].is_number_unsigned() &&
+                offsets[1].is_number_unsigned(),
+            where, " has no valid data_offsets; the file is damaged");
+    TensorInfo tensor{name, *dtype, parse_shape(entry["shape"], where),
+                      offsets[0].get<std::uint64_t>(), offsets[1].get<std::uint64_t>()};
+    require(tensor.begin <= tensor.end && byte_count(tensor) == tensor.end - tensor.begin, where,
+            ": its shape and its bytes disagree; the file is damaged");
+    return tensor;
+}
+
+// Offsets count from the end of the header and must cover the rest of the file without gaps.
+void require_layout(std::vector<TensorInfo> tensors, std::uint64_t data, const std::string& file) {
+    std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+        return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+    });
+    std::uint64_t at = 0;
+    for (const TensorInfo& tensor : tensors) {
+        require(tensor.begin == at, file, ": tensor '", tensor.name,
+                tensor.begin < at ? "' overlaps another" : "' leaves a gap before it",
+                "; the file is damaged");
+        at = tensor.end;
+    }
+    require(at <= data, file, ": is truncated: its tensors need ", at, " bytes, ", data,
+            " are there. Fetch it again");
+    require(at == data, file, ": has ", data - at, " bytes after its last tensor; it is damaged");
+}
+
+std::map<std::string, std::string> parse_metadata(const json& header, const std::string& file) {
+    std::map<std::string, std::string> metadata;
+    if (!header.contains("__metadata__")) return metadata;
+    require(header["__metadata__"].is_object(), file, ": __metadata__ is not an object");
+    for (const auto& [key, value] : header["__metadata__"].items()) {
+        require(value.is_string(), file, ": metadata '", key, "' is not text");
+        metadata[key] = value.get<std::string>();
+    }
+    return metadata;
+}
+
+}  // namespace
+
+const char* dtype_name(Dtype type) { return row_of(type).name; }
+std::uint64_t dtype_size(Dtype type) { return row_of(type).size; }
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : path_(file) {
+    std::error_code ignored;
+    require(!std::filesystem::is_directory(file, ignored), file.string(),
+            ": is a folder, expected a file");
+#ifdef _WIN32
+    handle_ = _open(file.string().c_str(), _O_RDONLY | _O_BINARY);
+#else
+    handle_ = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+#endif
+    require(handle_ >= 0, "cannot open ", file.string(), ": ", std::strerror(errno));
+    try {
+        size_ = std::filesystem::file_size(file);
+        read_header();
+    } catch (...) {
+        close(handle_);
+        throw;
+    }
+}
+
+SafetensorsFile::~SafetensorsFile() { close(handle_); }
+
+void SafetensorsFile::read_header() {
+    const std::string name = path_.string();
+    require(size_ > 0, name, ": is empty");
+    std::string start(std::min<std::uint64_t>(size_, 64), '\0');
+    read_at(0, std::as_writable_bytes(std::span(start)));
+    std::uint64_t length = 0;
+    for (std::size_t i = 0; i < 8 && i < start.size(); ++i) {
+        length |= static_cast<std::uint64_t>(static_cast<unsigned char>(start[i])) << (8 * i);
+    }
+    const bool plausible = start.size() > 8 && start[8] == '{' && length <= max_header;
+    require(plausible, name, ": ", describe_start(start));
+    require(8 + length <= size_, name, ": is truncated: its header alone has ", length,
+            " bytes, the file ", size_, ". Fetch it again");
+    std::string text(length, '\0');
+    read_at(8, std::as_writable_bytes(std::span(text)));
+    const json header = parse_header(text, name);
+    metadata_ = parse_metadata(header, name);
+    for (const auto& [key, entry] : header.items()) {
+        if (key != "__metadata__") tensors_.push_back(parse_tensor(key, entry, name));
+    }
+    require_layout(tensors_, size_ - 8 - length, name);
+    for (TensorInfo& tensor : tensors_) {
+        tensor.begin += 8 + length;
+        tensor.end += 8 + length;
+    }
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+}
+
+const TensorInfo* SafetensorsFile::find(const std::string& name) const {
+    const auto found = std::lower_bound(
+        tensors_.begin(), tensors_.end(), name,
+        [](const TensorInfo& tensor, const std::string& key) { return tensor.name < key; });
+    return found != tensors_.end() && found->name == name ? &*found : nullptr;
+}
+
+void SafetensorsFile::read(const TensorInfo& tensor, std::span<std::byte> out) const {
+    require(out.size() == tensor.end - tensor.begin, path_.string(), ": tensor '", tensor.name,
+            "' has ", tensor.end - tensor.begin, " bytes, ", out.size(), " were asked for");
+    read_at(tensor.begin, out);
+}
+
+void SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+    while (!out.empty()) {
+#ifdef _WIN32
+        _lseeki64(handle_, static_cast<long long>(offset), SEEK_SET);
+        const auto got =
+            _read(handle_, out.data(), static_cast<unsigned>(std::min<std::size_t>(out.size(), 1u << 30)));
+#else
+        const auto got = pread(handle_, out.data(), out.size(), static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+#endif
+        require(got >= 0, "cannot read ", path_.string(), ": ", std::strerror(errno));
+        require(got > 0, path_.string(), ": ends ", out.size(),
+                " bytes too early; it was cut off while it was read");
+        offset += static_cast<std::uint64_t>(got);
+        out = out.subspan(static_cast<std::size_t>(got));
+    }
+}
+
+void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+    // Widest types first, as the reference library has it, so that every tensor is aligned.
+    std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
+        return std::pair(dtype_size(b.dtype), a.name) < std::pair(dtype_size(a.dtype), b.name);
+    });
+    json header = json::object();
+    if (!metadata.empty()) header["__metadata__"] = metadata;
+    std::uint64_t at = 0;
+    for (const TensorToWrite& tensor : tensors) {
+        TensorInfo info{tensor.name, tensor.dtype, tensor.shape};
+        require(byte_count(info) == tensor.bytes.size(), "write_safetensors: '", tensor.name,
+                "' has ", tensor.bytes.size(), " bytes, its shape needs another number");
+        header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
+                               {"shape", tensor.shape},
+                               {"data_offsets", {at, at + tensor.bytes.size()}}};
+        at += tensor.bytes.size();
+    }
+    std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);
+    text.append((8 - text.size() % 8) % 8, ' ');
+    std::string start(8, '\0');
+    for (std::size_t i = 0; i < 8; ++i) {
+        start[i] = static_cast<char>(static_cast<std::uint64_t>(text.size()) >> (8 * i) & 0xFF);
+    }
+    text = start + text;
+    std::vector<std::span<const std::byte>> parts = {std::as_bytes(std::span(text))};
+    for (const TensorToWrite& tensor : tensors) parts.push_back(tensor.bytes);
+    write_file_atomic(file, parts);
+}
+
+}  // namespace zoodip
