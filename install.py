@@ -65,7 +65,7 @@ def announce(folder: Path) -> None:
         "this downloads 2.9 GB and takes 5.5 GB on disk (8.4 GB with pip's cache): some 2 minutes\n"
         "on a fast line. pip's own settings choose another build: with PIP_EXTRA_INDEX_URL=\n"
         "https://download.pytorch.org/whl/cpu it is a CPU-only torch of 0.2 GB. Compiling then\n"
-        "takes about 10 minutes on two cores."
+        "takes 5 to 10 minutes on two cores."
     )
 
 

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "cli/setting_options.h"
 
 #include "train/personalize.h"
 #include "train/settings.h"
@@ -15,66 +16,8 @@ namespace {
 
 struct TrainOptions {
     PersonalizeRequest request;
-    // As typed: read against the declaration afterwards, so that one place checks ranges.
-    std::map<std::string, std::string> typed;
+    SettingOptions settings;
 };
-
-std::string option_name(const std::string& setting) {
-    std::string name = "--" + setting;
-    std::replace(name.begin(), name.end(), '_', '-');
-    return name;
-}
-
-std::string describe(const nlohmann::json& field) {
-    std::string text = field["help"].get<std::string>();
-    const auto& value = field["default"];
-    text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
-    if (field.contains("choices")) {
-        std::string list;
-        for (const auto& choice : field["choices"]) {
-            list += (list.empty() ? "" : ", ") + choice.get<std::string>();
-        }
-        text += " (" + list + ")";
-    } else if (field.contains("minimum")) {
-        text +=
-            " (" + format_number(field["minimum"]) + " to " + format_number(field["maximum"]) + ")";
-    }
-    if (field.contains("equation")) text += "  " + field["equation"].get<std::string>();
-    return text;
-}
-
-nlohmann::json parse_typed(const std::string& type, const std::string& name,
-                           const std::string& text) {
-    if (type == "string") return text;
-    if (type == "boolean" && (text == "on" || text == "true")) return true;
-    if (type == "boolean" && (text == "off" || text == "false")) return false;
-    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
-    require(!value.is_discarded() && type != "boolean", option_name(name), ": '", text, "' is not ",
-            type == "boolean"   ? "on or off"
-            : type == "integer" ? "a whole number"
-                                : "a number");
-    return value;
-}
-
-// CLI11 knows the options, the declaration knows what they may be.
-void add_settings(CLI::App& command, TrainOptions& options) {
-    for (const auto& field : describe_fields(train_setting_fields())) {
-        const auto name = field["name"].get<std::string>();
-        command.add_option(option_name(name), options.typed[name], describe(field))
-            ->type_name(field["type"] == "boolean" ? "on|off" : "")
-            ->group("Settings");
-    }
-}
-
-nlohmann::json typed_settings(const CLI::App& command, const TrainOptions& options) {
-    nlohmann::json chosen = nlohmann::json::object();
-    for (const auto& field : describe_fields(train_setting_fields())) {
-        const auto name = field["name"].get<std::string>();
-        if (command.count(option_name(name)) == 0) continue;
-        chosen[name] = parse_typed(field["type"], name, options.typed.at(name));
-    }
-    return chosen;
-}
 
 class TerminalObserver : public PersonalizeObserver {
   public:
@@ -162,10 +105,10 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command->add_option("--out", request.out, "The token file to write, .safetensors")->required();
     command->add_flag("--resume", request.resume, "Go on from where a stopped run was");
     command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
-    add_settings(*command, *options);
+    options->settings.add_to(*command);
     command->callback([options, command, &chosen] {
         chosen = [options, command](const CancelToken& cancel) {
-            options->request.settings = typed_settings(*command, *options);
+            options->request.settings = options->settings.chosen(*command);
             return train(options->request, cancel);
         };
     });

@@ -11,7 +11,8 @@ namespace zoodip {
 
 // Writes the parts one after another to a temporary file in the same folder, flushes it to the disk
 // and renames it over `file`. On any failure (no folder, full disk, no permission) the temporary
-// file is removed, an earlier `file` is untouched, and Error names the file and the system's reason.
+// file is removed, an earlier `file` is untouched, and Error names the file and the system's
+// reason.
 void write_file_atomic(const std::filesystem::path& file,
                        std::span<const std::span<const std::byte>> parts);
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <optional>
 #include <set>
 #include <utility>
@@ -12,8 +13,6 @@
 
 #include "core/error.h"
 #include "io/atomic_file.h"
-
-#include <fcntl.h>
 #ifdef _WIN32
 #include <io.h>
 #else
@@ -45,7 +44,9 @@ constexpr std::array<DtypeRow, 12> dtype_table = {{{Dtype::f64, "F64", 8},
                                                    {Dtype::f8_e4m3, "F8_E4M3", 1},
                                                    {Dtype::f8_e5m2, "F8_E5M2", 1}}};
 
-const DtypeRow& row_of(Dtype type) { return dtype_table[static_cast<std::size_t>(type)]; }
+const DtypeRow& row_of(Dtype type) {
+    return dtype_table[static_cast<std::size_t>(type)];
+}
 
 std::optional<Dtype> parse_dtype(const std::string& name) {
     for (const auto& row : dtype_table) {
@@ -162,8 +163,12 @@ std::map<std::string, std::string> parse_metadata(const json& header, const std:
 
 }  // namespace
 
-const char* dtype_name(Dtype type) { return row_of(type).name; }
-std::uint64_t dtype_size(Dtype type) { return row_of(type).size; }
+const char* dtype_name(Dtype type) {
+    return row_of(type).name;
+}
+std::uint64_t dtype_size(Dtype type) {
+    return row_of(type).size;
+}
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : path_(file) {
     std::error_code ignored;
@@ -184,7 +189,9 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : path_(file
     }
 }
 
-SafetensorsFile::~SafetensorsFile() { close(handle_); }
+SafetensorsFile::~SafetensorsFile() {
+    close(handle_);
+}
 
 void SafetensorsFile::read_header() {
     const std::string name = path_.string();
@@ -232,8 +239,8 @@ void SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) co
     while (!out.empty()) {
 #ifdef _WIN32
         _lseeki64(handle_, static_cast<long long>(offset), SEEK_SET);
-        const auto got =
-            _read(handle_, out.data(), static_cast<unsigned>(std::min<std::size_t>(out.size(), 1u << 30)));
+        const auto got = _read(handle_, out.data(),
+                               static_cast<unsigned>(std::min<std::size_t>(out.size(), 1u << 30)));
 #else
         const auto got = pread(handle_, out.data(), out.size(), static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;

@@ -3,9 +3,10 @@
 
 #include <pybind11/functional.h>
 
+#include "python/bindings.h"
+
 #include "core/cancel.h"
 #include "core/log.h"
-#include "python/bindings.h"
 
 namespace py = pybind11;
 

@@ -5,10 +5,12 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
-#include "core/log.h"
-#include "io/picture.h"
 #include "python/bindings.h"
 #include "python/guard.h"
+
+#include "core/log.h"
+#include "io/picture.h"
+#include "train/inspect.h"
 #include "train/personalize.h"
 #include "train/render.h"
 #include "train/settings.h"
@@ -84,10 +86,9 @@ void bind_personalize(py::module_& module) {
            const std::filesystem::path& out, const std::string& settings, bool resume,
            bool overwrite, const py::object& on_stage, const py::object& on_forecast,
            const py::object& on_step, const CancelToken& cancel) {
-            const PersonalizeRequest request{model, images,
-                                             word,  initialiser,
-                                             out,   nlohmann::json::parse(settings),
-                                             resume, overwrite};
+            const PersonalizeRequest request{model,       images,   word,
+                                             initialiser, out,      nlohmann::json::parse(settings),
+                                             resume,      overwrite};
             PythonObserver observer(on_stage, on_forecast, on_step, cancel);
             return run_personalize(request, observer, cancel);
         },
@@ -98,6 +99,13 @@ void bind_personalize(py::module_& module) {
     module.def(
         "describe_settings", [] { return describe_fields(train_setting_fields()).dump(); },
         "The declarations of all settings as JSON.");
+    module.def(
+        "inspect",
+        [](const std::filesystem::path& model, const std::string& settings) {
+            return run_engine(
+                [&] { return inspect_model(model, nlohmann::json::parse(settings)).dump(); });
+        },
+        py::arg("model"), py::arg("settings"), "See zoodip.inspect.");
 }
 
 void bind_render(py::module_& module) {
@@ -109,19 +117,21 @@ void bind_render(py::module_& module) {
            std::int64_t seed, std::int64_t clip_skip, const std::string& prediction,
            const std::string& weights, const std::string& compute, const std::string& device,
            const CancelToken& cancel) {
-            const RenderRequest request{model,     tokens,  prompt,  negative, width,
-                                        height,    steps,   guidance, seed,    clip_skip,
-                                        prediction, weights, compute, device,  0};
-            const Picture picture =
-                run_engine([&] { return render(request, [](auto, auto) {}, cancel); });
+            const RenderRequest request{model,      tokens,  prompt,   negative, width,
+                                        height,     steps,   guidance, seed,     clip_skip,
+                                        prediction, weights, compute,  device,   0};
+            const Picture picture = run_engine([&] {
+                return render(
+                    request, [](auto, auto) {}, cancel);
+            });
             return py::make_tuple(
                 picture.width, picture.height,
                 py::bytes(reinterpret_cast<const char*>(picture.rgb.data()), picture.rgb.size()));
         },
         py::kw_only(), py::arg("model"), py::arg("prompt"), py::arg("negative"), py::arg("tokens"),
-        py::arg("width"), py::arg("height"), py::arg("steps"), py::arg("guidance"),
-        py::arg("seed"), py::arg("clip_skip"), py::arg("prediction"), py::arg("weights"),
-        py::arg("compute"), py::arg("device"), py::arg("cancel"), "See zoodip.sample.");
+        py::arg("width"), py::arg("height"), py::arg("steps"), py::arg("guidance"), py::arg("seed"),
+        py::arg("clip_skip"), py::arg("prediction"), py::arg("weights"), py::arg("compute"),
+        py::arg("device"), py::arg("cancel"), "See zoodip.sample.");
 }
 
 }  // namespace

@@ -1,7 +1,77 @@
+#include <map>
+#include <memory>
+#include <string>
+
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+#include <torch/csrc/utils/pybind.h>
+
 #include "python/bindings.h"
+#include "python/guard.h"
+
+#include "nn/family.h"
+#include "nn/inventory.h"
+#include "nn/tensor_map.h"
+
+namespace py = pybind11;
 
 namespace zoodip {
+namespace {
 
-void bind_weights(pybind11::module_&) {}
+py::dict describe(const Architecture& a) {
+    using namespace py::literals;
+    return py::dict("family"_a = a.family, "unet_heads"_a = a.unet_heads,
+                    "text_heads"_a = a.text_heads, "text_width"_a = a.text_width,
+                    "prediction"_a = a.prediction == Prediction::v ? "v" : "epsilon",
+                    "vae"_a = a.vae == VaeKind::taesd ? "taesd" : "kl",
+                    "latent_scale"_a = a.latent_scale, "latent_shift"_a = a.latent_shift);
+}
+
+std::vector<std::string> names(const WeightSource& source) {
+    std::vector<std::string> out;
+    for (const WeightInfo& info : source.list()) out.push_back(info.name);
+    return out;
+}
+
+}  // namespace
+
+void bind_weights(py::module_& module) {
+    py::class_<WeightSource, std::shared_ptr<WeightSource>>(
+        module, "WeightSource", "Weights under original names, pulled one tensor at a time.")
+        .def("names", &names)
+        .def("metadata", &WeightSource::metadata)
+        .def("description", &WeightSource::description)
+        .def(
+            "get",
+            [](const WeightSource& self, const std::string& name) {
+                return run_engine([&] { return self.get(name); });
+            },
+            py::arg("name"), "The tensor as stored.")
+        .def(
+            "architecture",
+            [](const WeightSource& self) {
+                return describe(run_engine([&] { return detect_architecture(self); }));
+            },
+            "What the weights are; Error names what they are instead.")
+        .def(
+            "quantised_share",
+            [](const WeightSource& self) { return take_inventory(self).quantised_share(); },
+            "The share of the parameters that INT8 quantises, from 0 to 1.");
+    module.def(
+        "open_weights",
+        [](const std::filesystem::path& path) -> std::shared_ptr<WeightSource> {
+            return run_engine([&] { return open_weights(path); });
+        },
+        py::arg("path"), "A .safetensors checkpoint or a diffusers folder.");
+    module.def(
+        "weights_in_memory",
+        [](std::map<std::string, at::Tensor> tensors,
+           std::map<std::string, std::string> metadata) -> std::shared_ptr<WeightSource> {
+            return std::make_shared<TensorMap>(std::move(tensors), "the given tensors",
+                                               std::move(metadata));
+        },
+        py::arg("tensors"), py::arg("metadata") = std::map<std::string, std::string>{},
+        "A source over tensors that are there already.");
+}
 
 }  // namespace zoodip

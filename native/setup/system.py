@@ -75,6 +75,8 @@ def missing_tools(python: str, python_include: str) -> list[Need]:
         missing.append(COMPILER)
     if not find_cmake(python):
         missing.append(CMAKE)
+    if os.name != "nt" and not (find_tool("ninja", python) or shutil.which("make")):
+        missing.append(NINJA)
     if not (Path(python_include) / "Python.h").is_file():
         missing.append(PYTHON_HEADERS)
     return missing
@@ -117,7 +119,7 @@ def require_tools(python: str, python_include: str) -> None:
 def install_packages(needs: list[Need], log: Path) -> None:
     """Installs Debian packages as root, after saying so."""
     packages = [need.debian for need in needs]
-    say(f"Installing Debian packages (up to 300 MB): {' '.join(packages)}")
+    say(f"Installing Debian packages (100 MB to download for a bare system): {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run_logged(["apt-get", "update"], log, environment=environment)
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
@@ -132,7 +134,7 @@ def prepare_for_tests(python: str, python_include: str, log: Path) -> None:
     tools = missing_tools(python, python_include)
     can_install = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")
     if can_install:
-        wanted = tools + ([] if find_tool("ninja", python) else [NINJA]) + libraries
+        wanted = tools + libraries
         if wanted:
             install_packages(wanted, log)
         tools = missing_tools(python, python_include)

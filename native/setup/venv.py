@@ -79,7 +79,7 @@ def _show_large_download(line: str) -> None:
 def install(venv: Path, pins: list[str], log: Path) -> None:
     """Brings the pinned packages into an environment. A torch of the pinned version stays as it
     is, whatever its build."""
-    say(f"Installing {', '.join(pins)}")
+    say(f"Installing {pins[0]}" + (" and the packages of the tests" if len(pins) > 1 else ""))
     command = [str(python_of(venv)), "-m", "pip", "install", "--progress-bar", "off", *pins]
     if run_logged(command, log, _show_large_download) != 0:
         show_end(log, 8)

@@ -13,8 +13,8 @@ class Estimator {
   public:
     virtual ~Estimator() = default;
 
-    // theta: float32 [d], directions: float32 [n, d]. Returns float32 [passes(n), d]; row 0 is theta
-    // itself, the others are formed afresh from it.
+    // theta: float32 [d], directions: float32 [n, d]. Returns float32 [passes(n), d]; row 0 is
+    // theta itself, the others are formed afresh from it.
     virtual at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const = 0;
 
     // losses: float32 or float64 [passes(n)], of the points in order. Returns g, float32 [d].

@@ -42,7 +42,8 @@ Subspace::Subspace(std::int64_t tau, double nu, std::int64_t d) : tau_(tau), nu_
     require(tau >= 2 && d >= 1, "subspace: needs tau >= 2 and d >= 1, got ", tau, " and ", d);
     require(nu > 0 && nu < 1, "subspace: needs 0 < nu < 1, got ", nu);
     if (2 * tau >= d) {
-        log_warning("tau ", tau, " is at least half of the ", d, " numbers of a word: the subspace ",
+        log_warning("tau ", tau, " is at least half of the ", d,
+                    " numbers of a word: the subspace ",
                     "may leave hardly a direction to learn in. The paper's proportion is ",
                     std::max<std::int64_t>(2, std::lround(static_cast<double>(d) / 6)));
     }

@@ -10,7 +10,9 @@
 namespace zoodip {
 namespace {
 
-bool is_fraction(double value) { return value >= 0 && value < 1; }
+bool is_fraction(double value) {
+    return value >= 0 && value < 1;
+}
 
 }  // namespace
 
@@ -31,7 +33,8 @@ at::Tensor ZoAdam::step(const at::Tensor& theta, const at::Tensor& g, std::int64
     require(n >= 1 && removed >= 0 && removed < d, "zoadam: needs n >= 1 and 0 <= removed < ", d,
             ", got ", n, " and ", removed);
     const double scale =
-        estimated ? std::sqrt(static_cast<double>(d - removed + n - 1) / static_cast<double>(n)) : 1;
+        estimated ? std::sqrt(static_cast<double>(d - removed + n - 1) / static_cast<double>(n))
+                  : 1;
     const at::Tensor scaled = g / scale;
     ++step_;
     m_ = options_.beta1 * m_ + (1 - options_.beta1) * scaled;
@@ -42,7 +45,9 @@ at::Tensor ZoAdam::step(const at::Tensor& theta, const at::Tensor& g, std::int64
     return theta - options_.learning_rate * m_hat / (v_hat.sqrt() + options_.eps);
 }
 
-ZoAdam::State ZoAdam::state() const { return {m_.clone(), v_.clone(), step_}; }
+ZoAdam::State ZoAdam::state() const {
+    return {m_.clone(), v_.clone(), step_};
+}
 
 void ZoAdam::set_state(const State& state) {
     require(state.m.sizes() == m_.sizes() && state.v.sizes() == m_.sizes() && state.step >= 0,

@@ -1,7 +1,6 @@
-#include "core/settings.h"
-
 #include <gtest/gtest.h>
 
+#include "core/settings.h"
 #include "core/sha256.h"
 
 namespace zoodip {
@@ -33,8 +32,7 @@ std::string message(const nlohmann::json& values) {
 
 TEST(Settings, AreSetByName) {
     Options options;
-    set_fields(options, fields,
-               {{"steps", 20}, {"rate", 1}, {"fast", true}, {"kind", "fancy"}});
+    set_fields(options, fields, {{"steps", 20}, {"rate", 1}, {"fast", true}, {"kind", "fancy"}});
     EXPECT_EQ(options.steps, 20);
     EXPECT_EQ(options.rate, 1.0);
     EXPECT_TRUE(options.fast);
@@ -49,8 +47,7 @@ TEST(Settings, RefuseWithRangeChoicesAndNearestName) {
     EXPECT_EQ(message({{"rate", "x"}}), "rate: needs a number from 0.1 to 1, got \"x\"");
     EXPECT_EQ(message({{"fast", 1}}), "fast: needs true or false, got 1");
     EXPECT_EQ(message({{"kind", "odd"}}), "kind: needs one of plain, fancy; got 'odd'");
-    EXPECT_EQ(message({{"stepz", 3}}),
-              "settings: there is no 'stepz'; did you mean 'steps'?");
+    EXPECT_EQ(message({{"stepz", 3}}), "settings: there is no 'stepz'; did you mean 'steps'?");
     EXPECT_EQ(message(nlohmann::json::array()), "settings: needs a JSON object, got []");
     EXPECT_NE(message({{"rate", std::nan("")}}), "accepted");
 }

@@ -2,11 +2,11 @@
 #include <csignal>
 #include <filesystem>
 #include <string>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "io/atomic_file.h"

@@ -1,15 +1,14 @@
-#include "io/safetensors.h"
-
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "io/atomic_file.h"
+#include "io/safetensors.h"
 
 namespace zoodip {
 namespace {
@@ -123,7 +122,8 @@ TEST_F(Safetensors, RefusesDamagedHeaders) {
     expect_refusal("shape and its bytes disagree");
     write_header(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})");
     expect_refusal("no valid shape");
-    write_header(R"({"a":{"dtype":"F32","shape":[281474976710655,281474976710655],"data_offsets":[0,8]}})");
+    write_header(
+        R"({"a":{"dtype":"F32","shape":[281474976710655,281474976710655],"data_offsets":[0,8]}})");
     expect_refusal("disagree");
     write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})");
     expect_refusal("disagree");

@@ -1,14 +1,12 @@
 // Every operation gives a row the same bits at any position and beside any neighbours.
-#include "ops/layers.h"
-
 #include <functional>
-
-#include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "ops/layers.h"
 
 namespace zoodip {
 namespace {
@@ -29,8 +27,8 @@ void expect_row_identity(const Op& op, at::IntArrayRef row_sizes, at::ScalarType
     const auto batch = [&](const at::Tensor& row, int position, std::uint64_t neighbours) {
         std::vector<at::Tensor> rows;
         for (int i = 0; i < 3; ++i) {
-            rows.push_back(i == position ? row
-                                         : random(row_sizes, neighbours + static_cast<unsigned>(i)));
+            rows.push_back(
+                i == position ? row : random(row_sizes, neighbours + static_cast<unsigned>(i)));
         }
         const at::Tensor x = at::stack(rows).to(type);
         return image ? x.contiguous(at::MemoryFormat::ChannelsLast) : x;
@@ -60,9 +58,13 @@ class RowIdentity : public testing::TestWithParam<Case> {
 
 TEST_P(RowIdentity, Linear) {
     // Widths of SD 1.5, an odd one, and token counts that leave remainders in every blocking.
-    for (const auto& [tokens, in, out] : std::vector<std::array<std::int64_t, 3>>{
-             {77, 768, 768}, {77, 768, 3072}, {64, 1280, 1280}, {1, 320, 1280}, {33, 63, 129},
-             {256, 640, 5120}}) {
+    for (const auto& [tokens, in, out] :
+         std::vector<std::array<std::int64_t, 3>>{{77, 768, 768},
+                                                  {77, 768, 3072},
+                                                  {64, 1280, 1280},
+                                                  {1, 320, 1280},
+                                                  {33, 63, 129},
+                                                  {256, 640, 5120}}) {
         const FrozenWeight w = weight({out, in});
         const at::Tensor bias = random({out}, 5);
         expect_row_identity([&](const at::Tensor& x) { return linear(x, w, bias); }, {tokens, in},
@@ -71,9 +73,14 @@ TEST_P(RowIdentity, Linear) {
 }
 
 TEST_P(RowIdentity, Conv2d) {
-    for (const auto& [in, out, side, kernel, stride] : std::vector<std::array<std::int64_t, 5>>{
-             {4, 320, 32, 3, 1}, {320, 320, 32, 3, 1}, {320, 320, 32, 3, 2}, {1280, 1280, 8, 3, 1},
-             {640, 640, 16, 3, 1}, {320, 4, 32, 3, 1}, {33, 17, 9, 3, 1}}) {
+    for (const auto& [in, out, side, kernel, stride] :
+         std::vector<std::array<std::int64_t, 5>>{{4, 320, 32, 3, 1},
+                                                  {320, 320, 32, 3, 1},
+                                                  {320, 320, 32, 3, 2},
+                                                  {1280, 1280, 8, 3, 1},
+                                                  {640, 640, 16, 3, 1},
+                                                  {320, 4, 32, 3, 1},
+                                                  {33, 17, 9, 3, 1}}) {
         const FrozenWeight w = weight({out, in, kernel, kernel});
         const at::Tensor bias = random({out}, 5);
         expect_row_identity(
@@ -132,10 +139,12 @@ TEST(Layers, SayWhatDoesNotFit) {
 TEST(Quantize, RoundsHalfToEvenAndKeepsRowsOfZeros) {
     const at::Tensor weight = at::tensor({127.0f, 0.5f, 1.5f, -2.5f, 0.0f, 0.0f, 0.0f, 0.0f});
     const Int8Weight q = quantize_int8(weight.view({2, 4}));
-    EXPECT_TRUE(at::equal(q.values, at::tensor({127, 0, 2, -2, 0, 0, 0, 0}, at::kChar).view({2, 4})));
+    EXPECT_TRUE(
+        at::equal(q.values, at::tensor({127, 0, 2, -2, 0, 0, 0, 0}, at::kChar).view({2, 4})));
     EXPECT_TRUE(at::equal(q.scale, at::tensor({1.0f, 0.0f})));
-    EXPECT_TRUE(at::equal(dequantize_int8(q, at::kFloat),
-                          at::tensor({127.0f, 0.0f, 2.0f, -2.0f, 0.0f, 0.0f, 0.0f, 0.0f}).view({2, 4})));
+    EXPECT_TRUE(
+        at::equal(dequantize_int8(q, at::kFloat),
+                  at::tensor({127.0f, 0.0f, 2.0f, -2.0f, 0.0f, 0.0f, 0.0f, 0.0f}).view({2, 4})));
 }
 
 // |W - s q| <= s / 2 by the definition of rounding, plus the rounding of W / s (127 * 2^-24 s) and

@@ -1,15 +1,13 @@
 // The loop over a closed-form objective: what it draws, and that a stopped run goes on as if it had
 // never stopped.
-#include "train/trainer.h"
-
 #include <filesystem>
 #include <set>
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <ATen/ATen.h>
-
 #include "core/error.h"
+#include "train/trainer.h"
 
 namespace zoodip {
 namespace {

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from setup.system import find_cmake, find_compiler
+from setup.build import generator_options
+from setup.system import find_cmake, find_compiler, find_tool
 from zoodip._environment import describe
 
 WITHOUT_TORCH = "-DZOODIP_TORCH=OFF"
@@ -26,8 +27,9 @@ def cmake() -> str:
 def configure(
     cmake: str, root: Path, tree: Path, *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    generator = generator_options(tree, find_tool("ninja", sys.executable))
     return subprocess.run(
-        [cmake, "-S", str(root), "-B", str(tree), *options],
+        [cmake, "-S", str(root), "-B", str(tree), *generator, *options],
         capture_output=True,
         text=True,
         env={**os.environ, **variables},

@@ -98,12 +98,12 @@ def test_missing_tools_are_named_with_the_command(
     fake_program(tmp_path / "apt-get", "exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(system, "find_cmake", lambda python: None)
+    monkeypatch.setattr(system, "find_tool", lambda name, python: None)
     monkeypatch.setattr(system, "missing_libraries", lambda headers: [headers["png.h"]])
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(Failure) as failure:
         system.require_tools(sys.executable, str(tmp_path))
-    assert "sudo apt-get install g++ cmake python3-dev libpng-dev" in str(failure.value)
+    assert "sudo apt-get install g++ cmake ninja-build python3-dev libpng-dev" in str(failure.value)
 
 
 def test_packages_are_installed_only_as_root(
@@ -113,7 +113,6 @@ def test_packages_are_installed_only_as_root(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(system, "missing_tools", lambda *_: [system.COMPILER])
     monkeypatch.setattr(system, "missing_libraries", lambda headers: [])
-    monkeypatch.setattr(system, "find_tool", lambda name, python: None)
     installed: list[list[system.Need]] = []
     monkeypatch.setattr(system, "install_packages", lambda needs, log: installed.append(needs))
     for user in (1000, 0):
@@ -121,7 +120,7 @@ def test_packages_are_installed_only_as_root(
         with pytest.raises(Failure, match="missing: a C"):  # the fake root gets no compiler either
             system.prepare_for_tests(sys.executable, str(tmp_path), tmp_path / "log")
         assert len(installed) == (user == 0)
-    assert installed == [[system.COMPILER, system.NINJA]]
+    assert installed == [[system.COMPILER]]
 
 
 # --- packages of Python -------------------------------------------------------------------------

@@ -27,7 +27,8 @@ def tool(name: str) -> str:
 
 def check(command: list[str], root: Path) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command[:3])} ...\n{done.stdout}{done.stderr}"
+    if done.returncode != 0:
+        pytest.fail(f"{' '.join(command[:3])} ...\n{done.stdout}{done.stderr}", pytrace=False)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ._api import TrainResult, inspect, sample, settings, train
 from ._loader import NativeModuleError, load_native
 
 if TYPE_CHECKING:
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
     _native: ModuleType
     Error: type[RuntimeError]
     Cancelled: type[Exception]
+    CancelToken: type
 
 __version__ = "0.1.0"
 
-__all__ = ["Cancelled", "Error", "NativeModuleError", "__version__", "load_native"]
+__all__ = [
+    "CancelToken",
+    "Cancelled",
+    "Error",
+    "NativeModuleError",
+    "TrainResult",
+    "__version__",
+    "inspect",
+    "load_native",
+    "sample",
+    "settings",
+    "train",
+]
 
 # Names that come straight from the native module.
-_NATIVE_NAMES = frozenset({"Cancelled", "Error"})
+_NATIVE_NAMES = frozenset({"CancelToken", "Cancelled", "Error"})
 
 
 def __getattr__(name: str) -> Any:

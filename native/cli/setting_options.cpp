@@ -1,0 +1,69 @@
+#include "cli/setting_options.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "train/settings.h"
+
+namespace zoodip {
+namespace {
+
+std::string option_name(const std::string& setting) {
+    std::string name = "--" + setting;
+    std::replace(name.begin(), name.end(), '_', '-');
+    return name;
+}
+
+std::string describe(const nlohmann::json& field) {
+    std::string text = field["help"].get<std::string>();
+    const auto& value = field["default"];
+    text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
+    if (field.contains("choices")) {
+        std::string list;
+        for (const auto& choice : field["choices"]) {
+            list += (list.empty() ? "" : ", ") + choice.get<std::string>();
+        }
+        text += " (" + list + ")";
+    } else if (field.contains("minimum")) {
+        text +=
+            " (" + format_number(field["minimum"]) + " to " + format_number(field["maximum"]) + ")";
+    }
+    if (field.contains("equation")) text += "  " + field["equation"].get<std::string>();
+    return text;
+}
+
+nlohmann::json parse_typed(const std::string& type, const std::string& name,
+                           const std::string& text) {
+    if (type == "string") return text;
+    if (type == "boolean" && (text == "on" || text == "true")) return true;
+    if (type == "boolean" && (text == "off" || text == "false")) return false;
+    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    require(!value.is_discarded() && type != "boolean", option_name(name), ": '", text, "' is not ",
+            type == "boolean"   ? "on or off"
+            : type == "integer" ? "a whole number"
+                                : "a number");
+    return value;
+}
+
+}  // namespace
+
+void SettingOptions::add_to(CLI::App& command) {
+    for (const auto& field : describe_fields(train_setting_fields())) {
+        const auto name = field["name"].get<std::string>();
+        command.add_option(option_name(name), typed_[name], describe(field))
+            ->type_name(field["type"] == "boolean" ? "on|off" : "")
+            ->group("Settings");
+    }
+}
+
+nlohmann::json SettingOptions::chosen(const CLI::App& command) const {
+    nlohmann::json out = nlohmann::json::object();
+    for (const auto& field : describe_fields(train_setting_fields())) {
+        const auto name = field["name"].get<std::string>();
+        if (command.count(option_name(name)) == 0) continue;
+        out[name] = parse_typed(field["type"], name, typed_.at(name));
+    }
+    return out;
+}
+
+}  // namespace zoodip

@@ -1,0 +1,70 @@
+#include "train/inspect.h"
+
+#include "nn/family.h"
+#include "nn/inventory.h"
+#include "nn/unet.h"
+#include "train/memory_estimate.h"
+#include "train/settings.h"
+
+namespace zoodip {
+namespace {
+
+using nlohmann::json;
+
+json describe(const PartInventory& part) {
+    return {{"tensors", part.tensors},
+            {"parameters", part.parameters},
+            {"quantised", part.quantised},
+            {"bytes", part.bytes}};
+}
+
+PartInventory sum(PartInventory a, const PartInventory& b) {
+    a.tensors += b.tensors;
+    a.parameters += b.parameters;
+    a.quantised += b.quantised;
+    for (const auto& [type, bytes] : b.bytes) a.bytes[type] += bytes;
+    return a;
+}
+
+json describe(const MemoryEstimate& memory) {
+    return {{"program", memory.program},
+            {"encoding", memory.encoding},
+            {"text_encoder", memory.text_encoder},
+            {"unet", memory.unet},
+            {"layer", memory.layer},
+            {"activations", memory.activations},
+            {"peak", memory.peak()}};
+}
+
+}  // namespace
+
+json inspect_model(const std::filesystem::path& path, const json& chosen) {
+    const auto source = open_weights(path);
+    const Architecture architecture = detect_architecture(*source);
+    const Inventory inventory = take_inventory(*source);
+    const TrainSettings settings = resolve_settings(chosen, architecture.text_width);
+    const PartInventory vae = sum(inventory.vae_encoder, inventory.vae_decoder);
+    const PartInventory all = sum(sum(inventory.unet, inventory.text_encoder), vae);
+    return {{"file", path.string()},
+            {"family", architecture.family},
+            {"prediction", architecture.prediction == Prediction::v ? "v" : "epsilon"},
+            {"vae", architecture.vae == VaeKind::taesd ? "taesd" : "kl"},
+            {"text_width", architecture.text_width},
+            {"unet_heads", architecture.unet_heads},
+            {"text_heads", architecture.text_heads},
+            {"size_multiple", std::int64_t{8} << count_downsamples(*source)},
+            {"parts",
+             {{"unet", describe(inventory.unet)},
+              {"text_encoder", describe(inventory.text_encoder)},
+              {"vae", describe(vae)},
+              {"unused", describe(inventory.other)}}},
+            {"parameters", all.parameters},
+            {"quantised_share", inventory.quantised_share()},
+            {"resolution", settings.resolution},
+            {"n", settings.n},
+            {"weights", settings.weights},
+            {"compute", settings.compute},
+            {"memory", describe(estimate_memory(*source, inventory, settings))}};
+}
+
+}  // namespace zoodip

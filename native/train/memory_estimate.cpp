@@ -1,0 +1,65 @@
+#include "train/memory_estimate.h"
+
+#include <algorithm>
+
+#include "ops/types.h"
+
+namespace zoodip {
+namespace {
+
+// A program linked to libtorch_cpu, with the code of the first primitives, measured.
+constexpr std::int64_t program_bytes = 150 << 20;
+
+std::int64_t first_channels(const WeightSource& source, const char* name) {
+    const WeightInfo* info = source.find(name);
+    return info == nullptr || info->shape.empty() ? 0 : info->shape[0];
+}
+
+// Weights of a part: quantised ones as integers, the token table as stored, the rest in float32.
+std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64_t dense_size) {
+    const std::int64_t each = type == WeightType::int8 ? 1 : dense_size;
+    const std::int64_t table = part.table * 2;
+    return part.quantised * each + table + (part.parameters - part.quantised - part.table) * 4;
+}
+
+// The widest moment of the UNet is the feed-forward of its first transformer: input, residual and
+// norm (3 C), its product (8 C), gelu of one half and their product (4 C + 4 C), for every token.
+// The skips that wait for the way up add about 8 C.
+std::int64_t unet_activations(const WeightSource& source, const TrainSettings& settings,
+                              std::int64_t number_size) {
+    const std::int64_t side = settings.resolution / 8;
+    const std::int64_t channels =
+        first_channels(source, "model.diffusion_model.input_blocks.0.0.weight");
+    return (settings.n + 1) * side * side * channels * (3 + 8 + 8 + 8) * number_size;
+}
+
+// At full resolution a residual block holds its input, the normed copy, the product and a
+// convolution's own workspace.
+std::int64_t encoder_activations(const WeightSource& source, const TrainSettings& settings) {
+    const std::int64_t wide = first_channels(source, "first_stage_model.encoder.conv_in.weight");
+    const std::int64_t tiny = first_channels(source, "first_stage_model.taesd_encoder.0.weight");
+    return settings.resolution * settings.resolution * std::max(wide, tiny) * 4 * 4;
+}
+
+}  // namespace
+
+std::int64_t MemoryEstimate::peak() const {
+    return program + std::max(encoding, text_encoder + unet + layer + activations);
+}
+
+MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
+                               const TrainSettings& settings) {
+    const WeightType type = parse_weight_type(settings.weights);
+    const std::int64_t number_size = settings.compute == "bf16" ? 2 : 4;
+    MemoryEstimate estimate;
+    estimate.program = program_bytes;
+    estimate.encoding = weight_bytes(inventory.vae_encoder, type, 4) +
+                        inventory.vae_encoder.largest * 4 + encoder_activations(source, settings);
+    estimate.text_encoder = weight_bytes(inventory.text_encoder, type, 4);
+    estimate.unet = weight_bytes(inventory.unet, type, number_size);
+    estimate.layer = type == WeightType::int8 ? inventory.unet.largest * number_size : 0;
+    estimate.activations = unet_activations(source, settings, number_size);
+    return estimate;
+}
+
+}  // namespace zoodip

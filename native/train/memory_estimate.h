@@ -1,0 +1,26 @@
+// How much memory a run will take, told before it starts.
+#pragma once
+
+#include <cstdint>
+
+#include "nn/inventory.h"
+#include "nn/weight_source.h"
+#include "train/settings.h"
+
+namespace zoodip {
+
+// Bytes. The parts are not all there at once: the image encoder is gone before the UNet comes.
+struct MemoryEstimate {
+    std::int64_t program = 0;   // libraries and what they set up
+    std::int64_t encoding = 0;  // image encoder with its activations
+    std::int64_t text_encoder = 0;
+    std::int64_t unet = 0;
+    std::int64_t layer = 0;        // the one weight that is unpacked at a time
+    std::int64_t activations = 0;  // of n + 1 rows
+    std::int64_t peak() const;     // the larger of the two phases
+};
+
+MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
+                               const TrainSettings& settings);
+
+}  // namespace zoodip

@@ -1,0 +1,82 @@
+#include "train/run_state.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include <ATen/ops/empty.h>
+
+#include "core/error.h"
+#include "nn/tensor_file.h"
+
+namespace zoodip {
+namespace {
+
+constexpr const char* kind = "zoodip run 1";
+
+at::Tensor take(TensorFile& contents, const char* name, const std::filesystem::path& file) {
+    const auto found = contents.tensors.find(name);
+    require(found != contents.tensors.end() && found->second.scalar_type() == at::kFloat,
+            file.string(), ": lacks '", name, "'; it is damaged. Start anew with --overwrite");
+    return found->second;
+}
+
+// The first leaf in which two values differ, as "path was X, now Y".
+std::string first_difference(const nlohmann::json& saved, const nlohmann::json& asked,
+                             const std::string& path) {
+    if (saved == asked) return {};
+    if (saved.is_object() && asked.is_object()) {
+        for (const auto& [key, value] : asked.items()) {
+            const auto inner = first_difference(saved.value(key, nlohmann::json()), value,
+                                                path.empty() ? key : path + "." + key);
+            if (!inner.empty()) return inner;
+        }
+    }
+    if (saved.is_array() && asked.is_array() && saved.size() == asked.size()) {
+        for (std::size_t i = 0; i < saved.size(); ++i) {
+            const auto inner = first_difference(saved[i], asked[i], concat(path, "[", i, "]"));
+            if (!inner.empty()) return inner;
+        }
+    }
+    return concat(path, " was ", saved.dump(), ", now ", asked.dump());
+}
+
+}  // namespace
+
+void save_run(const std::filesystem::path& file, const SavedRun& run) {
+    const RunState& state = run.state;
+    TensorFile contents;
+    contents.tensors = {{"theta", state.theta}, {"m", state.m}, {"v", state.v}};
+    if (state.buffer.defined()) contents.tensors["buffer"] = state.buffer;
+    if (state.projection.defined()) contents.tensors["projection"] = state.projection;
+    contents.metadata = {
+        {"kind", kind}, {"step", std::to_string(state.step)}, {"identity", run.identity.dump()}};
+    write_tensor_file(file, contents);
+}
+
+SavedRun load_run(const std::filesystem::path& file) {
+    TensorFile contents = read_tensor_file(file);
+    require(contents.metadata["kind"] == kind, file.string(), ": is not the state of a run");
+    SavedRun run;
+    run.identity = nlohmann::json::parse(contents.metadata["identity"], nullptr, false);
+    run.state.step = std::atoll(contents.metadata["step"].c_str());
+    require(run.identity.is_object() && run.state.step >= 0, file.string(),
+            ": is damaged. Start anew with --overwrite");
+    run.state.theta = take(contents, "theta", file);
+    run.state.m = take(contents, "m", file);
+    run.state.v = take(contents, "v", file);
+    if (contents.tensors.count("buffer") > 0) run.state.buffer = take(contents, "buffer", file);
+    if (contents.tensors.count("projection") > 0) {
+        run.state.projection = take(contents, "projection", file);
+    }
+    return run;
+}
+
+void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
+                      const std::filesystem::path& file) {
+    require(saved == asked, file.string(),
+            " holds another run: ", first_difference(saved, asked, ""),
+            ". Give what it was started with, or start anew "
+            "with --overwrite");
+}
+
+}  // namespace zoodip
