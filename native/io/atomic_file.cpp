@@ -113,6 +113,8 @@ void write_file_atomic(const fs::path& file, std::span<const std::span<const std
 std::vector<std::byte> read_file(const fs::path& file, std::uint64_t max_bytes) {
     std::error_code error;
     require(!fs::is_directory(file, error), file.string(), ": is a folder, expected a file");
+    // Opening a pipe would wait for its other end; a device has no size.
+    require(!fs::is_other(file, error), file.string(), ": is a device or a pipe, expected a file");
     std::ifstream stream(file, std::ios::binary | std::ios::ate);
     require(stream.good(), "cannot read ", file.string(), ": ", std::strerror(errno));
     const auto size = static_cast<std::uint64_t>(stream.tellg());

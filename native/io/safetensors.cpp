@@ -55,10 +55,19 @@ std::optional<Dtype> parse_dtype(const std::string& name) {
     return std::nullopt;
 }
 
+// Words, markup and the pointers of git-lfs: letters and line breaks, with some space between.
+bool is_text(const std::string& start) {
+    return start.find_first_of(" \n") != std::string::npos &&
+           std::all_of(start.begin(), start.end(), [](char c) {
+               return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
+           });
+}
+
 // What a file that is no safetensors file looks like by its first bytes.
 std::string describe_start(const std::string& start) {
     const auto begins = [&](const char* text) { return start.rfind(text, 0) == 0; };
-    if (begins("PK\x03\x04") || begins("\x80\x02") || begins("\x80\x04")) {
+    const bool pickled = start.size() >= 2 && start[0] == '\x80' && start[1] >= 2 && start[1] <= 5;
+    if (begins("PK\x03\x04") || pickled) {
         return "is a Python pickle (.ckpt, .pt, .bin), which can run code when it is loaded. "
                "Convert it to .safetensors, or download that form of the model";
     }
@@ -66,19 +75,22 @@ std::string describe_start(const std::string& start) {
         return "is a GGUF file. Use the original .safetensors checkpoint; zoodip quantises it "
                "itself";
     }
-    if (begins("<") || begins("version https://git-lfs")) {
+    if (begins("<") || is_text(start)) {
         return "is a text page, not the model itself: the download went wrong. Fetch it again";
     }
     return "is not a .safetensors file, or is damaged";
 }
 
 json parse_header(const std::string& text, const std::string& name) {
-    std::set<std::string> seen;
+    std::vector<std::set<std::string>> open;  // the keys of each object that is not closed yet
     const auto watch = [&](int depth, json::parse_event_t event, json& value) {
         require(depth <= 3, name, ": the header is nested too deeply; the file is damaged");
-        if (event == json::parse_event_t::key && depth == 1) {
-            require(seen.insert(value.get<std::string>()).second, name, ": holds tensor '",
-                    value.get<std::string>(), "' twice; the file is damaged");
+        if (event == json::parse_event_t::object_start) open.emplace_back();
+        if (event == json::parse_event_t::object_end) open.pop_back();
+        if (event == json::parse_event_t::key) {
+            const auto key = value.get<std::string>();
+            require(open.back().insert(key).second, name, ": the header holds '", key,
+                    "' twice; the file is damaged");
         }
         return true;
     };
@@ -171,9 +183,12 @@ std::uint64_t dtype_size(Dtype type) {
 }
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : path_(file) {
-    std::error_code ignored;
-    require(!std::filesystem::is_directory(file, ignored), file.string(),
+    std::error_code error;
+    require(!std::filesystem::is_directory(file, error), file.string(),
             ": is a folder, expected a file");
+    // Opening a pipe would wait for its other end.
+    require(!std::filesystem::is_other(file, error), file.string(),
+            ": is a device or a pipe, expected a file");
 #ifdef _WIN32
     handle_ = _open(file.string().c_str(), _O_RDONLY | _O_BINARY);
 #else
@@ -181,7 +196,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& file) : path_(file
 #endif
     require(handle_ >= 0, "cannot open ", file.string(), ": ", std::strerror(errno));
     try {
-        size_ = std::filesystem::file_size(file);
+        size_ = std::filesystem::file_size(file, error);
+        require(!error, "cannot read ", file.string(), ": ", error.message());
         read_header();
     } catch (...) {
         close(handle_);
@@ -266,6 +282,8 @@ void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWr
         TensorInfo info{tensor.name, tensor.dtype, tensor.shape};
         require(byte_count(info) == tensor.bytes.size(), "write_safetensors: '", tensor.name,
                 "' has ", tensor.bytes.size(), " bytes, its shape needs another number");
+        require(tensor.name != "__metadata__" && !header.contains(tensor.name),
+                "write_safetensors: the name '", tensor.name, "' is taken");
         header[tensor.name] = {{"dtype", dtype_name(tensor.dtype)},
                                {"shape", tensor.shape},
                                {"data_offsets", {at, at + tensor.bytes.size()}}};

@@ -52,7 +52,8 @@ UNetBlocks unet_blocks(const fs::path& file) {
     const auto number = [](const std::string& name, std::size_t at) {
         return static_cast<std::int64_t>(std::atoi(name.c_str() + at));
     };
-    for (const TensorInfo& tensor : SafetensorsFile(file).tensors()) {
+    const SafetensorsFile weights(file);
+    for (const TensorInfo& tensor : weights.tensors()) {
         const std::string& name = tensor.name;
         if (name.rfind("down_blocks.", 0) == 0) {
             blocks.levels = std::max(blocks.levels, number(name, 12) + 1);
@@ -70,7 +71,8 @@ UNetBlocks unet_blocks(const fs::path& file) {
 
 std::int64_t vae_levels(const fs::path& file) {
     std::int64_t levels = 0;
-    for (const TensorInfo& tensor : SafetensorsFile(file).tensors()) {
+    const SafetensorsFile weights(file);
+    for (const TensorInfo& tensor : weights.tensors()) {
         if (tensor.name.rfind("decoder.up_blocks.", 0) == 0) {
             levels = std::max<std::int64_t>(levels, std::atoi(tensor.name.c_str() + 18) + 1);
         }

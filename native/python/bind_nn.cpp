@@ -106,13 +106,15 @@ template <class Coder, auto Load>
 void bind_coder(py::module_& module, const char* name) {
     py::class_<Coder, std::shared_ptr<Coder>>(module, name)
         .def(py::init([](const WeightSource& source, const std::string& weights,
-                         const std::string& device) {
+                         const std::string& device, bool whole) {
                  return run_engine([&]() -> std::shared_ptr<Coder> {
-                     return Load(source, detect_architecture(source),
+                     return Load(source, whole ? detect_architecture(source) : Architecture{},
                                  options(weights, "fp32", device));
                  });
              }),
-             py::arg("source"), py::arg("weights") = "int8", py::arg("device") = "cpu")
+             py::arg("source"), py::arg("weights") = "int8", py::arg("device") = "cpu",
+             py::arg("whole") = true,
+             "whole: the source is a checkpoint; otherwise it holds a KL autoencoder alone.")
         .def(std::is_same_v<Coder, LatentEncoder> ? "encode" : "decode",
              [](const Coder& self, const at::Tensor& x) {
                  return run_engine([&] {

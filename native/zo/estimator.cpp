@@ -27,6 +27,8 @@ at::Tensor RandomGradientEstimator::points(const at::Tensor& theta,
 
 at::Tensor RandomGradientEstimator::estimate(const at::Tensor& losses,
                                              const at::Tensor& directions) const {
+    require(directions.dim() == 2 && directions.size(0) >= 1,
+            "rge: needs directions [n >= 1, d], got ", concat(directions.sizes()));
     const std::int64_t n = directions.size(0);
     require(losses.dim() == 1 && losses.size(0) == n + 1, "rge: needs ", n + 1, " losses, got ",
             concat(losses.sizes()));

@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/all.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones_like.h>
@@ -17,7 +19,10 @@ namespace zoodip {
 
 at::Tensor trailing_directions(const at::Tensor& buffer, double nu) {
     const at::Tensor rows = buffer.to(at::kDouble);
-    const at::Tensor centred = rows - rows.mean(0, /*keepdim=*/true);
+    // Centred twice: the first mean is rounded on the scale of the words, which may be far above
+    // the scale on which they move, and that rounding would pass for a direction.
+    at::Tensor centred = rows - rows.mean(0, /*keepdim=*/true);
+    centred = centred - centred.mean(0, /*keepdim=*/true);
     const at::Tensor deviation = (centred * centred).mean(0, /*keepdim=*/true).sqrt();
     const at::Tensor scale = at::where(deviation > 0, deviation, at::ones_like(deviation));
     const auto [u, s, vh] = at::linalg_svd(centred / scale, /*full_matrices=*/false);
@@ -61,6 +66,10 @@ at::Tensor Subspace::project(const at::Tensor& g) const {
 }
 
 void Subspace::record(const at::Tensor& theta) {
+    require(theta.dim() == 1 && theta.size(0) == buffer_.size(1), "subspace: needs a word [",
+            buffer_.size(1), "], got ", concat(theta.sizes()));
+    require(at::isfinite(theta).all().item<bool>(),
+            "subspace: the word holds a number that is not finite. Lower the learning rate");
     buffer_[rows_].copy_(theta);
     if (++rows_ < tau_) return;
     projection_ = trailing_directions(buffer_, nu_);
@@ -79,7 +88,7 @@ void Subspace::set_state(const State& state) {
             concat(state.buffer.sizes()), " and ", concat(state.projection.sizes()));
     rows_ = state.buffer.size(0);
     buffer_.slice(0, 0, rows_).copy_(state.buffer);
-    projection_ = state.projection.clone();
+    projection_ = state.projection.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
 }
 
 }  // namespace zoodip

@@ -23,12 +23,14 @@ class Subspace {
     at::Tensor project(const at::Tensor& g) const;
 
     // Takes in an updated word, float32 [d]. The tau-th makes a new P and clears the buffer.
+    // Throws Error for a word that is not finite.
     void record(const at::Tensor& theta);
 
     // Rows of P.
     std::int64_t removed() const { return projection_.size(0); }
 
     State state() const;
+    // Throws Error for shapes that no state of this tau and d has.
     void set_state(const State& state);
 
   private:

@@ -10,6 +10,10 @@
 namespace zoodip {
 namespace {
 
+bool is_positive(double value) {
+    return std::isfinite(value) && value > 0;
+}
+
 bool is_fraction(double value) {
     return value >= 0 && value < 1;
 }
@@ -17,8 +21,9 @@ bool is_fraction(double value) {
 }  // namespace
 
 ZoAdam::ZoAdam(std::int64_t d, ZoAdamOptions options) : options_(options) {
-    require(options.learning_rate > 0 && options.eps > 0 && is_fraction(options.beta1) &&
-                is_fraction(options.beta2),
+    require(d >= 1, "zoadam: needs d >= 1, got ", d);
+    require(is_positive(options.learning_rate) && is_positive(options.eps) &&
+                is_fraction(options.beta1) && is_fraction(options.beta2),
             "zoadam: needs learning rate and eps > 0 and betas in [0, 1), got ",
             options.learning_rate, ", ", options.eps, ", ", options.beta1, ", ", options.beta2);
     m_ = at::zeros({d}, at::kFloat);
@@ -28,8 +33,10 @@ ZoAdam::ZoAdam(std::int64_t d, ZoAdamOptions options) : options_(options) {
 at::Tensor ZoAdam::step(const at::Tensor& theta, const at::Tensor& g, std::int64_t removed,
                         std::int64_t n, bool estimated) {
     const std::int64_t d = m_.size(0);
-    require(theta.sizes() == m_.sizes() && g.sizes() == m_.sizes(), "zoadam: needs theta and g [",
-            d, "], got ", concat(theta.sizes()), " and ", concat(g.sizes()));
+    require(theta.sizes() == m_.sizes() && g.sizes() == m_.sizes() &&
+                theta.scalar_type() == at::kFloat && g.scalar_type() == at::kFloat,
+            "zoadam: needs theta and g float32 [", d, "], got ", theta.scalar_type(), " ",
+            concat(theta.sizes()), " and ", g.scalar_type(), " ", concat(g.sizes()));
     require(n >= 1 && removed >= 0 && removed < d, "zoadam: needs n >= 1 and 0 <= removed < ", d,
             ", got ", n, " and ", removed);
     const double scale =
@@ -53,8 +60,8 @@ void ZoAdam::set_state(const State& state) {
     require(state.m.sizes() == m_.sizes() && state.v.sizes() == m_.sizes() && state.step >= 0,
             "zoadam: needs moments [", m_.size(0), "], got ", concat(state.m.sizes()), " and ",
             concat(state.v.sizes()));
-    m_ = state.m.clone();
-    v_ = state.v.clone();
+    m_ = state.m.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
+    v_ = state.v.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     step_ = state.step;
 }
 

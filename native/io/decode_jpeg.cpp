@@ -1,0 +1,92 @@
+#include <array>
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <jpeglib.h>
+
+#include "core/error.h"
+#include "io/decoders.h"
+#include "io/exif.h"
+
+namespace zoodip {
+namespace {
+
+// libjpeg reports by calling back; errors must not return. Nothing with a destructor is created
+// between setjmp and the calls that may jump.
+struct Handler {
+    jpeg_error_mgr base;
+    std::jmp_buf escape;
+    std::array<char, JMSG_LENGTH_MAX> message;
+};
+
+void on_error(j_common_ptr info) {
+    auto* handler = reinterpret_cast<Handler*>(info->err);
+    info->err->format_message(info, handler->message.data());
+    std::longjmp(handler->escape, 1);
+}
+
+// Level -1 is a warning about damaged data, which libjpeg would fill with grey.
+void on_message(j_common_ptr info, int level) {
+    if (level < 0) on_error(info);
+}
+
+struct Jpeg {
+    jpeg_decompress_struct info{};
+    Handler handler{};
+
+    Jpeg() {
+        info.err = jpeg_std_error(&handler.base);
+        handler.base.error_exit = on_error;
+        handler.base.emit_message = on_message;
+    }
+    ~Jpeg() { jpeg_destroy_decompress(&info); }
+    Jpeg(const Jpeg&) = delete;
+    Jpeg& operator=(const Jpeg&) = delete;
+
+    bool read_header(std::span<const std::byte> bytes) {
+        if (setjmp(handler.escape) != 0) return false;
+        jpeg_create_decompress(&info);
+        jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()),
+                     static_cast<unsigned long>(bytes.size()));
+        jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
+        jpeg_read_header(&info, TRUE);
+        return true;
+    }
+
+    bool read_pixels(std::uint8_t* out) {
+        if (setjmp(handler.escape) != 0) return false;
+        info.out_color_space = JCS_RGB;
+        jpeg_start_decompress(&info);
+        while (info.output_scanline < info.output_height) {
+            JSAMPROW row = out + std::size_t{3} * info.output_width * info.output_scanline;
+            jpeg_read_scanlines(&info, &row, 1);
+        }
+        jpeg_finish_decompress(&info);
+        return true;
+    }
+
+    int orientation() const {
+        for (auto* marker = info.marker_list; marker != nullptr; marker = marker->next) {
+            const std::span data(reinterpret_cast<const std::byte*>(marker->data),
+                                 marker->data_length);
+            if (marker->marker == JPEG_APP0 + 1) return exif_orientation(data);
+        }
+        return 1;
+    }
+};
+
+}  // namespace
+
+Picture decode_jpeg(std::span<const std::byte> bytes) {
+    Jpeg jpeg;
+    require(jpeg.read_header(bytes), "is a damaged JPEG (", jpeg.handler.message.data(), ")");
+    require_picture_size(jpeg.info.image_width, jpeg.info.image_height);
+    require(jpeg.info.num_components != 4, "is a CMYK JPEG, made for print. Save it as RGB");
+    Picture picture = make_picture(static_cast<int>(jpeg.info.image_width),
+                                   static_cast<int>(jpeg.info.image_height));
+    require(jpeg.read_pixels(picture.rgb.data()), "is a JPEG that is damaged or cut off (",
+            jpeg.handler.message.data(), ")");
+    return apply_orientation(picture, jpeg.orientation());
+}
+
+}  // namespace zoodip

@@ -1,0 +1,100 @@
+#include "io/picture.h"
+
+#include <algorithm>
+#include <cctype>
+#include <string_view>
+
+#include "core/error.h"
+#include "io/atomic_file.h"
+#include "io/decoders.h"
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t max_pixels = 64'000'000, max_side = 32768;
+constexpr std::uint64_t max_file = 256u << 20;
+
+bool begins(std::span<const std::byte> bytes, std::string_view start, std::size_t at = 0) {
+    return bytes.size() >= at + start.size() &&
+           std::equal(start.begin(), start.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                      [](char a, std::byte b) { return std::byte(a) == b; });
+}
+
+Picture decode_any(std::span<const std::byte> bytes) {
+    if (begins(bytes, "\xFF\xD8\xFF")) return decode_jpeg(bytes);
+    if (begins(bytes, "\x89PNG\r\n\x1A\n")) return decode_png(bytes);
+    if (begins(bytes, "RIFF") && begins(bytes, "WEBP", 8)) return decode_webp(bytes);
+    fail(bytes.empty() ? "is empty" : "is not a picture that can be read",
+         ". JPEG, PNG and WebP are");
+}
+
+std::string lower_extension(const fs::path& file) {
+    std::string extension = file.extension().string();
+    for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return extension;
+}
+
+bool has_picture_name(const fs::path& file) {
+    const std::string extension = lower_extension(file);
+    return extension == ".jpg" || extension == ".jpeg" || extension == ".png" ||
+           extension == ".webp";
+}
+
+}  // namespace
+
+void require_picture_size(std::uint64_t width, std::uint64_t height) {
+    require(width >= 1 && height >= 1 && width <= max_side && height <= max_side &&
+                width * height <= max_pixels,
+            "has ", width, " x ", height, " pixels; at most ", max_pixels / 1'000'000,
+            " megapixels and ", max_side, " a side are read. Scale it down");
+}
+
+Picture make_picture(int width, int height) {
+    return {width, height,
+            std::vector<std::uint8_t>(std::size_t{3} * static_cast<std::size_t>(width) *
+                                      static_cast<std::size_t>(height))};
+}
+
+Picture decode_picture(std::span<const std::byte> bytes, const std::string& name) {
+    try {
+        return decode_any(bytes);
+    } catch (const Error& error) {
+        fail(name, ": ", error.what());
+    }
+}
+
+Picture read_picture(const fs::path& file) {
+    return decode_picture(read_file(file, max_file), file.string());
+}
+
+void write_png(const fs::path& file, const Picture& picture) {
+    const std::vector<std::byte> bytes = encode_png(picture);
+    const std::span<const std::byte> part = bytes;
+    write_file_atomic(file, {&part, 1});
+}
+
+std::vector<fs::path> list_pictures(const fs::path& folder) {
+    std::error_code error;
+    require(fs::exists(folder, error), "images: there is no folder ", folder.string());
+    require(fs::is_directory(folder, error), "images: ", folder.string(), " is not a folder");
+    std::vector<fs::path> pictures;
+    std::string other;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        const fs::path& file = entry.path();
+        if (!entry.is_regular_file(error) || file.filename().string().front() == '.') continue;
+        if (has_picture_name(file)) {
+            pictures.push_back(file);
+        } else if (other.empty() && lower_extension(file) != ".txt") {
+            other = file.filename().string();
+        }
+    }
+    require(!pictures.empty(), "images: ", folder.string(), " holds no .jpg, .jpeg, .png or .webp",
+            other.empty() ? std::string() : " (but " + other + ")",
+            ". Put 4 to 6 pictures of the subject there");
+    std::sort(pictures.begin(), pictures.end());
+    return pictures;
+}
+
+}  // namespace zoodip

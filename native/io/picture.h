@@ -1,0 +1,37 @@
+// Pictures: decoding, cropping, writing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace zoodip {
+
+// 8-bit RGB, row by row: rgb[(y * width + x) * 3 + channel].
+struct Picture {
+    int width = 0, height = 0;
+    std::vector<std::uint8_t> rgb;
+};
+
+// JPEG (with its EXIF orientation applied), PNG and WebP, told by their first bytes. Transparency
+// is laid over white. Sizes are checked before a pixel is decoded: at most 64 megapixels and 32768
+// a side. Throws Error, naming `name`, for anything else, for damage and for a file that was cut
+// off.
+Picture decode_picture(std::span<const std::byte> bytes, const std::string& name);
+Picture read_picture(const std::filesystem::path& file);
+
+std::vector<std::byte> encode_png(const Picture& picture);
+void write_png(const std::filesystem::path& file, const Picture& picture);  // atomically
+
+// The largest centred part with the aspect of width x height, resampled with an antialiased bicubic
+// (a = -1/2), first across, then down, each rounded to 8 bits.
+Picture crop_resize(const Picture& picture, int width, int height);
+
+// The .jpg, .jpeg, .png and .webp files of a folder (any case), by name; hidden files are left out.
+// Throws Error for a missing folder and for one without pictures.
+std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& folder);
+
+}  // namespace zoodip
