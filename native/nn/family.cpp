@@ -144,8 +144,9 @@ void detect_heads(const WeightSource& weights, Architecture& architecture) {
     for (const WeightInfo& info : weights.list()) {
         const bool query =
             info.name.rfind(unet_root, 0) == 0 && info.name.ends_with(".to_q.weight");
-        require(!query || info.shape.at(0) % architecture.unet_heads == 0, weights.description(),
-                ": ", architecture.unet_heads, " heads do not divide the ", info.shape.at(0),
+        if (!query || info.shape.empty()) continue;
+        require(info.shape[0] % architecture.unet_heads == 0, weights.description(), ": ",
+                architecture.unet_heads, " heads do not divide the ", info.shape[0],
                 " channels of '", info.name, "'. Name their number in the metadata ",
                 metadata_key::unet_heads);
     }

@@ -1,5 +1,6 @@
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <pybind11/stl.h>
@@ -64,15 +65,16 @@ void bind_text_encoder(py::module_& module) {
         .def(
             "forward",
             [](const TextEncoder& self, const at::Tensor& ids,
-               const std::vector<std::int64_t>& positions, const at::Tensor& vectors,
+               const std::vector<std::int64_t>& positions, const std::optional<at::Tensor>& vectors,
                std::int64_t clip_skip) {
                 return run_engine([&] {
-                    const TextOutput out = self.forward(ids, {positions, vectors}, clip_skip);
+                    const TextOutput out =
+                        self.forward(ids, {positions, vectors.value_or(at::Tensor())}, clip_skip);
                     return std::make_pair(out.hidden, out.pooled);
                 });
             },
             py::arg("ids"), py::arg("positions") = std::vector<std::int64_t>{},
-            py::arg("vectors") = at::Tensor{}, py::arg("clip_skip") = 1,
+            py::arg("vectors") = py::none(), py::arg("clip_skip") = 1,
             "ids [rows or 1, tokens] -> (hidden [rows, tokens, width], pooled [rows, width]); "
             "vectors [rows, positions, width] replace the looked-up ones.")
         .def("token_vector", &TextEncoder::token_vector, py::arg("id"));

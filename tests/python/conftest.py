@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Last, so that a zoodip that was installed on purpose is the one under test.
-sys.path += [str(ROOT / "native" / "python"), str(ROOT / "native")]
+sys.path += [str(ROOT / name) for name in ("native/python", "native", "tests/tools")]
 
 
 @pytest.fixture(scope="session")
