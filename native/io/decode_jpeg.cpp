@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <jerror.h>
 #include <jpeglib.h>
 
 #include "core/error.h"
@@ -25,9 +27,15 @@ void on_error(j_common_ptr info) {
     std::longjmp(handler->escape, 1);
 }
 
-// Level -1 is a warning about damaged data, which libjpeg would fill with grey.
+// Level -1 is a warning about damaged data, which libjpeg would fill with grey. Three of them are
+// harmless habits of cameras and editors: stray bytes between segments, odd version numbers.
 void on_message(j_common_ptr info, int level) {
-    if (level < 0) on_error(info);
+    static constexpr std::array<int, 3> harmless = {JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM,
+                                                    JWRN_JFIF_MAJOR};
+    const int code = info->err->msg_code;
+    if (level < 0 && std::find(harmless.begin(), harmless.end(), code) == harmless.end()) {
+        on_error(info);
+    }
 }
 
 struct Jpeg {
@@ -65,11 +73,14 @@ struct Jpeg {
         return true;
     }
 
+    // After read_header and before read_pixels, at whose end libjpeg frees the markers. XMP lies in
+    // an APP1 segment as well.
     int orientation() const {
         for (auto* marker = info.marker_list; marker != nullptr; marker = marker->next) {
             const std::span data(reinterpret_cast<const std::byte*>(marker->data),
                                  marker->data_length);
-            if (marker->marker == JPEG_APP0 + 1) return exif_orientation(data);
+            const bool exif = data.size() >= 6 && std::memcmp(data.data(), "Exif\0\0", 6) == 0;
+            if (exif) return exif_orientation(data);
         }
         return 1;
     }
@@ -84,9 +95,10 @@ Picture decode_jpeg(std::span<const std::byte> bytes) {
     require(jpeg.info.num_components != 4, "is a CMYK JPEG, made for print. Save it as RGB");
     Picture picture = make_picture(static_cast<int>(jpeg.info.image_width),
                                    static_cast<int>(jpeg.info.image_height));
+    const int orientation = jpeg.orientation();
     require(jpeg.read_pixels(picture.rgb.data()), "is a JPEG that is damaged or cut off (",
             jpeg.handler.message.data(), ")");
-    return apply_orientation(picture, jpeg.orientation());
+    return apply_orientation(picture, orientation);
 }
 
 }  // namespace zoodip

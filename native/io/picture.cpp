@@ -1,6 +1,7 @@
 #include "io/picture.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <string_view>
 
@@ -22,12 +23,46 @@ bool begins(std::span<const std::byte> bytes, std::string_view start, std::size_
                       [](char a, std::byte b) { return std::byte(a) == b; });
 }
 
+struct Start {
+    std::size_t at;
+    const char* bytes;
+    const char* kind;
+};
+// What is often taken for a picture that can be read.
+constexpr std::array<Start, 12> other_kinds = {{{4, "ftyphei", "a HEIC picture"},
+                                                {4, "ftypm", "a HEIF picture or a film"},
+                                                {4, "ftypavif", "an AVIF picture"},
+                                                {4, "ftyp", "a film"},
+                                                {0, "GIF8", "a GIF"},
+                                                {0, "BM", "a BMP picture"},
+                                                {0, "II*", "a TIFF or raw picture"},
+                                                {0, "MM", "a TIFF or raw picture"},
+                                                {0, "8BPS", "a Photoshop file"},
+                                                {0, "%PDF", "a PDF"},
+                                                {0, "PK", "a ZIP archive"},
+                                                {0, "<", "a text page (HTML, XML or SVG)"}}};
+
+// "a GIF", or the first bytes in hexadecimal.
+std::string describe_start(std::span<const std::byte> bytes) {
+    for (const Start& start : other_kinds) {
+        if (begins(bytes, start.bytes, start.at)) return start.kind;
+    }
+    static const char* digits = "0123456789abcdef";
+    std::string out = "a file that starts with";
+    for (const std::byte byte : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {
+        const auto value = std::to_integer<unsigned>(byte);
+        out += {' ', digits[value >> 4], digits[value & 15]};
+    }
+    return out;
+}
+
 Picture decode_any(std::span<const std::byte> bytes) {
     if (begins(bytes, "\xFF\xD8\xFF")) return decode_jpeg(bytes);
     if (begins(bytes, "\x89PNG\r\n\x1A\n")) return decode_png(bytes);
     if (begins(bytes, "RIFF") && begins(bytes, "WEBP", 8)) return decode_webp(bytes);
-    fail(bytes.empty() ? "is empty" : "is not a picture that can be read",
-         ". JPEG, PNG and WebP are");
+    require(!bytes.empty(), "is empty");
+    fail("is not a picture that can be read but ", describe_start(bytes),
+         ". JPEG, PNG and WebP are read");
 }
 
 std::string lower_extension(const fs::path& file) {
@@ -81,15 +116,18 @@ std::vector<fs::path> list_pictures(const fs::path& folder) {
     require(fs::is_directory(folder, error), "images: ", folder.string(), " is not a folder");
     std::vector<fs::path> pictures;
     std::string other;
-    for (const auto& entry : fs::directory_iterator(folder)) {
-        const fs::path& file = entry.path();
-        if (!entry.is_regular_file(error) || file.filename().string().front() == '.') continue;
+    fs::directory_iterator entry(folder, error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        const fs::path& file = entry->path();
+        std::error_code ignored;
+        if (!entry->is_regular_file(ignored) || file.filename().string().front() == '.') continue;
         if (has_picture_name(file)) {
             pictures.push_back(file);
         } else if (other.empty() && lower_extension(file) != ".txt") {
             other = file.filename().string();
         }
     }
+    require(!error, "images: cannot list ", folder.string(), ": ", error.message());
     require(!pictures.empty(), "images: ", folder.string(), " holds no .jpg, .jpeg, .png or .webp",
             other.empty() ? std::string() : " (but " + other + ")",
             ". Put 4 to 6 pictures of the subject there");

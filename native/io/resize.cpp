@@ -16,7 +16,9 @@ double cubic(double x) {
     return 0;
 }
 
-// The source pixels behind one output pixel and their weights, which add up to 1.
+// The source pixels behind one output pixel and their weights, which add up to 1 but for rounding.
+// Weights are multiples of 2^-22, as in Pillow, so that every sum is exact: a sum that lies next to
+// a half rounds the same way on every machine.
 struct Taps {
     int first = 0;
     std::vector<double> weights;
@@ -25,20 +27,22 @@ struct Taps {
 // `size` outputs over the part [start, start + extent) of a line of `length` pixels. When shrinking
 // the kernel is widened, so that no source pixel is skipped.
 std::vector<Taps> make_taps(int size, double start, double extent, int length) {
-    const double scale = extent / size;
+    // Pillow keeps its box in single precision.
+    const auto low = static_cast<float>(start), high = static_cast<float>(start + extent);
+    const double scale = static_cast<double>(high - low) / size;
     const double widen = std::max(1.0, scale);
     std::vector<Taps> taps(static_cast<std::size_t>(size));
     for (int i = 0; i < size; ++i) {
         Taps& tap = taps[static_cast<std::size_t>(i)];
-        const double centre = start + (i + 0.5) * scale;
+        const double centre = low + (i + 0.5) * scale;
         tap.first = std::max(0, static_cast<int>(centre - 2 * widen + 0.5));
         const int end = std::min(length, static_cast<int>(centre + 2 * widen + 0.5));
         double sum = 0;
         for (int x = tap.first; x < end; ++x) {
-            tap.weights.push_back(cubic((x + 0.5 - centre) / widen));
+            tap.weights.push_back(cubic((x - centre + 0.5) * (1.0 / widen)));
             sum += tap.weights.back();
         }
-        for (double& weight : tap.weights) weight /= sum;
+        for (double& weight : tap.weights) weight = std::round(weight / sum * 0x1p22) * 0x1p-22;
     }
     return taps;
 }

@@ -2,8 +2,9 @@
 
 #include <pybind11/stl/filesystem.h>
 
-#include "io/picture.h"
 #include "python/bindings.h"
+
+#include "io/picture.h"
 
 namespace py = pybind11;
 

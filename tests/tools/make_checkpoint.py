@@ -1,327 +1,195 @@
-"""Stable Diffusion 1.x checkpoints with random weights, for tests and benchmarks.
+"""Writes random-weight Stable Diffusion 1.x models: original checkpoints and diffusers folders.
 
-    python tests/tools/make_checkpoint.py --shape sd15 --out sd15.safetensors
-
-The models are diffusers' and transformers' own, their tensors renamed to those of the original
-checkpoints. The renaming is written apart from the native one, from the structure of the modules,
-so that each checks the other.
+Usage: python tests/tools/make_checkpoint.py --shape sd15 --out sd15.safetensors [--seed 0]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+import os
+import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler
+from original_names import (
+    TEXT,
+    VAE,
+    StateDict,
+    kl_to_original,
+    taesd_to_original,
+    text_to_original,
+    unet_to_original,
+)
+from random_modules import PARTS, SHAPES, Modules, Shape, build_modules, find_shape
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
-PARTS = ("unet", "text_encoder", "vae")
-Tensors = dict[str, torch.Tensor]
+__all__ = [
+    "PARTS",
+    "SHAPES",
+    "Modules",
+    "Shape",
+    "build_modules",
+    "to_original",
+    "write_checkpoint",
+    "write_diffusers_folder",
+]
 
-
-@dataclass(frozen=True)
-class Shape:
-    """Configurations of the three parts."""
-
-    unet: dict
-    text_encoder: dict
-    vae: dict
-    tiny_vae: bool = False
-
-
-def _unet(channels: list[int], attended: int, resnets: int, context: int) -> dict:
-    levels = len(channels)
-    down = ["CrossAttnDownBlock2D"] * attended + ["DownBlock2D"] * (levels - attended)
-    return {
-        "block_out_channels": channels,
-        "down_block_types": down,
-        "up_block_types": [name.replace("Down", "Up") for name in reversed(down)],
-        "layers_per_block": resnets,
-        "cross_attention_dim": context,
-        "attention_head_dim": 8,  # the number of heads, in this family
-    }
-
-
-def _text(width: int, layers: int, heads: int) -> dict:
-    return {
-        "hidden_size": width,
-        "intermediate_size": 4 * width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "projection_dim": width,
-        "hidden_act": "quick_gelu",
-        "eos_token_id": 49407,
-        "bos_token_id": 49406,
-    }
-
-
-def _kl(channels: list[int], resnets: int) -> dict:
-    return {
-        "block_out_channels": channels,
-        "down_block_types": ["DownEncoderBlock2D"] * len(channels),
-        "up_block_types": ["UpDecoderBlock2D"] * len(channels),
-        "layers_per_block": resnets,
-        "latent_channels": 4,
-        "scaling_factor": 0.18215,
-    }
-
-
-_TINY_UNET = _unet([32, 64, 64], attended=2, resnets=1, context=64)
-_TINY_VAE = {
-    "encoder_block_out_channels": (32, 32, 32, 32),
-    "decoder_block_out_channels": (32, 32, 32, 32),
-    "num_encoder_blocks": (1, 1, 2, 1),
-    "num_decoder_blocks": (2, 1, 1, 1),
-    "latent_channels": 4,
-    "scaling_factor": 1.0,
-}
-SHAPES = {
-    "sd15": Shape(
-        _unet([320, 640, 1280, 1280], attended=3, resnets=2, context=768),
-        _text(768, 12, 12),
-        _kl([128, 256, 512, 512], 2),
-    ),
-    "tiny": Shape(_TINY_UNET, _text(64, 3, 1), _kl([32, 32, 64, 64], 1)),
-    "tiny-taesd": Shape(_TINY_UNET, _text(64, 3, 1), _TINY_VAE, tiny_vae=True),
+# The training schedule of Stable Diffusion 1.x.
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
 }
 
-
-@dataclass
-class Modules:
-    """The reference modules; those that were not asked for are None."""
-
-    unet: UNet2DConditionModel | None = None
-    text_encoder: CLIPTextModel | None = None
-    vae: AutoencoderKL | AutoencoderTiny | None = None
+# ComfyUI's scalars of a TAESD: latent = taesd(picture) / vae_scale + vae_shift before the family's
+# own factor of 0.18215, so that what the UNet sees is what the TAESD gives.
+TAESD_SCALARS = {"vae_scale": 0.18215, "vae_shift": 0.0}
 
 
-def _fill(module: torch.nn.Module, seed: int) -> None:
-    """Activations stay of order one: deviation 1/sqrt(inputs), norms about 1, small biases."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in sorted(module.named_parameters()):
-        values = torch.randn(parameter.shape, generator=generator)
-        if "embedding" in name and parameter.dim() == 2 and "time" not in name:
-            values *= 0.02
-        elif parameter.dim() >= 2:
-            values *= parameter[0].numel() ** -0.5
-        elif "norm" in name and name.endswith("weight"):
-            values = 1 + 0.1 * values
-        else:
-            values *= 0.05
-        parameter.data.copy_(values)
-    module.eval().requires_grad_(False)
-
-
-def _make(shape: Shape, part: str) -> torch.nn.Module:
-    if part == "unet":
-        return UNet2DConditionModel(**shape.unet)
-    if part == "text_encoder":
-        return CLIPTextModel(CLIPTextConfig(**shape.text_encoder))
-    return AutoencoderTiny(**shape.vae) if shape.tiny_vae else AutoencoderKL(**shape.vae)
-
-
-def build_modules(shape: str, seed: int, parts: tuple[str, ...] | list[str] = PARTS) -> Modules:
-    """diffusers' and transformers' modules in float32 with weights that follow from the seed."""
-    modules = Modules()
-    for number, part in enumerate(PARTS):
-        if part not in parts:
-            continue
-        module = _make(SHAPES[shape], part)
-        _fill(module, 3 * seed + number)
-        setattr(modules, part, module)
-    return modules
-
-
-# ------------------------------------------------------------------------- original names
-
-
-def _collect(out: Tensors, module: torch.nn.Module, old: str, new: str) -> None:
-    """The tensors of a submodule under its original name."""
-    for name, tensor in module.get_submodule(old).state_dict().items():
-        out[f"{new}.{name}"] = tensor
-
-
-def _resnet(out: Tensors, module: torch.nn.Module, old: str, new: str, names: dict) -> None:
-    resnet = module.get_submodule(old)
-    for name, original in names.items():
-        if getattr(resnet, name, None) is not None:
-            _collect(out, module, f"{old}.{name}", f"{new}.{original}")
-
-
-_UNET_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-
-
-def _unet_side(out: Tensors, unet: UNet2DConditionModel, blocks: str, root: str, at: int) -> None:
-    """The blocks of one side in the order they run, numbered from `at`."""
-    for i, block in enumerate(getattr(unet, blocks)):
-        attentions = getattr(block, "attentions", None)
-        last = 0
-        for j in range(len(block.resnets)):
-            _resnet(out, unet, f"{blocks}.{i}.resnets.{j}", f"{root}.{at}.0", _UNET_RESNET)
-            if attentions:
-                _collect(out, unet, f"{blocks}.{i}.attentions.{j}", f"{root}.{at}.1")
-            last = at
-            at += 1
-        if getattr(block, "downsamplers", None):
-            _collect(out, unet, f"{blocks}.{i}.downsamplers.0.conv", f"{root}.{at}.0.op")
-            at += 1
-        if getattr(block, "upsamplers", None):
-            place = 2 if attentions else 1
-            _collect(out, unet, f"{blocks}.{i}.upsamplers.0", f"{root}.{last}.{place}")
-
-
-def _unet_to_original(unet: UNet2DConditionModel) -> Tensors:
-    out: Tensors = {}
-    _collect(out, unet, "time_embedding.linear_1", "time_embed.0")
-    _collect(out, unet, "time_embedding.linear_2", "time_embed.2")
-    _collect(out, unet, "conv_in", "input_blocks.0.0")
-    _unet_side(out, unet, "down_blocks", "input_blocks", 1)
-    _resnet(out, unet, "mid_block.resnets.0", "middle_block.0", _UNET_RESNET)
-    _collect(out, unet, "mid_block.attentions.0", "middle_block.1")
-    _resnet(out, unet, "mid_block.resnets.1", "middle_block.2", _UNET_RESNET)
-    _unet_side(out, unet, "up_blocks", "output_blocks", 0)
-    _collect(out, unet, "conv_norm_out", "out.0")
-    _collect(out, unet, "conv_out", "out.2")
-    return {f"model.diffusion_model.{name}": tensor for name, tensor in out.items()}
-
-
-_VAE_RESNET = {
-    "norm1": "norm1",
-    "conv1": "conv1",
-    "norm2": "norm2",
-    "conv2": "conv2",
-    "conv_shortcut": "nin_shortcut",
-}
-_VAE_ATTENTION = {
-    "group_norm": "norm",
-    "to_q": "q",
-    "to_k": "k",
-    "to_v": "v",
-    "to_out.0": "proj_out",
-}
-
-
-def _kl_half(out: Tensors, vae: AutoencoderKL, half: str) -> None:
-    side = "down" if half == "encoder" else "up"
-    blocks = getattr(vae.get_submodule(half), f"{side}_blocks")
-    for i, block in enumerate(blocks):
-        level = i if half == "encoder" else len(blocks) - 1 - i
-        for j in range(len(block.resnets)):
-            old, new = f"{half}.{side}_blocks.{i}.resnets.{j}", f"{half}.{side}.{level}.block.{j}"
-            _resnet(out, vae, old, new, _VAE_RESNET)
-        if getattr(block, f"{side}samplers", None):
-            old = f"{half}.{side}_blocks.{i}.{side}samplers.0.conv"
-            _collect(out, vae, old, f"{half}.{side}.{level}.{side}sample.conv")
-    for j in range(2):
-        _resnet(out, vae, f"{half}.mid_block.resnets.{j}", f"{half}.mid.block_{j + 1}", _VAE_RESNET)
-    for name, original in _VAE_ATTENTION.items():
-        _collect(out, vae, f"{half}.mid_block.attentions.0.{name}", f"{half}.mid.attn_1.{original}")
-    _collect(out, vae, f"{half}.conv_in", f"{half}.conv_in")
-    _collect(out, vae, f"{half}.conv_norm_out", f"{half}.norm_out")
-    _collect(out, vae, f"{half}.conv_out", f"{half}.conv_out")
-
-
-def _kl_to_original(vae: AutoencoderKL) -> Tensors:
-    out: Tensors = {}
-    _kl_half(out, vae, "encoder")
-    _kl_half(out, vae, "decoder")
-    _collect(out, vae, "quant_conv", "quant_conv")
-    _collect(out, vae, "post_quant_conv", "post_quant_conv")
-    for name in out:
-        # The original attention is made of 1x1 convolutions.
-        if ".attn_1." in name and out[name].dim() == 2:
-            out[name] = out[name][:, :, None, None]
-    return out
-
-
-def _tiny_to_original(vae: AutoencoderTiny) -> Tensors:
-    out: Tensors = {"vae_scale": torch.tensor(0.18215), "vae_shift": torch.tensor(0.0)}
-    for i, layer in enumerate(vae.encoder.layers):
-        out |= {f"taesd_encoder.{i}.{name}": t for name, t in layer.state_dict().items()}
-    for i, layer in enumerate(vae.decoder.layers):
-        out |= {f"taesd_decoder.{i + 1}.{name}": t for name, t in layer.state_dict().items()}
-    return out
-
-
-def to_original(modules: Modules) -> Tensors:
-    """The modules' tensors under the names of the original checkpoints."""
-    out: Tensors = {}
+def to_original(modules: Modules) -> StateDict:
+    """The tensors of the modules under original names, sharing the modules' memory."""
+    tensors: StateDict = {}
     if modules.unet is not None:
-        out |= _unet_to_original(modules.unet)
+        tensors |= unet_to_original(modules.unet.state_dict())
     if modules.text_encoder is not None:
-        for name, tensor in modules.text_encoder.state_dict().items():
-            if not name.endswith("position_ids"):
-                name = name.removeprefix("text_model.")
-                out[f"cond_stage_model.transformer.text_model.{name}"] = tensor
-    if modules.vae is not None:
-        tiny = isinstance(modules.vae, AutoencoderTiny)
-        vae = _tiny_to_original(modules.vae) if tiny else _kl_to_original(modules.vae)
-        out |= {f"first_stage_model.{name}": tensor for name, tensor in vae.items()}
-    return out
+        tensors |= text_to_original(modules.text_encoder.state_dict())
+    if isinstance(modules.vae, AutoencoderTiny):
+        tensors |= taesd_to_original(modules.vae.state_dict())
+        tensors |= {VAE + name: torch.tensor(value) for name, value in TAESD_SCALARS.items()}
+    elif modules.vae is not None:
+        tensors |= kl_to_original(modules.vae.state_dict())
+    return tensors
 
 
-# ------------------------------------------------------------------------------- writing
-
-
-def _extras() -> Tensors:
-    """What real files carry beside the weights."""
-    text = "cond_stage_model.transformer.text_model.embeddings.position_ids"
-    return {
-        text: torch.arange(77)[None],
-        "alphas_cumprod": torch.linspace(0.99, 0.01, 1000),
-        "betas": torch.linspace(0.00085, 0.012, 1000),
-        "model_ema.decay": torch.tensor(0.9999),
-        "model_ema.num_updates": torch.tensor(7),
+def _schedule_buffers() -> StateDict:
+    """The buffers of latent-diffusion's DDPM, float32 [1000]."""
+    start, end = SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5
+    steps = SCHEDULE["num_train_timesteps"]
+    betas = torch.linspace(start, end, steps, dtype=torch.float64) ** 2
+    alphas = 1 - betas
+    product = alphas.cumprod(0)
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), product[:-1]])
+    variance = betas * (1 - previous) / (1 - product)
+    buffers = {
+        "betas": betas,
+        "alphas_cumprod": product,
+        "alphas_cumprod_prev": previous,
+        "sqrt_alphas_cumprod": product.sqrt(),
+        "sqrt_one_minus_alphas_cumprod": (1 - product).sqrt(),
+        "log_one_minus_alphas_cumprod": (1 - product).log(),
+        "sqrt_recip_alphas_cumprod": (1 / product).sqrt(),
+        "sqrt_recipm1_alphas_cumprod": (1 / product - 1).sqrt(),
+        "posterior_variance": variance,
+        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
+        "posterior_mean_coef1": betas * previous.sqrt() / (1 - product),
+        "posterior_mean_coef2": (1 - previous) * alphas.sqrt() / (1 - product),
     }
+    return {name: buffer.float() for name, buffer in buffers.items()}
+
+
+def _extras(tensors: StateDict) -> StateDict:
+    """What real files hold besides the weights, and a reader has to pass over."""
+    averaged = "model.diffusion_model.input_blocks.0.0.weight"
+    # The moving average's names are those of the weights without their dots. It is half the weight
+    # here, so that a reader that takes it by mistake shows.
+    name = averaged.removeprefix("model.").replace(".", "")
+    positions = tensors[TEXT + "embeddings.position_embedding.weight"].shape[0]
+    return _schedule_buffers() | {
+        f"model_ema.{name}": tensors[averaged] / 2,
+        "model_ema.decay": torch.tensor(0.9999),
+        "model_ema.num_updates": torch.tensor(470000, dtype=torch.int32),
+        TEXT + "embeddings.position_ids": torch.arange(positions)[None],
+    }
+
+
+def _staging(path: Path) -> Path:
+    """Where something is written before it takes its place as a whole."""
+    return path.with_name(path.name + ".partial")
 
 
 def write_checkpoint(
-    path: Path, shape: str, seed: int = 0, dtype: torch.dtype = torch.float16, extras: bool = True
+    path: Path | str,
+    shape: Shape | str,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float16,
+    extras: bool = True,
 ) -> None:
-    """A single file with original names. One part is in memory in float32 at a time."""
-    out: Tensors = {}
+    """Writes one safetensors file under original names.
+
+    One part is built at a time, so the peak of memory is the float32 UNet beside the finished
+    tensors. The scalars of a TAESD and the extras keep the types of real files.
+    """
+    path, shape = Path(path), find_shape(shape)
+    tensors: StateDict = {}
     for part in PARTS:
-        tensors = to_original(build_modules(shape, seed, [part]))
-        out |= {name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}
-    save_file(out | (_extras() if extras else {}), path)
+        original = to_original(build_modules(shape, seed, [part]))
+        tensors |= {
+            name: tensor.to(dtype) if tensor.dim() else tensor for name, tensor in original.items()
+        }
+        del original
+    if extras:
+        tensors |= _extras(tensors)
+    staging = _staging(path)
+    try:
+        save_file(tensors, staging, metadata={"format": "pt"})
+        os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
-def write_diffusers_folder(path: Path, shape: str, seed: int = 0) -> Modules:
-    """The same weights as diffusers saves them, in float32; returns the modules."""
-    modules = build_modules(shape, seed)
-    for part in PARTS:
-        getattr(modules, part).save_pretrained(path / part, safe_serialization=True)
-    scheduler = {
-        "_class_name": "DPMSolverMultistepScheduler",
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "prediction_type": "epsilon",
+def _model_index(shape: Shape) -> dict[str, object]:
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": version("diffusers"),
+        "feature_extractor": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": [None, None],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderTiny" if shape.taesd else "AutoencoderKL"],
     }
-    (path / "scheduler").mkdir(parents=True, exist_ok=True)
-    (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
-    (path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    return modules
+
+
+def write_diffusers_folder(path: Path | str, shape: Shape | str, seed: int = 0) -> None:
+    """Writes the same weights in float32 as diffusers saves them, without a tokenizer.
+
+    Raises FileExistsError where something lies at `path` already.
+    """
+    path, shape = Path(path), find_shape(shape)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; give the path of a new folder.")
+    staging = _staging(path)
+    staging.mkdir(parents=True)
+    try:
+        for part in PARTS:
+            module = getattr(build_modules(shape, seed, [part]), part)
+            module.save_pretrained(staging / part, safe_serialization=True)
+            del module
+        DDIMScheduler(**SCHEDULE).save_pretrained(staging / "scheduler")
+        index = json.dumps(_model_index(shape), indent=2) + "\n"
+        (staging / "model_index.json").write_text(index, encoding="utf-8")
+        os.replace(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shape", choices=sorted(SHAPES), default="sd15")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    write_checkpoint(arguments.out, arguments.shape, arguments.seed)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="tiny", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    options = parser.parse_args()
+    write_checkpoint(options.out, options.shape, options.seed)
 
 
 if __name__ == "__main__":

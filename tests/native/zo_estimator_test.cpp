@@ -1,0 +1,187 @@
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "zo/estimator.h"
+
+namespace zoodip {
+namespace {
+
+constexpr std::int64_t d = 7;
+constexpr std::int64_t repeats = 20000;
+constexpr double float_unit = 0x1p-24;  // half a unit in the last place, relative
+
+at::Tensor vector(const std::vector<double>& values) {
+    return at::tensor(values, at::kDouble);
+}
+
+// Estimates of `repeats` steps, float64 [repeats, d]. losses: float64 [k, d] -> [k].
+template <class Losses>
+at::Tensor estimates(const at::Tensor& theta, double mu, std::int64_t n, Losses losses) {
+    const RandomGradientEstimator estimator(mu);
+    std::vector<at::Tensor> rows;
+    for (std::int64_t step = 0; step < repeats; ++step) {
+        const at::Tensor directions =
+            draw_directions(n, theta.size(0), 11, static_cast<std::uint64_t>(step));
+        const at::Tensor points = estimator.points(theta, directions).to(at::kDouble);
+        rows.push_back(estimator.estimate(losses(points), directions));
+    }
+    return at::stack(rows).to(at::kDouble);
+}
+
+// Each mean lies within six deviations of the mean, and `bias`, of what is expected.
+void expect_mean(const at::Tensor& values, const at::Tensor& expected, const at::Tensor& variance,
+                 double bias) {
+    const at::Tensor off = (values.mean(0) - expected).abs();
+    const at::Tensor bound = 6 * (variance / repeats).sqrt() + bias;
+    EXPECT_TRUE((off <= bound).all().item<bool>()) << "off by " << off << "\nbound " << bound;
+}
+
+// What float32 points add to a loss with gradient a: point j is off by at most u |p_j| twice (the
+// product mu e and the sum), and E|e_j| < 1.
+double rounding(double slope_sum, double largest_point, double mu) {
+    return 2 * float_unit * slope_sum * largest_point / mu;
+}
+
+const at::Tensor theta = at::tensor({0.5f, -0.25f, 0.125f, 1.0f, -1.0f, 0.75f, 0.0f});
+const at::Tensor slope = vector({1, -2, 0.5, 0, 3, -0.25, 1.5});
+
+// For L = a.x: g = 1/n sum (a.e) e, E g = a, Var g_j = (|a|^2 + a_j^2) / n (Isserlis).
+TEST(RandomGradientEstimator, HasTheGradientOfALinearFunctionAsItsMean) {
+    for (const std::int64_t n : {1, 2, 5}) {
+        const at::Tensor g = estimates(
+            theta, 1e-3, n, [](const at::Tensor& points) { return at::matmul(points, slope) + 4; });
+        const at::Tensor variance = (slope.dot(slope) + slope * slope) / n;
+        expect_mean(g, slope, variance, rounding(8.25, 1.1, 1e-3));
+    }
+}
+
+// For L = b.x + x'Ax/2 with gradient q at theta: g = 1/n sum (q.e + mu/2 e'Ae) e. The mu term is
+// odd in e: no bias, no correlation with the first; E (e'Ae)^2 e_j^2 =
+// (tr A)^2 + 2 tr A^2 + 4 tr A A_jj + 8 (A^2)_jj (Isserlis).
+TEST(RandomGradientEstimator, HasTheGradientOfAQuadraticAsItsMean) {
+    const double mu = 0.5;
+    const std::int64_t n = 2;
+    const at::Tensor root = draw_directions(d, d, 5, 0).to(at::kDouble);
+    const at::Tensor a = at::matmul(root, root.t());
+    const at::Tensor g = estimates(theta, mu, n, [&](const at::Tensor& points) {
+        return at::matmul(points, slope) + (at::matmul(points, a) * points).sum(1) / 2;
+    });
+    const at::Tensor gradient = slope + at::matmul(a, theta.to(at::kDouble));
+    const at::Tensor square = at::matmul(a, a), trace = a.trace();
+    const at::Tensor curvature =
+        trace * trace + 2 * square.trace() + 4 * trace * a.diagonal() + 8 * square.diagonal();
+    const at::Tensor variance =
+        (gradient.dot(gradient) + gradient * gradient + mu * mu / 4 * curvature) / n;
+    // The slope at a point is below |q|_1 + mu |A e|_1, and |e| stays below 10.
+    const double slope_sum = (gradient.abs().sum() + mu * 10 * a.abs().sum()).item<double>();
+    expect_mean(g, gradient, variance, rounding(slope_sum, 1 + mu * 10, mu));
+}
+
+// |g|^2 / |a|^2 = (Q / n)^2 + Q W / n^2 with independent Q ~ chi2(n), the slopes along a, and
+// W ~ chi2(d - 1), the noise across it. E Q^k = n (n + 2) ... (n + 2k - 2).
+TEST(RandomGradientEstimator, HasTheExpectedSquareThatAdamDividesBy) {
+    for (const std::int64_t n : {1, 2, 4, 8}) {
+        const at::Tensor g = estimates(at::zeros({d}), 1e-3, n, [](const at::Tensor& points) {
+            return at::matmul(points, slope);
+        });
+        const double k = static_cast<double>(n), w = static_cast<double>(d - 1);
+        const double mean = (w + k + 2) / k;
+        const double fourth =
+            (k + 2) / (k * k * k) * ((k + 4) * (k + 6) + 2 * (k + 4) * w + w * (w + 2));
+        const double length = slope.dot(slope).item<double>();
+        // At theta = 0 a point is mu e but for 2 u (mu and the product): a slope is off by at most
+        // 2 u |a||e|, |g|^2 by 2 |a||e|^2 2 u |a||e|^2 on average, and g itself is rounded once.
+        const double bias = float_unit * (4 * d * (d + 2) + 2 * mean);
+        expect_mean((g * g).sum(1, /*keepdim=*/true) / length, vector({mean}),
+                    vector({fourth - mean * mean}), bias);
+    }
+}
+
+TEST(RandomGradientEstimator, PutsThetaFirstAndFormsPointsAfresh) {
+    const RandomGradientEstimator estimator(0.25);
+    const at::Tensor directions = draw_directions(3, d, 1, 2), kept = theta.clone();
+    const at::Tensor points = estimator.points(theta, directions);
+    EXPECT_EQ(estimator.passes(3), 4);
+    EXPECT_EQ(points.sizes(), (std::vector<std::int64_t>{4, d}));
+    EXPECT_EQ(points.scalar_type(), at::kFloat);
+    EXPECT_TRUE(at::equal(points[0], theta));
+    // mu is a power of two: one rounding, that of the sum.
+    EXPECT_TRUE(at::equal(points.slice(0, 1), theta + 0.25 * directions));
+    EXPECT_TRUE(at::equal(theta, kept));
+}
+
+TEST(RandomGradientEstimator, IsTheFormulaForGivenLosses) {
+    const at::Tensor directions = at::tensor({1.0f, 2.0f, 0.0f, -4.0f}).view({2, 2});
+    const at::Tensor losses = vector({1, 1.5, 0.75});
+    // slopes 0.5 / 0.5 and -0.25 / 0.5; g = ((1, 2) - 0.5 (0, -4)) / 2, all exact in binary.
+    const at::Tensor g = RandomGradientEstimator(0.5).estimate(losses, directions);
+    EXPECT_TRUE(at::equal(g, at::tensor({0.5f, 2.0f})));
+    EXPECT_TRUE(
+        at::equal(RandomGradientEstimator(0.5).estimate(losses.to(at::kFloat), directions), g));
+}
+
+TEST(RandomGradientEstimator, RefusesWrongShapesAndRanges) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    for (const double mu : {0.0, -1e-3, infinity, std::nan("")}) {
+        EXPECT_THROW(RandomGradientEstimator{mu}, Error) << mu;
+    }
+    const RandomGradientEstimator estimator(1e-3);
+    EXPECT_THROW(estimator.points(theta, at::zeros({2, d + 1})), Error);
+    EXPECT_THROW(estimator.points(theta, at::zeros({0, d})), Error);
+    EXPECT_THROW(estimator.points(theta, at::zeros({d})), Error);
+    EXPECT_THROW(estimator.points(theta.unsqueeze(0), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator.estimate(at::zeros({2}), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator.estimate(at::zeros({3, 1}), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator.estimate(at::zeros({d + 1}), at::zeros({d})), Error);
+    EXPECT_THROW(draw_directions(0, d, 0, 0), Error);
+    EXPECT_THROW(draw_directions(1, 0, 0, 0), Error);
+}
+
+TEST(RandomGradientEstimator, NamesALossThatIsNotFinite) {
+    const RandomGradientEstimator estimator(1e-3);
+    for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+        try {
+            estimator.estimate(vector({1, bad, 2}), at::zeros({2, d}));
+            FAIL() << "accepted " << bad;
+        } catch (const Error& error) {
+            EXPECT_NE(std::string(error.what()).find("loss 1 of 3"), std::string::npos);
+        }
+    }
+}
+
+TEST(Directions, KeepTheirFirstRowsWhenThereAreMore) {
+    for (const std::int64_t width : {6, 7, 768}) {
+        const at::Tensor many = draw_directions(8, width, 3, 9);
+        for (const std::int64_t n : {1, 2, 5}) {
+            EXPECT_TRUE(at::equal(draw_directions(n, width, 3, 9), many.slice(0, 0, n)));
+        }
+    }
+}
+
+TEST(Directions, DifferBetweenRowsStepsAndSeeds) {
+    const at::Tensor first = draw_directions(2, d, 3, 9);
+    EXPECT_FALSE(at::equal(first[0], first[1]));
+    EXPECT_FALSE(at::equal(first, draw_directions(2, d, 3, 10)));
+    EXPECT_FALSE(at::equal(first, draw_directions(2, d, 4, 9)));
+}
+
+// d^2 entries of the covariance of N(0, I): the mean of x_i x_j has variance 1 (2 on the diagonal).
+// The odd width makes the last number of every row the first half of a pair.
+TEST(Directions, HaveTheIdentityAsCovariance) {
+    const at::Tensor e = draw_directions(repeats, d, 3, 9).to(at::kDouble);
+    const at::Tensor covariance = at::matmul(e.t(), e) / repeats;
+    const at::Tensor identity = at::eye(d, at::kDouble);
+    const at::Tensor bound = 6 * ((1 + identity) / repeats).sqrt();
+    EXPECT_TRUE(((covariance - identity).abs() <= bound).all().item<bool>()) << covariance;
+    EXPECT_TRUE((e.mean(0).abs() <= 6 / std::sqrt(repeats)).all().item<bool>());
+}
+
+}  // namespace
+}  // namespace zoodip
