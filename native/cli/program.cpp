@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -14,6 +16,7 @@
 #include "cli/commands.h"
 
 #include "core/log.h"
+#include "core/settings.h"
 
 namespace zoodip {
 namespace {
@@ -55,6 +58,19 @@ int report(const std::string& message) {
     return 1;
 }
 
+// CLI11 speaks of subcommands and does not say which word it could not use.
+std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
+                        const CLI::ParseError& error) {
+    const std::string word = argc > 1 ? argv[1] : "-";
+    if (argc == 1) return "a command is needed: train, sample or inspect";
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+    const bool known = std::find(names.begin(), names.end(), word) != names.end();
+    if (known || word.front() == '-') return error.what();
+    return concat("there is no command '", word, "'; did you mean '", nearest_name(word, names),
+                  "'?");
+}
+
 int run_command(const Command& command) {
     try {
         const at::NoGradGuard no_grad;
@@ -91,8 +107,8 @@ int run_program(int argc, const char* const* argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app.exit(error);  // help, version
-        std::cerr << "zoodip: error: " << error.what() << "\nRun zoodip --help, or zoodip COMMAND "
-                  << "--help, for what there is.\n";
+        std::cerr << "zoodip: error: " << usage_error(app, argc, argv, error)
+                  << "\nRun zoodip --help, or zoodip COMMAND --help, for what there is.\n";
         return 2;
     }
     install_edges();

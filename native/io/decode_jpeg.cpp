@@ -5,6 +5,7 @@
 #include <cstring>
 #include <jerror.h>
 #include <jpeglib.h>
+#include <utility>
 
 #include "core/error.h"
 #include "io/decoders.h"
@@ -98,7 +99,7 @@ Picture decode_jpeg(std::span<const std::byte> bytes) {
     const int orientation = jpeg.orientation();
     require(jpeg.read_pixels(picture.rgb.data()), "is a JPEG that is damaged or cut off (",
             jpeg.handler.message.data(), ")");
-    return apply_orientation(picture, orientation);
+    return apply_orientation(std::move(picture), orientation);
 }
 
 }  // namespace zoodip

@@ -1,7 +1,9 @@
+#include <array>
 #include <csetjmp>
+#include <cstdio>
 #include <cstring>
+#include <new>
 #include <png.h>
-#include <string>
 
 #include "core/error.h"
 #include "io/decoders.h"
@@ -13,11 +15,13 @@ namespace {
 struct Stream {
     std::span<const std::byte> in;
     std::vector<std::byte> out;
-    std::string message;
+    std::array<char, 128> message{};  // of libpng, ended by a zero
 };
 
-void on_error(png_structp png, png_const_charp message) {
-    static_cast<Stream*>(png_get_error_ptr(png))->message = message;
+// libpng is C: no exception may pass through it, so nothing is allocated here.
+void on_error(png_structp png, png_const_charp text) {
+    auto& message = static_cast<Stream*>(png_get_error_ptr(png))->message;
+    std::snprintf(message.data(), message.size(), "%s", text);
     png_longjmp(png, 1);
 }
 
@@ -30,10 +34,19 @@ void read_bytes(png_structp png, png_bytep out, std::size_t size) {
     stream->in = stream->in.subspan(size);
 }
 
+bool append(std::vector<std::byte>& out, const std::byte* from, std::size_t size) noexcept {
+    try {
+        out.insert(out.end(), from, from + size);
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
 void write_bytes(png_structp png, png_bytep bytes, std::size_t size) {
     auto* stream = static_cast<Stream*>(png_get_io_ptr(png));
     const auto* from = reinterpret_cast<const std::byte*>(bytes);
-    stream->out.insert(stream->out.end(), from, from + size);
+    if (!append(stream->out, from, size)) png_error(png, "out of memory");
 }
 
 // Nothing with a destructor is created between setjmp and the calls that may jump.
@@ -42,7 +55,7 @@ struct Reader {
     png_structp png = nullptr;
     png_infop info = nullptr;
 
-    explicit Reader(std::span<const std::byte> bytes) : stream{bytes, {}, {}} {
+    explicit Reader(std::span<const std::byte> bytes) : stream{bytes, {}} {
         png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &stream, on_error, on_warning);
         require(png != nullptr && (info = png_create_info_struct(png)) != nullptr,
                 "libpng has no memory");
@@ -110,17 +123,17 @@ struct Writer {
 
 Picture decode_png(std::span<const std::byte> bytes) {
     Reader reader(bytes);
-    require(reader.read_header(), "is a damaged PNG (", reader.stream.message, ")");
+    require(reader.read_header(), "is a damaged PNG (", reader.stream.message.data(), ")");
     const png_uint_32 width = png_get_image_width(reader.png, reader.info);
     const png_uint_32 height = png_get_image_height(reader.png, reader.info);
     require_picture_size(width, height);
     require(reader.prepare() && png_get_rowbytes(reader.png, reader.info) == std::size_t{4} * width,
-            "is a damaged PNG (", reader.stream.message, ")");
+            "is a damaged PNG (", reader.stream.message.data(), ")");
     std::vector<std::uint8_t> rgba(std::size_t{4} * width * height);
     std::vector<png_bytep> rows(height);
     for (png_uint_32 y = 0; y < height; ++y) rows[y] = rgba.data() + std::size_t{4} * width * y;
     require(reader.read_pixels(rows.data()), "is a PNG that is damaged or cut off (",
-            reader.stream.message, ")");
+            reader.stream.message.data(), ")");
     Picture picture = make_picture(static_cast<int>(width), static_cast<int>(height));
     for (std::size_t i = 0; i < rgba.size() / 4; ++i) {
         for (std::size_t c = 0; c < 3; ++c) {
@@ -143,7 +156,7 @@ std::vector<std::byte> encode_png(const Picture& picture) {
         rows[y] = const_cast<png_bytep>(picture.rgb.data()) +
                   std::size_t{3} * static_cast<std::size_t>(picture.width) * y;
     }
-    require(writer.write(picture, rows.data()), "encode_png: ", writer.stream.message);
+    require(writer.write(picture, rows.data()), "encode_png: ", writer.stream.message.data());
     return std::move(writer.stream.out);
 }
 

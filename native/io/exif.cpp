@@ -48,7 +48,7 @@ int exif_orientation(std::span<const std::byte> app1) {
     return 1;
 }
 
-Picture apply_orientation(const Picture& picture, int orientation) {
+Picture apply_orientation(Picture picture, int orientation) {
     if (orientation <= 1) return picture;
     const int w = picture.width, h = picture.height;
     const bool swaps = orientation >= 5;

@@ -13,6 +13,6 @@ namespace zoodip {
 int exif_orientation(std::span<const std::byte> app1);
 
 // The picture as it is meant to be seen.
-Picture apply_orientation(const Picture& picture, int orientation);
+Picture apply_orientation(Picture picture, int orientation);
 
 }  // namespace zoodip

@@ -72,19 +72,28 @@ Picture crop_resize(const Picture& picture, int width, int height) {
     require(picture.width > 0 && picture.height > 0 && width > 0 && height > 0,
             "crop_resize: needs sizes above zero, got ", picture.width, " x ", picture.height,
             " to ", width, " x ", height);
+    require(picture.rgb.size() == std::size_t{3} * static_cast<std::size_t>(picture.width) *
+                                      static_cast<std::size_t>(picture.height),
+            "crop_resize: needs width x height x 3 bytes, got ", picture.width, " x ",
+            picture.height, " and ", picture.rgb.size(), " bytes");
     const double scale = std::min(static_cast<double>(picture.width) / width,
                                   static_cast<double>(picture.height) / height);
     const double crop_width = scale * width, crop_height = scale * height;
     const auto across =
         make_taps(width, (picture.width - crop_width) / 2, crop_width, picture.width);
-    const auto down =
-        make_taps(height, (picture.height - crop_height) / 2, crop_height, picture.height);
-    Picture narrow = make_picture(width, picture.height);
+    auto down = make_taps(height, (picture.height - crop_height) / 2, crop_height, picture.height);
+    // Only the rows that the second pass reads, so that the picture between the passes is never
+    // much larger than both the source and the result.
+    const int first = down.front().first;
+    const int end = down.back().first + static_cast<int>(down.back().weights.size());
+    Picture narrow = make_picture(width, end - first);
     const auto source_row = static_cast<std::size_t>(picture.width) * 3;
     const auto row = static_cast<std::size_t>(width) * 3;
-    for (std::size_t y = 0; y < static_cast<std::size_t>(picture.height); ++y) {
-        resample_line(&picture.rgb[y * source_row], 3, across, &narrow.rgb[y * row], 3);
+    for (int y = first; y < end; ++y) {
+        resample_line(&picture.rgb[static_cast<std::size_t>(y) * source_row], 3, across,
+                      &narrow.rgb[static_cast<std::size_t>(y - first) * row], 3);
     }
+    for (Taps& tap : down) tap.first -= first;
     Picture out = make_picture(width, height);
     for (std::size_t x = 0; x < static_cast<std::size_t>(width); ++x) {
         resample_line(&narrow.rgb[3 * x], row, down, &out.rgb[3 * x], row);

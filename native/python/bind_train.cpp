@@ -4,6 +4,7 @@
 
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include "python/bindings.h"
 #include "python/guard.h"
@@ -132,6 +133,8 @@ void bind_render(py::module_& module) {
         py::arg("width"), py::arg("height"), py::arg("steps"), py::arg("guidance"), py::arg("seed"),
         py::arg("clip_skip"), py::arg("prediction"), py::arg("weights"), py::arg("compute"),
         py::arg("device"), py::arg("cancel"), "See zoodip.sample.");
+    module.def("initial_noise", &initial_noise, py::arg("seed"), py::arg("height"),
+               py::arg("width"), "What a picture of this seed starts from, [1, 4, h/8, w/8].");
 }
 
 }  // namespace

@@ -57,13 +57,6 @@ at::Tensor encode_text(const TextEncoder& encoder, const std::string& text, cons
     return encoder.forward(prepared.ids, injection, request.clip_skip).hidden;
 }
 
-at::Tensor initial_noise(const RenderRequest& request) {
-    at::Tensor noise = at::empty({1, 4, request.height / 8, request.width / 8}, at::kFloat);
-    RandomBlock(static_cast<std::uint64_t>(request.seed), Stream::sampler, 0)
-        .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
-    return noise;
-}
-
 Picture to_picture(const at::Tensor& pixels) {
     const at::Tensor image = ((pixels[0].cpu().clamp(-1, 1) + 1) * 127.5)
                                  .round()
@@ -115,8 +108,10 @@ class Renderer {
             on_step(++done, request_.steps);
             return schedule.denoised(z, output, timestep, prediction);
         };
-        return sample_dpm_solver(schedule, request_.steps, initial_noise(request_).to(load_.device),
-                                 denoise);
+        return sample_dpm_solver(
+            schedule, request_.steps,
+            initial_noise(request_.seed, request_.height, request_.width).to(load_.device),
+            denoise);
     }
 
     Picture decode(const at::Tensor& z) const {
@@ -131,6 +126,13 @@ class Renderer {
 };
 
 }  // namespace
+
+at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width) {
+    at::Tensor noise = at::empty({1, 4, height / 8, width / 8}, at::kFloat);
+    RandomBlock(static_cast<std::uint64_t>(seed), Stream::sampler, 0)
+        .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
+    return noise;
+}
 
 Picture render(const RenderRequest& request,
                const std::function<void(std::int64_t, std::int64_t)>& on_step,

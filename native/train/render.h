@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "core/cancel.h"
 #include "io/picture.h"
 
@@ -26,6 +28,9 @@ struct RenderRequest {
     std::string weights = "int8", compute = "fp32", device = "cpu";
     std::int64_t threads = 0;
 };
+
+// N(0, I), float32 [1, 4, height / 8, width / 8]: what a picture of this seed starts from.
+at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width);
 
 // DPM-Solver++(2M) with guidance. on_step(done, total) after each step. Throws Error or Cancelled.
 Picture render(const RenderRequest& request,

@@ -144,7 +144,7 @@ TEST(RunState, NamesTheFirstDifference) {
 }
 
 TEST(Settings, DefaultsFollowWidthAndComputeType) {
-    EXPECT_EQ(resolve_settings({}, 768).tau, 128);
+    EXPECT_EQ(resolve_settings(nlohmann::json::object(), 768).tau, 128);
     EXPECT_EQ(resolve_settings(nlohmann::json::object(), 128).tau, 21);
     EXPECT_EQ(resolve_settings({{"tau", 40}}, 128).tau, 40);
     EXPECT_EQ(resolve_settings({{"compute", "bf16"}}, 768).mu, 1e-2);

@@ -118,8 +118,8 @@ def test_stray_bytes_between_segments_are_no_damage(tmp_path: Path) -> None:
 
 
 def pillow_crop_resize(image: Image.Image, width: int, height: int) -> np.ndarray:
-    """Across, then down: in one call, Pillow chooses the order itself, and passes that clip to
-    0 ... 255 do not commute."""
+    """Across, then down, a call each: Pillow 12 does so in one call too, but Pillow 13 begins with
+    the axis it finds cheaper, and passes that clip to 0 ... 255 do not commute."""
     scale = min(image.width / width, image.height / height)
     left = max((image.width - scale * width) / 2, 0)
     top = max((image.height - scale * height) / 2, 0)
@@ -155,6 +155,13 @@ def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"GIF89a" + bytes(40))
     with pytest.raises(_native.Error, match="JPEG, PNG and WebP"):
         _native.load_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("size", [(8, 0), (0, 8), (-8, 8), (8, -8)])
+def test_a_size_that_is_none_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.fromarray(noise(9, 9)).save(tmp_path / "a.png")
+    with pytest.raises(_native.Error, match="above zero"):
+        _native.load_picture(tmp_path / "a.png", *size)
 
 
 def test_an_animated_webp_is_refused(tmp_path: Path) -> None:
