@@ -63,8 +63,8 @@ def announce(folder: Path) -> None:
     say(
         f"Setting up {folder.name}. With torch's CUDA build, which is what PyPI has for Linux,\n"
         "this downloads 2.9 GB and takes 5.5 GB on disk (8.4 GB with pip's cache): some 2 minutes\n"
-        "on a fast line. pip's own settings choose another build: with PIP_EXTRA_INDEX_URL=\n"
-        "https://download.pytorch.org/whl/cpu it is a CPU-only torch of 0.2 GB. Compiling then\n"
+        "on a fast line. pip's own settings can choose another build: an index with a CPU-only\n"
+        "torch, given as PIP_EXTRA_INDEX_URL, makes it 0.2 GB. Compiling then\n"
         "takes 5 to 10 minutes on two cores."
     )
 

@@ -11,7 +11,6 @@ namespace zoodip {
 
 // What the numbering of blocks depends on.
 struct UNetBlocks {
-    std::int64_t levels = 4;          // down blocks
     std::int64_t resnets = 2;         // of a down block; an up block has one more
     std::set<std::int64_t> attended;  // up blocks with attention
 };

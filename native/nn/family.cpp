@@ -1,12 +1,13 @@
 #include "nn/family.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdlib>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
+#include "nn/foreign_weights.h"
 
 namespace zoodip {
 namespace {
@@ -14,61 +15,10 @@ namespace {
 const std::string unet_root = "model.diffusion_model.";
 const std::string text_root = "cond_stage_model.transformer.";
 const std::string vae_root = "first_stage_model.";
-constexpr const char* remedy =
-    " zoodip trains Stable Diffusion 1.x: give a whole checkpoint of that family";
-
-bool contains(const WeightSource& weights, std::string_view part) {
-    return std::any_of(weights.list().begin(), weights.list().end(), [&](const WeightInfo& info) {
-        return info.name.find(part) != std::string::npos;
-    });
-}
 
 bool starts(const WeightSource& weights, std::string_view start) {
     return std::any_of(weights.list().begin(), weights.list().end(),
-                       [&](const WeightInfo& info) { return info.name.rfind(start, 0) == 0; });
-}
-
-// Names that give another kind of file away, most telling first.
-struct Sign {
-    bool at_start;
-    std::string_view text;
-    std::string_view what;
-};
-constexpr std::array<Sign, 27> signs = {
-    {{true, "lora_unet_", "a LoRA, which changes a checkpoint but is none."},
-     {true, "lora_te", "a LoRA, which changes a checkpoint but is none."},
-     {false, ".lora_A.", "a LoRA, which changes a checkpoint but is none."},
-     {false, ".lora_down.", "a LoRA, which changes a checkpoint but is none."},
-     {false, ".lora_up.", "a LoRA, which changes a checkpoint but is none."},
-     {false, ".lora.down.", "a LoRA, which changes a checkpoint but is none."},
-     {false, "hada_w1_a", "a LoRA (LoHa), which changes a checkpoint but is none."},
-     {false, "lokr_w1", "a LoRA (LoKr), which changes a checkpoint but is none."},
-     {true, "control_model.", "a ControlNet."},
-     {true, "controlnet_cond_embedding.", "a ControlNet."},
-     {false, "joint_blocks.", "Stable Diffusion 3."},
-     {false, "double_blocks.", "Flux."},
-     {true, "conditioner.embedders.", "Stable Diffusion XL."},
-     {false, "label_emb.", "Stable Diffusion XL."},
-     {true, "cond_stage_model.model.", "Stable Diffusion 2.x."},
-     {false, ".fuser.", "a GLIGEN model, whose extra attention is not supported."},
-     {false, ".absmax", "weights quantised by bitsandbytes, which are not supported."},
-     {false, "scaled_fp8", "weights in scaled fp8, which are not supported."},
-     {false, ".scale_weight", "weights in scaled fp8, which are not supported."},
-     {false, ".qweight", "weights quantised by GPTQ or AWQ, which are not supported."},
-     {true, "emb_params", "a learned word (an embedding)."},
-     {true, "string_to_param", "a learned word (an embedding)."},
-     {true, "clip_l", "a learned word (an embedding)."},
-     {true, "text_model.", "a text encoder alone."},
-     {true, "encoder.", "an autoencoder (VAE) alone."},
-     {true, "taesd_", "a TAESD autoencoder alone."},
-     {true, "down_blocks.", "a UNet alone, as diffusers saves it."}}};
-
-void refuse_other_kinds(const WeightSource& weights) {
-    for (const Sign& sign : signs) {
-        const bool found =
-            sign.at_start ? starts(weights, sign.text) : contains(weights, sign.text);
-        require(!found, weights.description(), ": is ", sign.what, remedy);
-    }
+                       [&](const WeightInfo& info) { return info.name.starts_with(start); });
 }
 
 void require_parts(const WeightSource& weights) {
@@ -77,10 +27,15 @@ void require_parts(const WeightSource& weights) {
     const bool vae = starts(weights, vae_root);
     const auto& name = weights.description();
     require(unet || text || vae, name, ": holds ", weights.list().size(),
-            " tensors, none of them of a known model.", remedy);
-    require(unet, name, ": has no UNet (model.diffusion_model.*).", remedy);
-    require(text, name, ": has no text encoder (cond_stage_model.transformer.*).", remedy);
-    require(vae, name, ": has no autoencoder (first_stage_model.*).", remedy);
+            " tensors, none of them of a known model.", family_remedy);
+    require(int{unet} + text + vae > 1, name, ": is ",
+            unet   ? "a UNet"
+            : text ? "a text encoder"
+                   : "an autoencoder (VAE)",
+            " alone.", family_remedy);
+    require(unet, name, ": has no UNet (model.diffusion_model.*).", family_remedy);
+    require(text, name, ": has no text encoder (cond_stage_model.transformer.*).", family_remedy);
+    require(vae, name, ": has no autoencoder (first_stage_model.*).", family_remedy);
 }
 
 std::int64_t dimension(const WeightSource& weights, const std::string& name, std::size_t index) {
@@ -107,10 +62,10 @@ void require_plain_numbers(const WeightSource& weights) {
 void require_channels(const WeightSource& weights) {
     const std::int64_t in = dimension(weights, unet_root + "input_blocks.0.0.weight", 1);
     const auto& name = weights.description();
-    require(in != 9, name, ": is an inpainting model (9 input channels).", remedy);
-    require(in != 8, name, ": is an InstructPix2Pix model (8 input channels).", remedy);
+    require(in != 9, name, ": is an inpainting model (9 input channels).", family_remedy);
+    require(in != 8, name, ": is an InstructPix2Pix model (8 input channels).", family_remedy);
     require(in == 4, name, ": its UNet takes ", in, " channels, Stable Diffusion 1.x takes 4.",
-            remedy);
+            family_remedy);
 }
 
 // The width of the text that the UNet attends to.
@@ -121,16 +76,33 @@ std::int64_t context_width(const WeightSource& weights) {
             return info.shape[1];
         }
     }
-    fail(weights.description(), ": its UNet attends to no text.", remedy);
+    fail(weights.description(), ": its UNet attends to no text.", family_remedy);
+}
+
+// The metadata as a JSON value; null where there is none or it is not JSON.
+nlohmann::json metadata_value(const WeightSource& weights, const char* key) {
+    const auto found = weights.metadata().find(key);
+    if (found == weights.metadata().end()) return nullptr;
+    return nlohmann::json::parse(found->second, nullptr, /*allow_exceptions=*/false);
 }
 
 std::int64_t heads_from(const WeightSource& weights, const char* key, std::int64_t otherwise) {
     const auto found = weights.metadata().find(key);
     if (found == weights.metadata().end()) return otherwise;
-    const std::int64_t heads = std::atoll(found->second.c_str());
+    const nlohmann::json value = metadata_value(weights, key);
+    const std::int64_t heads = value.is_number_integer() ? value.get<std::int64_t>() : 0;
     require(heads >= 1 && heads <= 1024, weights.description(), ": metadata ", key, " is '",
-            found->second, "', expected a number of heads");
+            found->second, "', expected one number of heads for all blocks, from 1 to 1024");
     return heads;
+}
+
+double number_from(const WeightSource& weights, const char* key, double otherwise) {
+    const auto found = weights.metadata().find(key);
+    if (found == weights.metadata().end()) return otherwise;
+    const nlohmann::json value = metadata_value(weights, key);
+    require(value.is_number(), weights.description(), ": metadata ", key, " is '", found->second,
+            "', expected a number");
+    return value.get<double>();
 }
 
 void detect_heads(const WeightSource& weights, Architecture& architecture) {
@@ -161,45 +133,61 @@ void detect_prediction(const WeightSource& weights, Architecture& architecture) 
 }
 
 double scalar(const WeightSource& weights, const std::string& name, double otherwise) {
-    return weights.has(name) ? weights.get(name).to(at::kDouble).item<double>() : otherwise;
+    const WeightInfo* info = weights.find(name);
+    if (info == nullptr) return otherwise;
+    const auto one = [](std::int64_t size) { return size == 1; };
+    require(std::all_of(info->shape.begin(), info->shape.end(), one), weights.description(), ": '",
+            name, "' has shape ", at::IntArrayRef(info->shape), ", expected one number");
+    return weights.get(name).to(at::kDouble).item<double>();
 }
 
 void detect_vae(const WeightSource& weights, Architecture& architecture) {
     if (weights.has(vae_root + "taesd_encoder.0.weight")) {
         architecture.vae = VaeKind::taesd;
-        const double scale = scalar(weights, vae_root + "vae_scale", 1);
-        architecture.latent_scale = 0.18215 / scale;
-        architecture.latent_shift = -scalar(weights, vae_root + "vae_shift", 0) * scale;
+        const double divisor = scalar(weights, vae_root + "vae_scale", 1);
+        architecture.latent_scale = 0.18215 / divisor;
+        architecture.latent_shift = -scalar(weights, vae_root + "vae_shift", 0) * divisor;
     }
-    const auto found = weights.metadata().find(metadata_key::latent_scale);
-    if (found != weights.metadata().end()) {
-        architecture.latent_scale = std::atof(found->second.c_str());
-    }
-    require(std::isfinite(architecture.latent_scale) && architecture.latent_scale > 0,
-            weights.description(), ": its latent scale is ", architecture.latent_scale,
-            ", expected a positive number");
+    double& scale = architecture.latent_scale;
+    double& shift = architecture.latent_shift;
+    scale = number_from(weights, metadata_key::latent_scale, scale);
+    shift = number_from(weights, metadata_key::latent_shift, shift);
+    require(std::isfinite(scale) && scale > 0, weights.description(), ": its latent scale is ",
+            scale, ", expected a positive number");
+    require(std::isfinite(shift), weights.description(), ": its latent shift is ", shift,
+            ", expected a finite number");
+}
+
+void detect_text_encoder(const WeightSource& weights, Architecture& architecture) {
+    const std::int64_t attended = context_width(weights);
+    const auto& name = weights.description();
+    require(attended != 1024, name, ": is Stable Diffusion 2.x.", family_remedy);
+    require(attended != 1280, name, ": is the refiner of Stable Diffusion XL.", family_remedy);
+    require(attended != 2048, name, ": is Stable Diffusion XL.", family_remedy);
+    const bool nested = weights.has(text_root + "text_model.embeddings.token_embedding.weight");
+    const std::int64_t width = dimension(
+        weights, text_root + (nested ? "text_model." : "") + "embeddings.token_embedding.weight",
+        1);
+    require(width == attended, name, ": the text encoder is ", width, " wide, the UNet attends to ",
+            attended, ". The parts belong to different models");
+    const auto activation = weights.metadata().find(metadata_key::text_activation);
+    require(activation == weights.metadata().end() || activation->second == "quick_gelu", name,
+            ": its text encoder uses ",
+            activation == weights.metadata().end() ? "" : activation->second,
+            ", that of Stable Diffusion 1.x quick_gelu. The model belongs to another family");
+    architecture.text_width = width;
 }
 
 }  // namespace
 
 Architecture detect_architecture(const WeightSource& weights) {
-    // A whole SD 1.x checkpoint may carry foreign names beside its own, but none of these signs.
-    refuse_other_kinds(weights);
+    refuse_foreign_weights(weights);
     require_parts(weights);
     require_plain_numbers(weights);
     require_channels(weights);
     Architecture architecture;
     architecture.family = "Stable Diffusion 1.x";
-    architecture.text_width = context_width(weights);
-    require(architecture.text_width != 1024, weights.description(), ": is Stable Diffusion 2.x.",
-            remedy);
-    const bool nested = weights.has(text_root + "text_model.embeddings.token_embedding.weight");
-    const std::int64_t width = dimension(
-        weights, text_root + (nested ? "text_model." : "") + "embeddings.token_embedding.weight",
-        1);
-    require(width == architecture.text_width, weights.description(), ": the text encoder is ",
-            width, " wide, the UNet attends to ", architecture.text_width,
-            ". The parts belong to different models");
+    detect_text_encoder(weights, architecture);
     detect_heads(weights, architecture);
     detect_prediction(weights, architecture);
     detect_vae(weights, architecture);

@@ -50,7 +50,10 @@ SafetensorsSource::SafetensorsSource(const std::vector<Part>& parts, std::string
         files_.push_back(std::make_unique<SafetensorsFile>(part.file));
         for (const TensorInfo& info : files_.back()->tensors()) {
             const auto name = part.rename(info.name);
-            if (name) places_[*name] = {files_.back().get(), &info};
+            if (!name) continue;
+            const Place place{files_.back().get(), &info};
+            require(places_.emplace(*name, place).second, part.file.string(), ": '", info.name,
+                    "' is there under another of its names too; the file is damaged");
         }
         metadata_.insert(files_.back()->metadata().begin(), files_.back()->metadata().end());
     }

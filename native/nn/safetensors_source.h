@@ -1,4 +1,4 @@
-// Weights in one .safetensors file, under its own names with a prefix or a renaming in front.
+// Weights in .safetensors files, under their own names or renamed.
 #pragma once
 
 #include <filesystem>
@@ -22,7 +22,8 @@ Dtype dtype_of(at::ScalarType type);
 at::Tensor read_tensor(const SafetensorsFile& file, const TensorInfo& info);
 
 // Files of one model part each, presented as one source. A part's `rename` gives the original
-// checkpoint's name of each of its tensors; those without one are left out.
+// checkpoint's name of each of its tensors; those without one are left out. The given metadata goes
+// before that of the files. The constructor throws Error when two tensors have one name.
 class SafetensorsSource : public WeightSource {
   public:
     using Rename = std::function<std::optional<std::string>(const std::string&)>;

@@ -22,21 +22,18 @@ struct Affine {
     std::vector<float> gain, offset;
 };
 
-// Mean and 1 / deviation of one group: sums of a pixel's few channels in float32, over the pixels
-// in double, so that the mean of 10^6 values keeps float32 accuracy.
+// Mean and 1 / deviation of one group, summed in double: E[x^2] - E[x]^2 cancels, in float32 to
+// nothing where a group's values lie close together.
 template <class Number>
 void group_statistics(const Number* x, const Shape& shape, double eps, double* mean, double* rstd) {
     double sum = 0, square = 0;
     for (std::int64_t pixel = 0; pixel < shape.pixels; ++pixel) {
         const Number* values = x + pixel * shape.channels;
-        float part = 0, part_square = 0;
         for (std::int64_t c = 0; c < shape.width(); ++c) {
-            const float value = static_cast<float>(values[c]);
-            part += value;
-            part_square += value * value;
+            const double value = static_cast<float>(values[c]);
+            sum += value;
+            square += value * value;
         }
-        sum += part;
-        square += part_square;
     }
     const double count = static_cast<double>(shape.width() * shape.pixels);
     *mean = sum / count;

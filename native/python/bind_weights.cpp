@@ -1,6 +1,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
@@ -9,6 +11,7 @@
 #include "python/bindings.h"
 #include "python/guard.h"
 
+#include "core/error.h"
 #include "nn/family.h"
 #include "nn/inventory.h"
 #include "nn/tensor_map.h"
@@ -33,6 +36,27 @@ std::vector<std::string> names(const WeightSource& source) {
     return out;
 }
 
+std::pair<std::vector<std::int64_t>, at::ScalarType> info(const WeightSource& source,
+                                                          const std::string& name) {
+    const WeightInfo* found = source.find(name);
+    require(found != nullptr, source.description(), ": has no tensor '", name, "'");
+    return {found->shape, found->dtype};
+}
+
+py::dict describe(const PartInventory& part) {
+    using namespace py::literals;
+    return py::dict("tensors"_a = part.tensors, "parameters"_a = part.parameters,
+                    "quantised"_a = part.quantised, "table"_a = part.table, "bytes"_a = part.bytes);
+}
+
+py::dict describe(const Inventory& inventory) {
+    using namespace py::literals;
+    return py::dict(
+        "unet"_a = describe(inventory.unet), "text_encoder"_a = describe(inventory.text_encoder),
+        "vae_encoder"_a = describe(inventory.vae_encoder),
+        "vae_decoder"_a = describe(inventory.vae_decoder), "other"_a = describe(inventory.other));
+}
+
 }  // namespace
 
 void bind_weights(py::module_& module) {
@@ -41,6 +65,7 @@ void bind_weights(py::module_& module) {
         .def("names", &names)
         .def("metadata", &WeightSource::metadata)
         .def("description", &WeightSource::description)
+        .def("info", &info, py::arg("name"), "(shape, dtype) of a tensor, without reading it.")
         .def(
             "get",
             [](const WeightSource& self, const std::string& name) {
@@ -53,6 +78,10 @@ void bind_weights(py::module_& module) {
                 return describe(run_engine([&] { return detect_architecture(self); }));
             },
             "What the weights are; Error names what they are instead.")
+        .def(
+            "inventory", [](const WeightSource& self) { return describe(take_inventory(self)); },
+            "Per part: tensors, parameters, those that INT8 quantises, those of the token "
+            "embedding, and stored bytes by type.")
         .def(
             "quantised_share",
             [](const WeightSource& self) { return take_inventory(self).quantised_share(); },

@@ -19,7 +19,7 @@ void bind_estimator(py::module_& module) {
     using Rge = RandomGradientEstimator;
     py::class_<Rge>(module, "RandomGradientEstimator",
                     "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i, from n + 1 losses.")
-        .def(py::init<double>(), py::arg("mu"))
+        .def(py::init<double>(), py::arg("mu"), "mu > 0: the length of a perturbation.")
         .def(
             "points",
             [](const Rge& self, const at::Tensor& theta, const at::Tensor& directions) {
@@ -51,13 +51,14 @@ void bind_subspace(py::module_& module) {
         .def(py::init([](std::int64_t tau, double nu, std::int64_t d) {
                  return run_engine([&] { return Subspace(tau, nu, d); });
              }),
-             py::arg("tau"), py::arg("nu"), py::arg("d"))
+             py::arg("tau"), py::arg("nu"), py::arg("d"),
+             "tau words a decomposition, the share nu of the variance to remove, d numbers a word.")
         .def(
             "project",
             [](const Subspace& self, const at::Tensor& g) {
                 return run_engine([&] { return self.project(g); });
             },
-            py::arg("g"), "g (I - P^T P), float32 [d]; g itself while P is empty.")
+            py::arg("g"), "g (I - P^T P), float32 [d]; a copy of g while P is empty.")
         .def(
             "record",
             [](Subspace& self, const at::Tensor& theta) {
@@ -77,7 +78,7 @@ void bind_subspace(py::module_& module) {
             [](Subspace& self, const at::Tensor& buffer, const at::Tensor& projection) {
                 run_engine([&] { self.set_state({buffer, projection}); });
             },
-            py::arg("buffer"), py::arg("projection"));
+            py::arg("buffer"), py::arg("projection"), "Goes on from a state(); copies.");
 }
 
 void bind_adam(py::module_& module) {
@@ -113,7 +114,7 @@ void bind_adam(py::module_& module) {
             [](ZoAdam& self, const at::Tensor& m, const at::Tensor& v, std::int64_t step) {
                 run_engine([&] { self.set_state({m, v, step}); });
             },
-            py::arg("m"), py::arg("v"), py::arg("step"));
+            py::arg("m"), py::arg("v"), py::arg("step"), "Goes on from a state(); copies.");
 }
 
 }  // namespace

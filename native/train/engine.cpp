@@ -27,8 +27,12 @@ void load_cuda_library() {
 
 }  // namespace
 
-void use_threads(std::int64_t count) {
+ThreadCount::ThreadCount(std::int64_t count) : before_(at::get_num_threads()) {
     if (count > 0) at::set_num_threads(static_cast<int>(count));
+}
+
+ThreadCount::~ThreadCount() {
+    if (at::get_num_threads() != before_) at::set_num_threads(before_);
 }
 
 at::Device open_device(const std::string& name) {

@@ -11,8 +11,18 @@
 
 namespace zoodip {
 
-// Sets torch's intra-op threads when count > 0.
-void use_threads(std::int64_t count);
+// Torch's intra-op threads while it lives, for count > 0; the process's own count comes back after,
+// so that a host's other work is not slowed.
+class ThreadCount {
+  public:
+    explicit ThreadCount(std::int64_t count);
+    ~ThreadCount();
+    ThreadCount(const ThreadCount&) = delete;
+    ThreadCount& operator=(const ThreadCount&) = delete;
+
+  private:
+    int before_;
+};
 
 // "cpu" or "cuda". For cuda, loads torch's CUDA library where the program was linked to the CPU one
 // only. Throws Error that says why there is no such device.

@@ -65,7 +65,6 @@ Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel) {
                  parse_compute_type(plan.settings.compute), open_device(plan.settings.device),
                  cancel};
     plan.load.fingerprint = std::make_shared<Sha256>();
-    use_threads(plan.settings.threads);
     return plan;
 }
 
@@ -119,7 +118,8 @@ class Run {
             return {plan_.request.out, trainer_.step(), false, smooth_};
         }
         keep(plan_, trainer_.state(), identity_);
-        fs::remove(state_path(plan_.request.out));
+        std::error_code ignored;  // the word is written; a state left behind is refused by name
+        fs::remove(state_path(plan_.request.out), ignored);
         return {plan_.request.out, trainer_.step(), true, smooth_};
     }
 
@@ -193,6 +193,7 @@ PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObse
                               const CancelToken& cancel) {
     observer.on_stage("checking");
     const Plan plan = make_plan(request, cancel);
+    const ThreadCount threads(plan.settings.threads);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     observer.on_stage("loading the text encoder");
     const TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);

@@ -77,7 +77,6 @@ class Renderer {
           architecture_(detect_architecture(*source_)),
           load_{parse_weight_type(request.weights), parse_compute_type(request.compute),
                 open_device(request.device), cancel} {
-        use_threads(request.threads);
         require_size(*source_, request.height, request.width);
     }
 
@@ -139,6 +138,7 @@ Picture render(const RenderRequest& request,
                const CancelToken& cancel) {
     require(std::isfinite(request.guidance) && request.guidance >= 1,
             "guidance: needs at least 1, ", "got ", request.guidance);
+    const ThreadCount threads(request.threads);
     const Renderer renderer(request, cancel);
     return renderer.decode(renderer.latents(renderer.context(), on_step));
 }

@@ -9,8 +9,19 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "zo/checks.h"
 
 namespace zoodip {
+namespace {
+
+void require_directions(const at::Tensor& directions) {
+    require(directions.dim() == 2 && directions.size(0) >= 1 &&
+                directions.scalar_type() == at::kFloat && directions.is_cpu(),
+            "rge: needs directions as float32 [n >= 1, d] on the CPU, got ",
+            describe_tensor(directions));
+}
+
+}  // namespace
 
 RandomGradientEstimator::RandomGradientEstimator(double mu) : mu_(mu) {
     require(std::isfinite(mu) && mu > 0, "rge: needs mu > 0, got ", mu);
@@ -18,28 +29,33 @@ RandomGradientEstimator::RandomGradientEstimator(double mu) : mu_(mu) {
 
 at::Tensor RandomGradientEstimator::points(const at::Tensor& theta,
                                            const at::Tensor& directions) const {
-    require(theta.dim() == 1 && directions.dim() == 2 && directions.size(0) >= 1 &&
-                directions.size(1) == theta.size(0),
-            "rge: needs theta [d] and directions [n >= 1, d], got ", concat(theta.sizes()), " and ",
-            concat(directions.sizes()));
+    require_directions(directions);
+    require_vector("rge", "theta", theta, directions.size(1));
     return at::cat({theta.unsqueeze(0), theta + mu_ * directions});
 }
 
 at::Tensor RandomGradientEstimator::estimate(const at::Tensor& losses,
                                              const at::Tensor& directions) const {
-    require(directions.dim() == 2 && directions.size(0) >= 1,
-            "rge: needs directions [n >= 1, d], got ", concat(directions.sizes()));
+    require_directions(directions);
     const std::int64_t n = directions.size(0);
-    require(losses.dim() == 1 && losses.size(0) == n + 1, "rge: needs ", n + 1, " losses, got ",
-            concat(losses.sizes()));
+    const bool precise = losses.scalar_type() == at::kFloat || losses.scalar_type() == at::kDouble;
+    require(losses.dim() == 1 && losses.size(0) == n + 1 && precise && losses.is_cpu(),
+            "rge: needs losses as float32 or float64 [", n + 1, "] on the CPU, got ",
+            describe_tensor(losses));
     const at::Tensor values = losses.to(at::kDouble);
     for (std::int64_t i = 0; i <= n; ++i) {
         const double value = values[i].item<double>();
         require(std::isfinite(value), "rge: loss ", i, " of ", n + 1, " is ", value,
-                ". The word has left the range that the model can take");
+                i == 0 ? " at theta itself" : " at a perturbed theta",
+                ". Lower the learning rate or mu, or compute the losses in float32");
     }
     const at::Tensor slopes = (values.slice(0, 1) - values[0]) / (mu_ * static_cast<double>(n));
     return at::matmul(slopes, directions.to(at::kDouble)).to(at::kFloat);
+}
+
+std::int64_t RandomGradientEstimator::passes(std::int64_t n) const {
+    require(n >= 1, "rge: needs n >= 1, got ", n);
+    return n + 1;
 }
 
 at::Tensor draw_directions(std::int64_t n, std::int64_t d, std::uint64_t seed, std::uint64_t step) {

@@ -8,7 +8,8 @@
 
 namespace zoodip {
 
-// One step: points(theta) -> losses of every point, all on the same sample -> estimate.
+// One step: points(theta) -> losses of every point, all on the same sample -> estimate. Tensors are
+// on the CPU. Throws Error for other shapes, types or devices than these.
 class Estimator {
   public:
     virtual ~Estimator() = default;
@@ -18,10 +19,10 @@ class Estimator {
     virtual at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const = 0;
 
     // losses: float32 or float64 [passes(n)], of the points in order. Returns g, float32 [d].
-    // Throws Error for a loss that is not finite.
+    // Throws Error for a loss that is not finite, by its row in points().
     virtual at::Tensor estimate(const at::Tensor& losses, const at::Tensor& directions) const = 0;
 
-    // Forward passes that one step makes.
+    // Forward passes that a step with n >= 1 directions makes.
     virtual std::int64_t passes(std::int64_t n) const = 0;
 };
 
@@ -34,14 +35,15 @@ class RandomGradientEstimator : public Estimator {
 
     at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const override;
     at::Tensor estimate(const at::Tensor& losses, const at::Tensor& directions) const override;
-    std::int64_t passes(std::int64_t n) const override { return n + 1; }
+    std::int64_t passes(std::int64_t n) const override;
 
   private:
     double mu_;
 };
 
-// The directions of a step, float32 [n, d], N(0, I). A row depends on (seed, step, row) alone: more
-// rows do not change the first ones.
+// The directions of a step, float32 [n, d], N(0, I). Number j of row i is element i * padded + j of
+// RandomBlock(seed, Stream::direction, step), padded = d rounded up to even: more rows do not
+// change the first ones. Throws Error unless n >= 1 and d >= 1.
 at::Tensor draw_directions(std::int64_t n, std::int64_t d, std::uint64_t seed, std::uint64_t step);
 
 }  // namespace zoodip

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "zo/checks.h"
 
 namespace zoodip {
 
@@ -56,17 +57,15 @@ Subspace::Subspace(std::int64_t tau, double nu, std::int64_t d) : tau_(tau), nu_
 }
 
 at::Tensor Subspace::project(const at::Tensor& g) const {
-    require(g.dim() == 1 && g.size(0) == buffer_.size(1), "subspace: needs a gradient [",
-            buffer_.size(1), "], got ", concat(g.sizes()));
-    if (removed() == 0) return g;
+    require_vector("subspace", "a gradient", g, buffer_.size(1));
+    if (removed() == 0) return g.clone();
     // In float64: what is left along P is then rounding of P and of the result alone.
     const at::Tensor p = projection_.to(at::kDouble), wide = g.to(at::kDouble);
     return (wide - at::matmul(at::matmul(p, wide), p)).to(at::kFloat);
 }
 
 void Subspace::record(const at::Tensor& theta) {
-    require(theta.dim() == 1 && theta.size(0) == buffer_.size(1), "subspace: needs a word [",
-            buffer_.size(1), "], got ", concat(theta.sizes()));
+    require_vector("subspace", "a word", theta, buffer_.size(1));
     require(at::isfinite(theta).all().item<bool>(),
             "subspace: the word holds a number that is not finite. Lower the learning rate");
     buffer_[rows_].copy_(theta);
@@ -80,11 +79,14 @@ Subspace::State Subspace::state() const {
 }
 
 void Subspace::set_state(const State& state) {
-    const std::int64_t d = buffer_.size(1);
+    const std::int64_t d = buffer_.size(1), rank = std::min(tau_, d);
+    require(state.buffer.defined() && state.projection.defined(),
+            "subspace: the state holds no words and no P. It is that of a run without a subspace");
     require(state.buffer.dim() == 2 && state.projection.dim() == 2 && state.buffer.size(1) == d &&
-                state.projection.size(1) == d && state.buffer.size(0) < tau_,
-            "subspace: needs a state of [fewer than ", tau_, ", ", d, "] and [rows, ", d, "], got ",
-            concat(state.buffer.sizes()), " and ", concat(state.projection.sizes()));
+                state.projection.size(1) == d && state.buffer.size(0) < tau_ &&
+                state.projection.size(0) < rank,
+            "subspace: needs a state of [fewer than ", tau_, ", ", d, "] and [fewer than ", rank,
+            ", ", d, "], got ", state.buffer.sizes(), " and ", state.projection.sizes());
     rows_ = state.buffer.size(0);
     buffer_.slice(0, 0, rows_).copy_(state.buffer);
     projection_ = state.projection.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);

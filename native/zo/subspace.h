@@ -12,14 +12,14 @@ class Subspace {
   public:
     struct State {
         at::Tensor buffer;      // float32 [rows < tau, d]: words since the last decomposition
-        at::Tensor projection;  // float32 [removed, d]: P, orthonormal rows
+        at::Tensor projection;  // float32 [removed < min(tau, d), d]: P, orthonormal rows
     };
 
     // tau >= 2 words a decomposition, 0 < nu < 1, d numbers a word. Logs a warning for tau >= d/2,
     // where hardly a direction would be left. Throws Error for anything else.
     Subspace(std::int64_t tau, double nu, std::int64_t d);
 
-    // g (I - P^T P), float32 [d]; g itself while P is empty.
+    // g (I - P^T P), float32 [d]; a copy of g while P is empty.
     at::Tensor project(const at::Tensor& g) const;
 
     // Takes in an updated word, float32 [d]. The tau-th makes a new P and clears the buffer.
@@ -30,7 +30,7 @@ class Subspace {
     std::int64_t removed() const { return projection_.size(0); }
 
     State state() const;
-    // Throws Error for shapes that no state of this tau and d has.
+    // Throws Error for shapes that no state of this tau and d has, and for undefined tensors.
     void set_state(const State& state);
 
   private:

@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/error.h"
+#include "zo/checks.h"
 
 namespace zoodip {
 namespace {
@@ -33,10 +34,8 @@ ZoAdam::ZoAdam(std::int64_t d, ZoAdamOptions options) : options_(options) {
 at::Tensor ZoAdam::step(const at::Tensor& theta, const at::Tensor& g, std::int64_t removed,
                         std::int64_t n, bool estimated) {
     const std::int64_t d = m_.size(0);
-    require(theta.sizes() == m_.sizes() && g.sizes() == m_.sizes() &&
-                theta.scalar_type() == at::kFloat && g.scalar_type() == at::kFloat,
-            "zoadam: needs theta and g float32 [", d, "], got ", theta.scalar_type(), " ",
-            concat(theta.sizes()), " and ", g.scalar_type(), " ", concat(g.sizes()));
+    require_vector("zoadam", "theta", theta, d);
+    require_vector("zoadam", "g", g, d);
     require(n >= 1 && removed >= 0 && removed < d, "zoadam: needs n >= 1 and 0 <= removed < ", d,
             ", got ", n, " and ", removed);
     const double scale =
@@ -58,8 +57,8 @@ ZoAdam::State ZoAdam::state() const {
 
 void ZoAdam::set_state(const State& state) {
     require(state.m.sizes() == m_.sizes() && state.v.sizes() == m_.sizes() && state.step >= 0,
-            "zoadam: needs moments [", m_.size(0), "], got ", concat(state.m.sizes()), " and ",
-            concat(state.v.sizes()));
+            "zoadam: needs moments [", m_.size(0), "] and step >= 0, got ", state.m.sizes(), ", ",
+            state.v.sizes(), " and ", state.step);
     m_ = state.m.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     v_ = state.v.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     step_ = state.step;

@@ -13,9 +13,14 @@ struct ZoAdamOptions {
     double eps = 1e-3;
 };
 
-// The second moment of an estimate along random directions exceeds the gradient's: for a loss with
-// gradient a, E|g|^2 = |a|^2 (d' + n + 1) / n. ZOODiP divides the estimate by sqrt((d' + n - 1)/n),
-// d' = d - rows(P); then, with bias correction and no weight decay,
+// An RGE estimate is longer than the gradient a behind it. Within the d' = d - rows(P) numbers that
+// are left, for small mu,
+//   E|g|^2 = (E (a.e)^2 |e|^2 + (n - 1) |a|^2) / n.
+// For e uniform on the sphere |e|^2 = d' that is |a|^2 (d' + n - 1) / n; for e ~ N(0, I), whose
+// length varies, it is |a|^2 (d' + n + 1) / n. ZOODiP divides by sqrt((d' + n - 1) / n), the
+// sphere's value, and its normal estimates keep a mean square of |a|^2 (1 + 2 / (d' + n - 1)).
+//
+// Then, with bias correction and no weight decay,
 //   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
 //   theta -= eta mhat / (sqrt(vhat) + eps).
 class ZoAdam {
@@ -29,11 +34,13 @@ class ZoAdam {
     ZoAdam(std::int64_t d, ZoAdamOptions options);
 
     // theta, g: float32 [d]. removed: rows of P; n: directions behind the estimate. An exact
-    // gradient (estimated = false) is not scaled. Returns the new theta.
+    // gradient (estimated = false) is not scaled. Returns the new theta. Throws Error for other
+    // shapes, types or devices, n < 1, or removed outside [0, d).
     at::Tensor step(const at::Tensor& theta, const at::Tensor& g, std::int64_t removed,
                     std::int64_t n, bool estimated = true);
 
     State state() const;
+    // Throws Error for moments of another length or a negative step.
     void set_state(const State& state);
 
   private:

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/random.h"
 #include "zo/estimator.h"
 
 namespace zoodip {
@@ -21,14 +22,25 @@ at::Tensor vector(const std::vector<double>& values) {
     return at::tensor(values, at::kDouble);
 }
 
+at::Tensor normal_directions(std::int64_t n, std::int64_t step) {
+    return draw_directions(n, d, 11, static_cast<std::uint64_t>(step));
+}
+
+// Uniform on the sphere |e|^2 = d.
+at::Tensor sphere_directions(std::int64_t n, std::int64_t step) {
+    const at::Tensor e = normal_directions(n, step).to(at::kDouble);
+    const at::Tensor length = (e * e).sum(1, /*keepdim=*/true).sqrt();
+    return (e * (std::sqrt(static_cast<double>(d)) / length)).to(at::kFloat);
+}
+
 // Estimates of `repeats` steps, float64 [repeats, d]. losses: float64 [k, d] -> [k].
 template <class Losses>
-at::Tensor estimates(const at::Tensor& theta, double mu, std::int64_t n, Losses losses) {
+at::Tensor estimates(const at::Tensor& theta, double mu, std::int64_t n, Losses losses,
+                     at::Tensor (*draw)(std::int64_t, std::int64_t) = normal_directions) {
     const RandomGradientEstimator estimator(mu);
     std::vector<at::Tensor> rows;
     for (std::int64_t step = 0; step < repeats; ++step) {
-        const at::Tensor directions =
-            draw_directions(n, theta.size(0), 11, static_cast<std::uint64_t>(step));
+        const at::Tensor directions = draw(n, step);
         const at::Tensor points = estimator.points(theta, directions).to(at::kDouble);
         rows.push_back(estimator.estimate(losses(points), directions));
     }
@@ -86,7 +98,7 @@ TEST(RandomGradientEstimator, HasTheGradientOfAQuadraticAsItsMean) {
 
 // |g|^2 / |a|^2 = (Q / n)^2 + Q W / n^2 with independent Q ~ chi2(n), the slopes along a, and
 // W ~ chi2(d - 1), the noise across it. E Q^k = n (n + 2) ... (n + 2k - 2).
-TEST(RandomGradientEstimator, HasTheExpectedSquareThatAdamDividesBy) {
+TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNPlusOneOverN) {
     for (const std::int64_t n : {1, 2, 4, 8}) {
         const at::Tensor g = estimates(at::zeros({d}), 1e-3, n, [](const at::Tensor& points) {
             return at::matmul(points, slope);
@@ -101,6 +113,30 @@ TEST(RandomGradientEstimator, HasTheExpectedSquareThatAdamDividesBy) {
         const double bias = float_unit * (4 * d * (d + 2) + 2 * mean);
         expect_mean((g * g).sum(1, /*keepdim=*/true) / length, vector({mean}),
                     vector({fourth - mean * mean}), bias);
+    }
+}
+
+// The value that ZOAdam divides by. With |a| = 1, s_i = a.e_i and |e_i|^2 = d,
+//   n^2 |g|^2 = d sum_i s_i^2 + 2 sum_{i<j} s_i s_j e_i.e_j, of mean d n + n (n - 1).
+// On the sphere E s^4 = 3 c with c = d / (d + 2), and E s^2 e e' = c (I + 2 a a'). So the first sum
+// has the variance n d^2 (3 c - 1); a term of the second has E (s_i s_j e_i.e_j)^2 = c^2 (d + 8),
+// and two that share an index the covariance E s^4 - 1. Deviations of two sums add up at most.
+TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNMinusOneOverNOnTheSphere) {
+    const double width = static_cast<double>(d), c = width / (width + 2);
+    for (const std::int64_t n : {1, 2, 4, 8}) {
+        const at::Tensor g = estimates(
+            at::zeros({d}), 1e-3, n,
+            [](const at::Tensor& points) { return at::matmul(points, slope); }, sphere_directions);
+        const double k = static_cast<double>(n), mean = (width + k - 1) / k;
+        const double first = k * width * width * (3 * c - 1);
+        const double second =
+            k * (k - 1) / 2 * (c * c * (width + 8) - 1) + k * (k - 1) * (k - 2) * (3 * c - 1);
+        const double deviation = (std::sqrt(first) + 2 * std::sqrt(second)) / (k * k);
+        // Slopes are off by 2 u |a||e| as above, and a direction is rounded once, which |g|^2 sees
+        // four times: 8 u |a|^2 |e|^4 in all. g itself is rounded once.
+        const double bias = float_unit * (8 * width * width + 2 * mean);
+        const at::Tensor squares = (g * g).sum(1, /*keepdim=*/true) / slope.dot(slope);
+        expect_mean(squares, vector({mean}), vector({deviation * deviation}), bias);
     }
 }
 
@@ -140,6 +176,11 @@ TEST(RandomGradientEstimator, RefusesWrongShapesAndRanges) {
     EXPECT_THROW(estimator.estimate(at::zeros({2}), at::zeros({2, d})), Error);
     EXPECT_THROW(estimator.estimate(at::zeros({3, 1}), at::zeros({2, d})), Error);
     EXPECT_THROW(estimator.estimate(at::zeros({d + 1}), at::zeros({d})), Error);
+    EXPECT_THROW(estimator.points(theta.to(at::kDouble), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator.points(theta, at::zeros({2, d}, at::kDouble)), Error);
+    EXPECT_THROW(estimator.estimate(at::zeros({3}, at::kHalf), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator.estimate(at::zeros({3}), at::zeros({2, d}, at::kDouble)), Error);
+    EXPECT_THROW(estimator.passes(0), Error);
     EXPECT_THROW(draw_directions(0, d, 0, 0), Error);
     EXPECT_THROW(draw_directions(1, 0, 0, 0), Error);
 }
@@ -147,12 +188,31 @@ TEST(RandomGradientEstimator, RefusesWrongShapesAndRanges) {
 TEST(RandomGradientEstimator, NamesALossThatIsNotFinite) {
     const RandomGradientEstimator estimator(1e-3);
     for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
-        try {
-            estimator.estimate(vector({1, bad, 2}), at::zeros({2, d}));
-            FAIL() << "accepted " << bad;
-        } catch (const Error& error) {
-            EXPECT_NE(std::string(error.what()).find("loss 1 of 3"), std::string::npos);
+        for (const std::int64_t place : {0, 1, 2}) {
+            at::Tensor losses = vector({1, 3, 2});
+            losses[place] = bad;
+            try {
+                estimator.estimate(losses, at::zeros({2, d}));
+                FAIL() << "accepted " << bad;
+            } catch (const Error& error) {
+                const std::string message = error.what();
+                const std::string name = "loss " + std::to_string(place) + " of 3";
+                EXPECT_NE(message.find(name), std::string::npos) << message;
+                EXPECT_EQ(message.find("at theta itself") != std::string::npos, place == 0);
+                EXPECT_NE(message.find("Lower the learning rate"), std::string::npos) << message;
+            }
         }
+    }
+}
+
+// A stored run must find its directions again: this fixes the stream and the place of each number.
+TEST(Directions, AreElementsOfTheDirectionStream) {
+    for (const std::int64_t width : {6, 7}) {
+        const std::size_t padded = static_cast<std::size_t>(width + width % 2);
+        std::vector<float> normals(3 * padded);
+        RandomBlock(3, Stream::direction, 9).fill_normal(normals);
+        const at::Tensor rows = at::tensor(normals).view({3, -1}).slice(1, 0, width);
+        EXPECT_TRUE(at::equal(draw_directions(3, width, 3, 9), rows)) << width;
     }
 }
 

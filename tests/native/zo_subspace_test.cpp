@@ -218,6 +218,13 @@ TEST(Subspace, ContinuesFromItsState) {
     }
 }
 
+TEST(Subspace, SharesNoMemoryWithAGradient) {
+    const Subspace subspace(8, 0.05, 113);
+    const at::Tensor g = at::ones({113});
+    subspace.project(g).zero_();
+    EXPECT_TRUE(at::equal(g, at::ones({113})));
+}
+
 TEST(Subspace, SharesNoMemoryWithItsState) {
     Subspace subspace(8, 0.05, 113);
     record_all(subspace, Walsh().words());
@@ -262,6 +269,12 @@ TEST(Subspace, RefusesWrongShapesAndRanges) {
         EXPECT_THROW(subspace.project(bad), Error);
         EXPECT_THROW(subspace.record(bad), Error);
     }
+    EXPECT_THROW(subspace.project(at::zeros({64}, at::kDouble)), Error);
+    EXPECT_THROW(subspace.record(at::zeros({64}, at::kDouble)), Error);
+    EXPECT_EQ(subspace.state().buffer.size(0), 0);
+    EXPECT_THROW(subspace.set_state({}), Error);
+    EXPECT_THROW(subspace.set_state({at::zeros({2, 64}), at::zeros({8, 64})}), Error);
+    EXPECT_THROW(Subspace(8, 0.1, 4).set_state({at::zeros({2, 4}), at::zeros({4, 4})}), Error);
     EXPECT_THROW(subspace.set_state({at::zeros({8, 64}), at::zeros({0, 64})}), Error);
     EXPECT_THROW(subspace.set_state({at::zeros({2, 63}), at::zeros({0, 64})}), Error);
     EXPECT_THROW(subspace.set_state({at::zeros({2, 64}), at::zeros({1, 63})}), Error);

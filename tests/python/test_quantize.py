@@ -45,14 +45,14 @@ def test_channels_last_weights_are_the_same_numbers():
 
 
 @pytest.mark.parametrize("silu", [False, True])
-@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (3, 320, 16, 16), (1, 64, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 64, 7, 9), (3, 320, 16, 16), (1, 64, 4, 4)])
 def test_group_norm(shape, silu):
-    """Against torch: means and variances of up to 1e4 numbers, so 1e-5 of the output's scale."""
+    """Against torch in float64: one rounding each of gain, offset and result, 1e-6 of the scale."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(shape, generator=generator) * 3 + 1
     weight, bias = torch.randn(2, shape[1], generator=generator)
-    reference = torch.nn.functional.group_norm(x, 32, weight, bias, 1e-5)
+    reference = torch.nn.functional.group_norm(x.double(), 32, weight.double(), bias.double(), 1e-5)
     if silu:
         reference = torch.nn.functional.silu(reference)
     ours = _native.group_norm(x, 32, weight, bias, 1e-5, silu)
-    assert (ours - reference).abs().max() <= 1e-5 * reference.abs().max()
+    assert (ours - reference).abs().max() <= 1e-6 * reference.abs().max()

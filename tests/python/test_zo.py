@@ -206,10 +206,35 @@ def test_errors_reach_python_by_name() -> None:
         _native.ZoAdam(3).step(torch.ones(3, dtype=torch.float64), torch.ones(3))
 
 
-def test_works_in_inference_mode() -> None:
-    with torch.inference_mode():
-        words = walk(8, 64, 2)
-        subspace = recorded(words, 0.1)
-        theta = _native.ZoAdam(64).step(words[0], words[1])
+def everything(words: torch.Tensor) -> list[torch.Tensor]:
+    """What every function returns for these words, with P empty and with a P."""
+    estimator, adam = _native.RandomGradientEstimator(1e-3), _native.ZoAdam(words.shape[1])
+    subspace = _native.Subspace(len(words), 0.1, words.shape[1])
+    out = [subspace.project(words[0])]
+    for word in words:
+        subspace.record(word)
     assert subspace.removed >= 1
-    assert not theta.is_inference()
+    out += [subspace.project(words[0]), *subspace.state()]
+    out += [_native.draw_directions(2, 64, 1, 1), estimator.points(words[0], words[1:3])]
+    out += [estimator.estimate(words[0, :3], words[1:3])]
+    out += [adam.step(words[0], words[1]), *adam.state()[:2]]
+    subspace.set_state(words[:3], words[3:4])
+    adam.set_state(words[0], words[1] ** 2, 3)
+    return [*out, *subspace.state(), *adam.state()[:2], adam.step(words[0], words[1])]
+
+
+@pytest.mark.parametrize("mode", ["inference", "requires_grad", "grad_of_something"])
+def test_the_callers_mode_does_not_leak(mode: str) -> None:
+    words = walk(8, 64, 2)
+    expected = everything(words)
+    if mode == "inference":
+        with torch.inference_mode():
+            found = everything(words.clone())
+            assert torch.is_inference_mode_enabled()
+    else:
+        leaf = words.clone().requires_grad_()
+        found = everything(leaf if mode == "requires_grad" else leaf * 1)
+        assert torch.is_grad_enabled()
+    for one, two in zip(expected, found, strict=True):
+        assert not two.is_inference() and not two.requires_grad
+        assert torch.equal(one, two)
