@@ -1,0 +1,115 @@
+"""The same model on a graphics card: against the CPU, which other tests hold to the references.
+
+Without a card these are skipped. Tolerance in float32: as in test_models.py, sums in another order;
+torch keeps TF32 off for matrix products, and the test switches it off for convolutions too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import zoodip
+from make_checkpoint import build_modules, to_original, write_checkpoint
+from PIL import Image
+from safetensors.torch import load_file
+from zoodip import _native
+
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="torch finds no NVIDIA GPU on this machine"
+)
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2}  # bf16: 2^-9 a rounding, over some hundred of them
+
+
+@pytest.fixture(autouse=True)
+def exact_convolutions():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture(scope="module", params=["tiny", "tiny-taesd"])
+def model(request):
+    modules = build_modules(request.param, seed=5)
+    return modules.unet.config.cross_attention_dim, _native.weights_in_memory(to_original(modules))
+
+
+def inputs(width):
+    generator = torch.Generator().manual_seed(2)
+    sample = torch.randn(1, 4, 16, 16, generator=generator)
+    ids = torch.randint(0, 49406, (1, 77), generator=generator)
+    vectors = torch.randn(3, 1, width, generator=generator)
+    return sample, torch.tensor([700.0]), ids, vectors
+
+
+def forward(source, width, device, weights, compute, rows=(0, 1, 2)):
+    sample, timestep, ids, vectors = inputs(width)
+    encoder = _native.TextEncoder(source, weights=weights, heads=1, device=device)
+    unet = _native.UNet(source, weights=weights, compute=compute, device=device)
+    hidden, _ = encoder.forward(
+        ids.to(device), positions=[4], vectors=vectors[list(rows)].to(device)
+    )
+    return unet.forward(sample.to(device), timestep.to(device), hidden).float().cpu()
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+@pytest.mark.parametrize("weights", ["int8", "dense"])
+def test_text_encoder_and_unet(model, weights, compute):
+    width, source = model
+    reference = forward(source, width, "cpu", weights, "fp32")
+    ours = forward(source, width, "cuda", weights, compute)
+    assert (ours - reference).abs().max() <= TOLERANCE[compute] * reference.abs().max()
+
+
+def test_a_row_has_the_same_bits_beside_other_neighbours(model):
+    width, source = model
+    first = forward(source, width, "cuda", "int8", "fp32", (0, 1, 2))
+    moved = forward(source, width, "cuda", "int8", "fp32", (2, 0, 1))
+    assert torch.equal(first[0], moved[1])
+    assert torch.equal(first[2], moved[0])
+
+
+def test_vae(model):
+    _, source = model
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    mean, deviation = _native.LatentEncoder(source).encode(pixels)
+    encoder = _native.LatentEncoder(source, device="cuda")
+    on_card, its_deviation = encoder.encode(pixels.cuda())
+    assert (on_card.cpu() - mean).abs().max() <= 1e-4 * mean.abs().max()
+    assert (its_deviation.cpu() - deviation).abs().max() <= 1e-4 * max(deviation.abs().max(), 1)
+    picture = _native.LatentDecoder(source).decode(mean)
+    other = _native.LatentDecoder(source, device="cuda").decode(mean.cuda()).cpu()
+    assert (other - picture).abs().max() <= 1e-4 * picture.abs().max()
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_a_whole_run(tmp_path, compute):
+    """Pictures to a token file; the same seed gives the same bytes on the same card."""
+    model, images = tmp_path / "model.safetensors", tmp_path / "images"
+    write_checkpoint(model, "tiny-taesd", seed=3)
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(images / "a.png")
+    losses, files = {}, []
+    for i, device in enumerate(["cpu", "cuda", "cuda"]):
+        seen = losses.setdefault(device, [])
+        files.append(tmp_path / f"{i}.safetensors")
+        zoodip.train(
+            model=model,
+            images=images,
+            word="sks",
+            init="dog",
+            out=files[-1],
+            steps=6,
+            resolution=64,
+            tau=4,
+            compute=compute if device == "cuda" else "fp32",
+            device=device,
+            on_step=lambda step, steps, loss, smooth, seen=seen: seen.append(loss),
+        )
+    assert losses["cuda"][:6] == losses["cuda"][6:]
+    assert files[1].read_bytes() == files[2].read_bytes()
+    assert torch.isfinite(load_file(files[1])["clip_l"]).all()
+    # The first step's loss is that of the same word on both.
+    assert losses["cuda"][0] == pytest.approx(losses["cpu"][0], rel=10 * TOLERANCE[compute])
