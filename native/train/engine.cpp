@@ -14,10 +14,10 @@ namespace zoodip {
 namespace {
 
 // The program links torch's CPU library alone, which takes a third of the memory. CUDA registers
-// itself when its library is loaded; inside Python that has happened already.
+// itself when its library is loaded; inside Python that has happened already, and this finds it.
+// Nothing may ask torch about CUDA before: it keeps its first answer.
 void load_cuda_library() {
 #ifndef _WIN32
-    if (at::globalContext().hasCUDA()) return;
     if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
         fail("device cuda: this torch was built without CUDA (libtorch_cuda.so is not there). ",
              "Use --device cpu, or install a CUDA build of torch and run install.py again");
@@ -33,6 +33,16 @@ ThreadCount::ThreadCount(std::int64_t count) : before_(at::get_num_threads()) {
 
 ThreadCount::~ThreadCount() {
     if (at::get_num_threads() != before_) at::set_num_threads(before_);
+}
+
+ExactProducts::ExactProducts(at::Device device) : active_(device.is_cuda()) {
+    if (!active_) return;
+    before_ = at::globalContext().allowTF32CuDNN();
+    at::globalContext().setAllowTF32CuDNN(false);
+}
+
+ExactProducts::~ExactProducts() {
+    if (active_ && before_) at::globalContext().setAllowTF32CuDNN(true);
 }
 
 at::Device open_device(const std::string& name) {

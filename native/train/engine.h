@@ -24,6 +24,21 @@ class ThreadCount {
     int before_;
 };
 
+// Convolutions of float32 in float32 on a graphics card while it lives. Torch rounds their inputs
+// to TF32 (10 bits) by default, in which the differences between the losses of one step drown. The
+// process's own setting comes back after.
+class ExactProducts {
+  public:
+    explicit ExactProducts(at::Device device);
+    ~ExactProducts();
+    ExactProducts(const ExactProducts&) = delete;
+    ExactProducts& operator=(const ExactProducts&) = delete;
+
+  private:
+    bool active_;
+    bool before_ = false;
+};
+
 // "cpu" or "cuda". For cuda, loads torch's CUDA library where the program was linked to the CPU one
 // only. Throws Error that says why there is no such device.
 at::Device open_device(const std::string& name);

@@ -194,6 +194,7 @@ PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObse
     observer.on_stage("checking");
     const Plan plan = make_plan(request, cancel);
     const ThreadCount threads(plan.settings.threads);
+    const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     observer.on_stage("loading the text encoder");
     const TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);

@@ -6,6 +6,8 @@ torch keeps TF32 off for matrix products, and the test switches it off for convo
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -83,33 +85,61 @@ def test_vae(model):
     assert (other - picture).abs().max() <= 1e-4 * picture.abs().max()
 
 
-@pytest.mark.parametrize("compute", ["fp32", "bf16"])
-def test_a_whole_run(tmp_path, compute):
-    """Pictures to a token file; the same seed gives the same bytes on the same card."""
-    model, images = tmp_path / "model.safetensors", tmp_path / "images"
-    write_checkpoint(model, "tiny-taesd", seed=3)
-    images.mkdir()
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A checkpoint and a folder with one picture."""
+    folder = tmp_path_factory.mktemp("files")
+    write_checkpoint(folder / "model.safetensors", "tiny-taesd", seed=3)
+    (folder / "images").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(images / "a.png")
-    losses, files = {}, []
-    for i, device in enumerate(["cpu", "cuda", "cuda"]):
-        seen = losses.setdefault(device, [])
-        files.append(tmp_path / f"{i}.safetensors")
-        zoodip.train(
-            model=model,
-            images=images,
-            word="sks",
-            init="dog",
-            out=files[-1],
-            steps=6,
-            resolution=64,
-            tau=4,
-            compute=compute if device == "cuda" else "fp32",
-            device=device,
-            on_step=lambda step, steps, loss, smooth, seen=seen: seen.append(loss),
-        )
-    assert losses["cuda"][:6] == losses["cuda"][6:]
-    assert files[1].read_bytes() == files[2].read_bytes()
-    assert torch.isfinite(load_file(files[1])["clip_l"]).all()
-    # The first step's loss is that of the same word on both.
-    assert losses["cuda"][0] == pytest.approx(losses["cpu"][0], rel=10 * TOLERANCE[compute])
+    Image.fromarray(pixels).save(folder / "images" / "a.png")
+    return {"model": folder / "model.safetensors", "images": folder / "images"}
+
+
+def train(files, out, **settings):
+    """The losses of six steps."""
+    losses = []
+    zoodip.train(
+        **files,
+        word="sks",
+        init="dog",
+        out=out,
+        **({"steps": 6, "resolution": 64, "tau": 4} | settings),
+        on_step=lambda step, steps, loss, smooth: losses.append(loss),
+    )
+    return losses
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_a_whole_run(tmp_path, files, compute):
+    """The same seed gives the same bytes on the same card; the first loss is the CPU's."""
+    tokens = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    on_cpu = train(files, tokens[0])
+    first = train(files, tokens[1], device="cuda", compute=compute)
+    second = train(files, tokens[2], device="cuda", compute=compute)
+    assert first == second
+    assert tokens[1].read_bytes() == tokens[2].read_bytes()
+    assert torch.isfinite(load_file(tokens[1])["clip_l"]).all()
+    assert first[0] == pytest.approx(on_cpu[0], rel=10 * TOLERANCE[compute])
+
+
+def test_float32_is_not_rounded_to_tf32(tmp_path, files):
+    """The process's own setting changes nothing in a run, and is as before after it."""
+    tokens = {allowed: tmp_path / f"{allowed}.safetensors" for allowed in (False, True)}
+    for allowed, token in tokens.items():
+        torch.backends.cudnn.allow_tf32 = allowed
+        train(files, token, device="cuda")
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    assert tokens[True].read_bytes() == tokens[False].read_bytes()
+
+
+def test_the_program(tmp_path, files, module_folder):
+    """It links no CUDA library and loads torch's when it is asked for."""
+    token, picture = tmp_path / "sks.safetensors", tmp_path / "sks.png"
+    words = ["train", "--model", files["model"], "--images", files["images"], "--word", "sks"]
+    words += ["--init", "dog", "--out", token, "--steps", "2", "--resolution", "64"]
+    subprocess.run([module_folder / "zoodip", *words, "--device", "cuda"], check=True)
+    words = ["sample", "--model", files["model"], "--token", token, "--prompt", "a photo of sks"]
+    words += ["--out", picture, "--steps", "2", "--width", "64", "--height", "64"]
+    subprocess.run([module_folder / "zoodip", *words, "--device", "cuda"], check=True)
+    assert Image.open(picture).size == (64, 64)
