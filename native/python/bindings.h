@@ -11,6 +11,7 @@ void bind_tokenizer(pybind11::module_& module);
 void bind_weights(pybind11::module_& module);
 void bind_nn(pybind11::module_& module);
 void bind_zo(pybind11::module_& module);
+void bind_objective(pybind11::module_& module);
 void bind_train(pybind11::module_& module);
 
 }  // namespace zoodip

@@ -18,5 +18,6 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_weights(module);
     zoodip::bind_nn(module);
     zoodip::bind_zo(module);
+    zoodip::bind_objective(module);
     zoodip::bind_train(module);
 }
