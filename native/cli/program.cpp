@@ -58,6 +58,17 @@ int report(const std::string& message) {
     return 1;
 }
 
+constexpr const char* needs_less = "A smaller --resolution or --n needs less";
+
+// Torch's allocators throw its own error, of several lines.
+int report_torch(const std::string& message) {
+    for (const char* sign : {"can't allocate memory", "out of memory"}) {
+        if (message.find(sign) == std::string::npos) continue;
+        return report(concat("out of memory. ", needs_less, " (", message, ")"));
+    }
+    return report(message);
+}
+
 // CLI11 speaks of subcommands and does not say which word it could not use.
 std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
                         const CLI::ParseError& error) {
@@ -66,7 +77,7 @@ std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
     std::vector<std::string> names;
     for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
     const bool known = std::find(names.begin(), names.end(), word) != names.end();
-    if (known || word.front() == '-') return error.what();
+    if (known || word.empty() || word.front() == '-') return error.what();
     return concat("there is no command '", word, "'; did you mean '", nearest_name(word, names),
                   "'?");
 }
@@ -76,12 +87,12 @@ int run_command(const Command& command) {
         const at::NoGradGuard no_grad;
         return command(interrupt_token());
     } catch (const Cancelled&) {
-        std::cerr << "\nzoodip: stopped before anything was learned; nothing was written\n";
+        std::cerr << "\nzoodip: stopped; nothing was written\n";
         return 130;
     } catch (const c10::Error& error) {
-        return report(error.what_without_backtrace());
+        return report_torch(error.what_without_backtrace());
     } catch (const std::bad_alloc&) {
-        return report("out of memory. A smaller --resolution or --n needs less");
+        return report(concat("out of memory. ", needs_less));
     } catch (const std::exception& error) {
         return report(error.what());
     }

@@ -56,7 +56,7 @@ class TerminalObserver : public PersonalizeObserver {
 
     std::string quicker(double total, std::int64_t steps) const {
         std::string text = "That is long. Quicker: ";
-        const std::int64_t half = settings_.resolution / 2;
+        const std::int64_t half = settings_.resolution / 2 / 64 * 64;  // sides that models take
         if (half >= 256) {
             text += concat("--resolution ", half, " (about ", format_duration(total / 4), "), ");
         }

@@ -67,15 +67,6 @@ FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) co
     return {tensor, options_.weights, options_.compute, options_.device};
 }
 
-at::Tensor Loader::optional_bias(const std::string& prefix, std::int64_t size) const {
-    const std::string name = prefix + ".bias";
-    if (!has(name)) return {};
-    at::Tensor bias = parameter(name);
-    require(bias.dim() == 1 && bias.size(0) == size, source_.description(), ": '", name,
-            "' has shape ", format_shape(bias.sizes()), ", expected [", size, "]");
-    return bias;
-}
-
 Linear Loader::linear(const std::string& prefix) const {
     Linear layer{weight(prefix + ".weight", 2), {}};
     layer.bias = optional_bias(prefix, layer.weight.out_features());
@@ -88,12 +79,33 @@ Conv2d Loader::conv2d(const std::string& prefix, std::int64_t stride, std::int64
     return layer;
 }
 
+at::Tensor Loader::vector(const std::string& name) const {
+    at::Tensor tensor = parameter(name);
+    require(tensor.dim() == 1, source_.description(), ": '", name, "' has shape ",
+            format_shape(tensor.sizes()), ", expected one dimension");
+    return tensor;
+}
+
+at::Tensor Loader::bias(const std::string& prefix, std::int64_t size) const {
+    const std::string name = prefix + ".bias";
+    at::Tensor bias = parameter(name);
+    require(bias.dim() == 1 && bias.size(0) == size, source_.description(), ": '", name,
+            "' has shape ", format_shape(bias.sizes()), ", expected [", size, "]");
+    return bias;
+}
+
+at::Tensor Loader::optional_bias(const std::string& prefix, std::int64_t size) const {
+    return has(prefix + ".bias") ? bias(prefix, size) : at::Tensor();
+}
+
 LayerNorm Loader::layer_norm(const std::string& prefix) const {
-    return {parameter(prefix + ".weight"), parameter(prefix + ".bias")};
+    const at::Tensor weight = vector(prefix + ".weight");
+    return {weight, bias(prefix, weight.size(0))};
 }
 
 GroupNorm Loader::group_norm(const std::string& prefix, double eps) const {
-    return {parameter(prefix + ".weight"), parameter(prefix + ".bias"), eps};
+    const at::Tensor weight = vector(prefix + ".weight");
+    return {weight, bias(prefix, weight.size(0)), eps};
 }
 
 }  // namespace zoodip

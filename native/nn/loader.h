@@ -92,6 +92,10 @@ class Loader {
   private:
     at::Tensor read(const std::string& name) const;
     FrozenWeight weight(const std::string& name, std::int64_t dimensions) const;
+    // float32 [size], of whatever size there is.
+    at::Tensor vector(const std::string& name) const;
+    // float32 [size]; Error for another shape.
+    at::Tensor bias(const std::string& prefix, std::int64_t size) const;
     at::Tensor optional_bias(const std::string& prefix, std::int64_t size) const;
 
     const WeightSource& source_;

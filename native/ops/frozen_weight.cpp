@@ -41,8 +41,9 @@ ZOODIP_MULTIVERSION void quantize_row(const float* row, std::int64_t length, std
         return;
     }
     for (std::int64_t i = 0; i < length; ++i) {
-        // |row[i] / s| <= 127 up to rounding, so the clamp of the formula cannot act.
-        values[i] = static_cast<std::int8_t>(std::nearbyint(row[i] / s));
+        // Beyond 127 only where s is so small that it is rounded itself.
+        const float q = std::nearbyint(row[i] / s);
+        values[i] = static_cast<std::int8_t>(q > 127 ? 127.0f : q < -128 ? -128.0f : q);
     }
 }
 

@@ -22,30 +22,16 @@ namespace py = pybind11;
 namespace zoodip {
 namespace {
 
-// Calls back into Python with the GIL. What a callback raises stops the run, which keeps what was
-// learned, and is raised again at the end.
-class PythonObserver : public PersonalizeObserver {
+// Calls back into Python with the GIL, and looks for Ctrl-C. What is raised there cancels the work,
+// and is raised again at its end.
+class Callbacks {
   public:
-    PythonObserver(py::object on_stage, py::object on_forecast, py::object on_step,
-                   CancelToken cancel)
-        : on_stage_(std::move(on_stage)),
-          on_forecast_(std::move(on_forecast)),
-          on_step_(std::move(on_step)),
-          cancel_(std::move(cancel)) {}
-
-    void on_stage(const std::string& stage) override { call(on_stage_, stage); }
-    void on_forecast(double seconds, std::int64_t steps) override {
-        call(on_forecast_, seconds, steps);
-    }
-    void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth) override {
-        call(on_step_, step, steps, loss, smooth);
-    }
+    explicit Callbacks(CancelToken cancel) : cancel_(std::move(cancel)) {}
 
     void raise() const {
         if (raised_) std::rethrow_exception(raised_);
     }
 
-  private:
     template <class... Arguments>
     void call(const py::object& callback, Arguments... arguments) {
         if (raised_) return;
@@ -59,21 +45,50 @@ class PythonObserver : public PersonalizeObserver {
         }
     }
 
-    py::object on_stage_, on_forecast_, on_step_;
+  private:
     CancelToken cancel_;
     std::exception_ptr raised_;
 };
 
-py::dict run_personalize(const PersonalizeRequest& request, PythonObserver& observer,
-                         const CancelToken& cancel) {
-    PersonalizeResult result;
+class PythonObserver : public PersonalizeObserver {
+  public:
+    PythonObserver(py::object on_stage, py::object on_forecast, py::object on_step,
+                   Callbacks& callbacks)
+        : on_stage_(std::move(on_stage)),
+          on_forecast_(std::move(on_forecast)),
+          on_step_(std::move(on_step)),
+          callbacks_(callbacks) {}
+
+    void on_stage(const std::string& stage) override { callbacks_.call(on_stage_, stage); }
+    void on_forecast(double seconds, std::int64_t steps) override {
+        callbacks_.call(on_forecast_, seconds, steps);
+    }
+    void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth) override {
+        callbacks_.call(on_step_, step, steps, loss, smooth);
+    }
+
+  private:
+    py::object on_stage_, on_forecast_, on_step_;
+    Callbacks& callbacks_;
+};
+
+// run_engine; what a callback raised goes before what the engine made of the cancellation.
+template <class Work>
+auto run_with(const Callbacks& callbacks, Work&& work) {
     try {
-        result = run_engine([&] { return personalize(request, observer, cancel); });
+        auto result = run_engine(work);
+        callbacks.raise();
+        return result;
     } catch (const Cancelled&) {
-        observer.raise();
+        callbacks.raise();
         throw;
     }
-    observer.raise();
+}
+
+py::dict run_personalize(const PersonalizeRequest& request, PythonObserver& observer,
+                         const Callbacks& callbacks, const CancelToken& cancel) {
+    const PersonalizeResult result =
+        run_with(callbacks, [&] { return personalize(request, observer, cancel); });
     using namespace py::literals;
     return py::dict("token"_a = result.token, "steps"_a = result.steps,
                     "finished"_a = result.finished, "loss"_a = result.smooth_loss);
@@ -90,8 +105,9 @@ void bind_personalize(py::module_& module) {
             const PersonalizeRequest request{model,       images,   word,
                                              initialiser, out,      nlohmann::json::parse(settings),
                                              resume,      overwrite};
-            PythonObserver observer(on_stage, on_forecast, on_step, cancel);
-            return run_personalize(request, observer, cancel);
+            Callbacks callbacks(cancel);
+            PythonObserver observer(on_stage, on_forecast, on_step, callbacks);
+            return run_personalize(request, observer, callbacks, cancel);
         },
         py::kw_only(), py::arg("model"), py::arg("images"), py::arg("word"), py::arg("initialiser"),
         py::arg("out"), py::arg("settings"), py::arg("resume"), py::arg("overwrite"),
@@ -117,13 +133,14 @@ void bind_render(py::module_& module) {
            std::int64_t width, std::int64_t height, std::int64_t steps, double guidance,
            std::int64_t seed, std::int64_t clip_skip, const std::string& prediction,
            const std::string& weights, const std::string& compute, const std::string& device,
-           const CancelToken& cancel) {
+           std::int64_t threads, const CancelToken& cancel) {
             const RenderRequest request{model,      tokens,  prompt,   negative, width,
                                         height,     steps,   guidance, seed,     clip_skip,
-                                        prediction, weights, compute,  device,   0};
-            const Picture picture = run_engine([&] {
+                                        prediction, weights, compute,  device,   threads};
+            Callbacks callbacks(cancel);
+            const Picture picture = run_with(callbacks, [&] {
                 return render(
-                    request, [](auto, auto) {}, cancel);
+                    request, [&](auto, auto) { callbacks.call(py::none()); }, cancel);
             });
             return py::make_tuple(
                 picture.width, picture.height,
@@ -132,7 +149,7 @@ void bind_render(py::module_& module) {
         py::kw_only(), py::arg("model"), py::arg("prompt"), py::arg("negative"), py::arg("tokens"),
         py::arg("width"), py::arg("height"), py::arg("steps"), py::arg("guidance"), py::arg("seed"),
         py::arg("clip_skip"), py::arg("prediction"), py::arg("weights"), py::arg("compute"),
-        py::arg("device"), py::arg("cancel"), "See zoodip.sample.");
+        py::arg("device"), py::arg("threads"), py::arg("cancel"), "See zoodip.sample.");
     module.def("initial_noise", &initial_noise, py::arg("seed"), py::arg("height"),
                py::arg("width"), "What a picture of this seed starts from, [1, 4, h/8, w/8].");
 }

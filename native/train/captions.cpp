@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t max_tokens = 75;
 
 // Ids of merges are in order of frequency in CLIP's training text. Rare strings such as "sks"
-// (48136) lie beyond this; words that people use do not.
-constexpr std::int64_t ordinary_below = 40000;
+// (48136) lie beyond this; nearly all words that people use do not.
+constexpr std::int64_t ordinary_below = 48000;
 
 char lower(char c) {
     return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

@@ -4,6 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include <c10/util/Exception.h>
+
 #include "core/error.h"
 #include "core/sha256.h"
 #include "io/atomic_file.h"
@@ -42,6 +44,9 @@ void check_outputs(const PersonalizeRequest& request) {
         require(!fs::exists(request.out), request.out.string(),
                 " exists: name another --out, or add --overwrite");
     }
+    std::error_code unknown;  // two names of one file, or no file yet
+    require(!fs::equivalent(request.out, request.model, unknown), "out: ", request.out.string(),
+            " is the model itself: name another --out");
     probe_writable(request.out);
 }
 
@@ -116,6 +121,10 @@ class Run {
             if (trainer_.step() == 0) throw;
             keep(plan_, trainer_.state(), identity_);
             return {plan_.request.out, trainer_.step(), false, smooth_};
+        } catch (const c10::Error& error) {
+            keep_what_was_learned(error.what_without_backtrace());
+        } catch (const std::exception& error) {
+            keep_what_was_learned(error.what());
         }
         keep(plan_, trainer_.state(), identity_);
         std::error_code ignored;  // the word is written; a state left behind is refused by name
@@ -131,23 +140,19 @@ class Run {
         trainer_.restore(saved.state);
     }
 
-    // A run that breaks keeps what it had learned.
-    Evaluation evaluate() {
-        try {
-            return trainer_.evaluate();
-        } catch (const Error& error) {
-            if (trainer_.step() == 0) throw;
-            keep(plan_, trainer_.state(), identity_);
-            fail(error.what(), ". The word as of step ", trainer_.step(), " is kept in ",
-                 plan_.request.out.string());
-        }
+    // Called while an exception is handled: a run that breaks keeps what it had learned.
+    [[noreturn]] void keep_what_was_learned(const std::string& why) {
+        if (trainer_.step() == 0) throw;
+        keep(plan_, trainer_.state(), identity_);
+        fail(why, ". The word as of step ", trainer_.step(), " is kept in ",
+             plan_.request.out.string());
     }
 
     // The first step's passes are timed before the word moves.
     Evaluation forecast() {
         observer_.on_stage("timing one pass");
         const auto start = std::chrono::steady_clock::now();
-        Evaluation first = evaluate();
+        Evaluation first = trainer_.evaluate();
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
         observer_.on_forecast(took.count(), plan_.settings.steps - trainer_.step());
         observer_.on_stage("training");
@@ -157,7 +162,7 @@ class Run {
     void loop() {
         if (trainer_.step() >= plan_.settings.steps) return;
         take(forecast());
-        while (trainer_.step() < plan_.settings.steps) take(evaluate());
+        while (trainer_.step() < plan_.settings.steps) take(trainer_.evaluate());
     }
 
     void take(const Evaluation& evaluation) {
@@ -200,6 +205,9 @@ PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObse
     const TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
     require(plan.settings.clip_skip <= text_encoder.layers(), "clip_skip: needs 1 to ",
             text_encoder.layers(), ", got ", plan.settings.clip_skip);
+    const at::Tensor start = text_encoder.token_vector(plan.initialiser).cpu();
+    require(start.any().item<bool>(), "init: the model has never seen the word '",
+            plan.request.initialiser, "', its embedding is all zeros; take a word that it knows");
     observer.on_stage("loading the UNet");
     const UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
 
@@ -209,8 +217,7 @@ PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObse
         {text_encoder, unet, choose_prediction(plan.settings.prediction, plan.architecture),
          plan.settings.clip_skip, plan.load.device},
         plan.layout, std::move(texts));
-    Trainer trainer(plan.settings, objective, latents,
-                    text_encoder.token_vector(plan.initialiser).cpu());
+    Trainer trainer(plan.settings, objective, latents, start);
     return Run(plan, trainer, observer).go(request.resume);
 }
 

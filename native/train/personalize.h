@@ -46,8 +46,8 @@ struct PersonalizeResult {
 // The state file beside a token file: sks.safetensors -> sks.state.safetensors.
 std::filesystem::path state_path(const std::filesystem::path& token);
 
-// Checks everything that can be checked before the model is loaded, then trains. When `cancel` is
-// set, stops within one UNet block and keeps word and state as of the last whole step; a
+// Checks names, settings, captions and outputs before a weight is read, then trains. When `cancel`
+// is set, stops within one UNet block and keeps word and state as of the last whole step; a
 // cancellation before the first step throws Cancelled and writes nothing. Throws Error otherwise.
 PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObserver& observer,
                               const CancelToken& cancel);

@@ -117,6 +117,8 @@ class Renderer {
         return to_picture(load_latent_decoder(*source_, architecture_, load_)->decode(z));
     }
 
+    at::Device device() const { return load_.device; }
+
   private:
     const RenderRequest& request_;
     std::unique_ptr<WeightSource> source_;
@@ -140,6 +142,7 @@ Picture render(const RenderRequest& request,
             "guidance: needs at least 1, ", "got ", request.guidance);
     const ThreadCount threads(request.threads);
     const Renderer renderer(request, cancel);
+    const ExactProducts exact(renderer.device());
     return renderer.decode(renderer.latents(renderer.context(), on_step));
 }
 

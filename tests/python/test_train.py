@@ -10,55 +10,14 @@ import signal
 import subprocess
 import threading
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import zoodip
-from make_checkpoint import write_checkpoint
 from PIL import Image
+from program import QUICK, arguments, refuses
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-QUICK = {"steps": 12, "resolution": 64, "tau": 4, "checkpoint_every": 5}
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    write_checkpoint(path, "tiny-taesd", seed=3)
-    return path
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("images")
-    random = np.random.default_rng(0)
-    for i, size in enumerate([(80, 64, 3), (64, 100, 3), (70, 70, 3)]):
-        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(folder / f"{i}.png")
-    (folder / "1.txt").write_text("a photo of a {} in front of a wall\n")
-    return folder
-
-
-def arguments(model: Path, images: Path, out: Path, **chosen) -> list[str]:
-    words = ["train", "--model", model, "--images", images, "--word", chosen.pop("word", "sks")]
-    words += ["--init", chosen.pop("init", "dog"), "--out", out]
-    for flag in ("resume", "overwrite"):
-        words += [f"--{flag}"] if chosen.pop(flag, False) else []
-    for name, value in (QUICK | chosen).items():
-        words += [f"--{name.replace('_', '-')}", value]
-    return [str(word) for word in words]
-
-
-@pytest.fixture
-def run(module_folder):
-    def call(words: list[str], **options) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [module_folder / "zoodip", *words], capture_output=True, text=True, **options
-        )
-
-    return call
 
 
 @pytest.fixture
@@ -69,16 +28,6 @@ def train(run, model, images, tmp_path):
         return run(arguments(**words, **chosen))
 
     return call
-
-
-def refuses(result: subprocess.CompletedProcess, *parts: str, folder: Path | None = None) -> None:
-    assert result.returncode in (1, 2), result.stderr
-    errors = [line for line in result.stderr.splitlines() if "error:" in line]
-    assert len(errors) == 1, result.stderr
-    for part in parts:
-        assert part in errors[0], result.stderr
-    if folder is not None:
-        assert list(folder.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------- what it makes
@@ -409,3 +358,33 @@ def test_python_raises_what_the_program_prints(model, images, tmp_path):
     names = [setting["name"] for setting in zoodip.settings()]
     assert len(names) == len(set(names)) > 15
     assert zoodip.inspect(model)["family"] == "Stable Diffusion 1.x"
+
+
+@pytest.mark.parametrize("name", ["out.0.bias", "input_blocks.1.1.transformer_blocks.0.norm1.bias"])
+def test_a_norm_of_the_wrong_size_is_refused(train, model, tmp_path, name):
+    weights = load_file(model)
+    name = f"model.diffusion_model.{name}"
+    weights[name] = weights[name][:-1].clone()
+    save_file(weights, tmp_path / "odd.safetensors")
+    refuses(train(model=tmp_path / "odd.safetensors"), name, "expected [")
+
+
+def test_python_numbers_that_are_not_finite_are_refused(model, images, tmp_path):
+    for value in (float("nan"), float("inf"), [1], None):
+        with pytest.raises(zoodip.Error, match="mu: needs a finite number"):
+            zoodip.train(model, images, "sks", "dog", tmp_path / "sks.safetensors", mu=value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_model_is_not_written_over(train, model, tmp_path):
+    copy = tmp_path / "model.safetensors"
+    copy.write_bytes(model.read_bytes())
+    refuses(train(model=copy, out=copy, overwrite=True), "is the model itself", "--out")
+    assert copy.read_bytes() == model.read_bytes()
+
+
+@pytest.mark.parametrize("word", ["house", "scarecrow", "teapot"])
+def test_warnings_reach_pythons_logging(model, images, tmp_path, caplog, word):
+    zoodip.train(model, images, word, "dog", tmp_path / "word.safetensors", **QUICK)
+    assert [r.name for r in caplog.records] == ["zoodip"]
+    assert f"'{word}' is an ordinary word" in caplog.text

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,16 @@ class TrainResult:
     """False when it was stopped before the last step; `resume=True` goes on from there."""
     loss: float
     """Exponential mean of the loss."""
+
+
+def _encode(chosen: Mapping[str, Any]) -> str:
+    """Settings as JSON. Raises Error for a value that is no setting's, NaN and infinity too."""
+    for name, value in chosen.items():
+        if not isinstance(value, Setting) or (isinstance(value, float) and not isfinite(value)):
+            raise load_native().Error(
+                f"{name}: needs a finite number, a text, True or False; got {value!r}"
+            )
+    return json.dumps(chosen)
 
 
 def train(
@@ -76,7 +87,7 @@ def train(
         word=word,
         initialiser=init,
         out=Path(out),
-        settings=json.dumps(settings),
+        settings=_encode(settings),
         resume=resume,
         overwrite=overwrite,
         on_stage=on_stage,
@@ -103,6 +114,7 @@ def sample(
     weights: str = "int8",
     compute: str = "fp32",
     device: str = "cpu",
+    threads: int = 0,
     cancel: Any = None,
 ) -> Image:
     """Draws a picture with DPM-Solver++(2M) and classifier-free guidance; needs Pillow.
@@ -113,7 +125,7 @@ def sample(
         tokens: token files of words that the prompts use.
         width, height: pixels.
         steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
-        clip_skip, prediction, weights, compute, device: as in `settings()`.
+        clip_skip, prediction, weights, compute, device, threads: as in `settings()`.
 
     Raises:
         Error: for bad input and failures, in one sentence.
@@ -137,6 +149,7 @@ def sample(
         weights=weights,
         compute=compute,
         device=device,
+        threads=threads,
         cancel=native.CancelToken() if cancel is None else cancel,
     )
     return Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
@@ -154,4 +167,4 @@ def inspect(model: StrPath, **chosen: Setting) -> Mapping[str, Any]:
     Raises:
         Error: when the file is no checkpoint that can be used, naming what it is.
     """
-    return json.loads(load_native().inspect(Path(model), json.dumps(chosen)))
+    return json.loads(load_native().inspect(Path(model), _encode(chosen)))

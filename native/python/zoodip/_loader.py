@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import json
+import logging
 import shlex
 import sys
 import threading
@@ -127,11 +128,19 @@ def _load(version: str) -> ModuleType:
     return module
 
 
+def _log(level: str, message: str) -> None:
+    """What the engine warns of goes to the logger `zoodip`."""
+    number = logging.WARNING if level == "warning" else logging.INFO
+    logging.getLogger("zoodip").log(number, message)
+
+
 def load_native() -> ModuleType:
     """The native module, loaded once and registered as `zoodip._native`."""
     from . import __version__
 
     with _lock:
         if MODULE_NAME not in sys.modules:
-            sys.modules[MODULE_NAME] = _load(__version__)
+            module = _load(__version__)
+            module.set_log_sink(_log)
+            sys.modules[MODULE_NAME] = module
         return sys.modules[MODULE_NAME]
