@@ -3,13 +3,15 @@
 
   python install.py               build for the Python that runs this, with the torch it has
   python install.py --venv        make .venv in this folder with a torch of its own, build for that
+  python install.py demo          set everything up in .venv, teach the demo model a word, show it
+  python install.py demo --subject NAME --steps N
   python install.py test          set everything up in .venv and run every test
   python install.py test -k NAME  the same; what follows `test` is handed to pytest
   python install.py test --torch 2.15.0
                                   the same with another torch, in an environment of its own
 
-Nothing outside this folder is changed, with one exception: `test`, run as root on Debian or
-Ubuntu, installs the system packages it lacks after naming them. pip is called as it is
+Nothing outside this folder is changed, with one exception: `demo` and `test`, run as root on
+Debian or Ubuntu, install the system packages it lacks after naming them. pip is called as it is
 configured: its index, proxy, cache and PIP_* variables hold.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +28,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (said here, before anything newer
     sys.exit(f"install.py: zoodip needs Python 3.10 or newer; this is {sys.version.split()[0]}")
 
 ROOT = Path(__file__).resolve().parent
-sys.path[:0] = [str(ROOT / "native"), str(ROOT / "native" / "python")]
+sys.path[:0] = [str(ROOT / name) for name in ("native", "native/python", ".")]
 
 from setup import system, venv  # noqa: E402
 from setup.build import build, tree_of  # noqa: E402
@@ -34,11 +37,24 @@ from setup.run_tests import run_tests  # noqa: E402
 from zoodip import __version__  # noqa: E402
 from zoodip._environment import Environment, describe  # noqa: E402
 
+from demo import model_file  # noqa: E402
+
 LOGS = ROOT / "build"
-OLDEST_PYTHON_FOR_TESTS = (3, 11)  # numpy's and scikit-learn's pinned versions ask for it
+OLDEST_PYTHON_FOR_PINS = (3, 11)  # numpy's pinned version asks for it
+
+
+def unpack_demo_model() -> None:
+    try:
+        model_file.unpack()
+    except model_file.CannotUnpack as error:
+        raise Failure(str(error)) from error
 
 
 def finish(environment: Environment, program: Path) -> None:
+    try:
+        unpack_demo_model()
+    except (Failure, OSError) as error:  # what was built is good all the same
+        say(f"note: the demo model could not be unpacked: {error}")
     say(f"zoodip {__version__} is built for Python {environment.python}, torch {environment.torch}")
     say(f"  the program: {program}")
     if sys.platform != "linux":
@@ -83,7 +99,7 @@ def build_in_venv() -> None:
     folder = ROOT / ".venv"
     host = describe()
     system.require_tools(host.python_executable, host.python_include)
-    pin = next(pin for pin in venv.read_requirements(ROOT) if pin.startswith("torch=="))
+    pin = venv.demo_requirements(ROOT)[0]
     if not venv.python_of(folder).exists():
         announce(folder)
     venv.create(folder, LOGS / "venv.log")
@@ -93,23 +109,52 @@ def build_in_venv() -> None:
     connect(folder, development=False)
 
 
-def test(torch: str | None, pytest_arguments: list[str]) -> None:
-    """All the set-up that is needed, then every test."""
-    if sys.version_info < OLDEST_PYTHON_FOR_TESTS:
-        raise Failure("the tests' packages need Python 3.11 or newer; run this with such a Python")
-    folder = ROOT / (f".venv-torch{torch}" if torch else ".venv")
-    pins = venv.read_requirements(ROOT, torch)
+def prepare(folder: Path, pins: list[str], development: bool | None) -> Environment:
+    """System packages, the environment with these packages, and what is built for it.
+
+    `development` None takes the development build where one was made, so that a demo after the
+    tests compiles nothing.
+    """
+    if sys.version_info < OLDEST_PYTHON_FOR_PINS:
+        raise Failure("the pinned packages need Python 3.11 or newer; run this with such a Python")
     host = describe()
-    ready = venv.has_packages(folder, pins)
-    if not ready:
+    if not venv.has_packages(folder, pins):
         announce(folder)
-    system.prepare_for_tests(host.python_executable, host.python_include, LOGS / "apt.log")
+    system.prepare_system(host.python_executable, host.python_include, LOGS / "apt.log")
     venv.create(folder, LOGS / "venv.log")
-    if not ready:
+    if not venv.has_packages(folder, pins):  # asked again: a broken environment was made anew
         venv.install(folder, pins, LOGS / "pip.log")
         venv.record_packages(folder, pins)
-    environment = connect(folder, development=True)
+    if development is None:
+        environment = venv.describe_interpreter(venv.python_of(folder), ROOT)
+        development = tree_of(environment, ROOT, development=True).exists()
+    return connect(folder, development)
+
+
+def test(torch: str | None, pytest_arguments: list[str]) -> None:
+    """All the set-up that is needed, then every test."""
+    folder = ROOT / (f".venv-torch{torch}" if torch else ".venv")
+    environment = prepare(folder, venv.test_requirements(ROOT, torch), development=True)
     run_tests(tree_of(environment, ROOT, development=True), environment, pytest_arguments)
+
+
+def add_demo_options(parser: argparse.ArgumentParser) -> None:
+    """Those of demo/show.py, which needs packages that may not be there yet."""
+    subjects = sorted(path.name for path in (ROOT / "demo" / "subjects").iterdir())
+    parser.add_argument("--subject", choices=subjects, help="what the word is to mean")
+    parser.add_argument("--steps", type=int, metavar="N", help="of training")
+
+
+def demo(subject: str | None, steps: int | None) -> None:
+    """All the set-up that is needed, then the demo."""
+    unpack_demo_model()
+    environment = prepare(ROOT / ".venv", venv.demo_requirements(ROOT), development=None)
+    command = [environment.python_executable, "-m", "demo.show"]
+    command += ["--subject", subject] if subject else []
+    command += ["--steps", str(steps)] if steps else []
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code:
+        raise Failure(f"the demo ended with code {code}; what it said stands above")
 
 
 def run(arguments: list[str]) -> None:
@@ -117,18 +162,24 @@ def run(arguments: list[str]) -> None:
         prog="install.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="python install.py [--venv] | test [--torch VERSION] [pytest arguments]",
+        usage="python install.py [--venv] | demo [--subject NAME] [--steps N] | "
+        "test [--torch VERSION] [pytest arguments]",
         allow_abbrev=False,
     )
     parser.add_argument("--venv", action="store_true", help="make .venv and build for it")
-    commands = parser.add_subparsers(dest="command", metavar="test")
+    commands = parser.add_subparsers(dest="command", metavar="demo | test")
     tests = commands.add_parser("test", help="set everything up and test", allow_abbrev=False)
     tests.add_argument("--torch", metavar="VERSION", help="test with this torch instead")
+    add_demo_options(commands.add_parser("demo", help="teach the demo model a word"))
     options, rest = parser.parse_known_args(arguments)
-    if options.command == "test" and not options.venv:
+    if options.command == "demo" and not options.venv and not rest:
+        if options.steps is not None and options.steps < 1:
+            parser.error(f"--steps: needs at least 1, got {options.steps}")
+        demo(options.subject, options.steps)
+    elif options.command == "test" and not options.venv:
         test(options.torch, rest)
     elif rest or options.command:
-        parser.error(f"unexpected: {' '.join(rest) or '--venv with test'}")
+        parser.error(f"unexpected: {' '.join(rest) or f'--venv with {options.command}'}")
     elif options.venv:
         build_in_venv()
     else:

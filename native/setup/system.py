@@ -128,8 +128,8 @@ def install_packages(needs: list[Need], log: Path) -> None:
         raise Failure(f"apt-get failed, see {log}; run: {install_command(needs)}")
 
 
-def prepare_for_tests(python: str, python_include: str, log: Path) -> None:
-    """Gets all the tests need from Debian where this runs as root; names it otherwise."""
+def prepare_system(python: str, python_include: str, log: Path) -> None:
+    """Gets all that demo and tests need from Debian where this runs as root; names it otherwise."""
     libraries = missing_libraries({**LIBRARIES, **TEST_LIBRARIES})
     tools = missing_tools(python, python_include)
     can_install = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")
@@ -140,3 +140,5 @@ def prepare_for_tests(python: str, python_include: str, log: Path) -> None:
         tools = missing_tools(python, python_include)
     if tools:
         raise Failure(missing_message(tools + libraries))
+    if libraries and not can_install:  # CMake has the last word, but only after the download
+        say(f"note: CMake may miss libraries; this gets them: {install_command(libraries)}")

@@ -17,10 +17,19 @@ from .system import VENV, missing_message
 ENVIRONMENT_SCRIPT = "native/python/zoodip/_environment.py"
 
 
-def read_requirements(root: Path, torch: str | None = None) -> list[str]:
+def _pins(file: Path) -> list[str]:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def demo_requirements(root: Path) -> list[str]:
+    """The pinned packages of the demo, torch first."""
+    return _pins(root / "requirements-demo.txt")
+
+
+def test_requirements(root: Path, torch: str | None = None) -> list[str]:
     """The pinned packages of the tests; `torch` replaces the pinned version of torch."""
-    lines = (root / "requirements-test.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    pins = demo_requirements(root) + _pins(root / "requirements-test.txt")
     if torch is None:
         return pins
     if not re.fullmatch(r"\d+(\.\d+)+([.+]?\w+)*", torch):
@@ -56,13 +65,15 @@ def describe_interpreter(python: Path, root: Path) -> Environment:
 
 
 def _installed_list(venv: Path) -> Path:
-    return venv / "zoodip-packages.txt"
+    """Named after the Python: after an upgrade of it, an environment has no packages."""
+    major, minor = sys.version_info[:2]
+    return venv / f"zoodip-packages-{major}.{minor}.txt"
 
 
 def has_packages(venv: Path, pins: list[str]) -> bool:
-    """Whether an earlier run installed just these."""
+    """Whether an earlier run installed these."""
     record = _installed_list(venv)
-    return record.is_file() and record.read_text(encoding="utf-8").split() == pins
+    return record.is_file() and set(pins) <= set(record.read_text(encoding="utf-8").split())
 
 
 def record_packages(venv: Path, pins: list[str]) -> None:
@@ -79,7 +90,7 @@ def _show_large_download(line: str) -> None:
 def install(venv: Path, pins: list[str], log: Path) -> None:
     """Brings the pinned packages into an environment. A torch of the pinned version stays as it
     is, whatever its build."""
-    say(f"Installing {pins[0]}" + (" and the packages of the tests" if len(pins) > 1 else ""))
+    say(f"Installing {pins[0]}" + (f" and {len(pins) - 1} other packages" if pins[1:] else ""))
     command = [str(python_of(venv)), "-m", "pip", "install", "--progress-bar", "off", *pins]
     if run_logged(command, log, _show_large_download) != 0:
         show_end(log, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 from setup import build, run_tests, system, venv
 from setup.process import Failure
 from zoodip._environment import Environment, describe, read_torch_version
+
+from demo import model_file
 
 ENVIRONMENT = Environment(
     python="3.11",
@@ -43,7 +46,8 @@ def checkout(root: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "check out"
     shutil.copytree(root / "native" / "setup", copy / "native" / "setup")
     shutil.copytree(root / "native" / "python" / "zoodip", copy / "native" / "python" / "zoodip")
-    for name in ("install.py", "requirements-test.txt"):
+    (copy / "demo").mkdir()
+    for name in ("install.py", "requirements-demo.txt", "demo/__init__.py", "demo/model_file.py"):
         shutil.copy(root / name, copy / name)
     return copy
 
@@ -118,7 +122,7 @@ def test_packages_are_installed_only_as_root(
     for user in (1000, 0):
         monkeypatch.setattr(os, "geteuid", lambda user=user: user)
         with pytest.raises(Failure, match="missing: a C"):  # the fake root gets no compiler either
-            system.prepare_for_tests(sys.executable, str(tmp_path), tmp_path / "log")
+            system.prepare_system(sys.executable, str(tmp_path), tmp_path / "log")
         assert len(installed) == (user == 0)
     assert installed == [[system.COMPILER]]
 
@@ -139,11 +143,12 @@ def test_failing_pip_ends_with_one_line(checkout: Path) -> None:
 def test_a_second_run_leaves_pip_alone(
     install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(install.ROOT / "requirements-test.txt", tmp_path)
+    for name in ("requirements-demo.txt", "requirements-test.txt"):
+        shutil.copy(install.ROOT / name, tmp_path)
     monkeypatch.setattr(install, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()
     calls: list[str] = []
-    monkeypatch.setattr(install.system, "prepare_for_tests", lambda *_: calls.append("system"))
+    monkeypatch.setattr(install.system, "prepare_system", lambda *_: calls.append("system"))
     monkeypatch.setattr(install.venv, "create", lambda *_: calls.append("venv"))
     monkeypatch.setattr(install.venv, "install", lambda *_: calls.append("pip"))
     monkeypatch.setattr(install, "connect", lambda *_, **__: ENVIRONMENT)
@@ -153,14 +158,69 @@ def test_a_second_run_leaves_pip_alone(
     assert calls == ["system", "venv", "pip", "-k", "name", "-x", "system", "venv"]
 
 
+def test_the_demo_takes_a_subject_and_steps(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[str | None, int | None]] = []
+    monkeypatch.setattr(install, "demo", lambda *options: calls.append(options))
+    install.run(["demo"])
+    install.run(["demo", "--subject", "blue_spotted_dog", "--steps", "7"])
+    assert calls == [(None, None), ("blue_spotted_dog", 7)]
+    for wrong in (["--subject", "cow"], ["--steps", "0"], ["--stepz", "3"]):
+        with pytest.raises(SystemExit):  # before anything is downloaded
+            install.run(["demo", *wrong])
+        assert wrong[1] in capsys.readouterr().err
+
+
+def test_a_demo_after_the_tests_needs_no_pip(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("requirements-demo.txt", "requirements-test.txt"):
+        shutil.copy(install.ROOT / name, tmp_path)
+    venv.record_packages(tmp_path, venv.test_requirements(tmp_path))
+    assert venv.has_packages(tmp_path, venv.demo_requirements(tmp_path))
+    venv.record_packages(tmp_path, venv.demo_requirements(tmp_path))
+    assert venv.has_packages(tmp_path, venv.demo_requirements(tmp_path))
+    assert not venv.has_packages(tmp_path, venv.test_requirements(tmp_path))
+
+
+def test_a_damaged_demo_model_is_named(
+    install: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    packed, model = tmp_path / "model.xz", tmp_path / "model"
+    packed.write_bytes(lzma.compress(b"weights " * 1000)[:-40])
+    monkeypatch.setattr(model_file, "PACKED", packed)
+    monkeypatch.setattr(model_file, "MODEL", model)
+    with pytest.raises(Failure, match="git checkout"):
+        install.unpack_demo_model()
+    assert sorted(tmp_path.iterdir()) == [packed]
+    install.finish(ENVIRONMENT, tmp_path / "zoodip")  # the build is good all the same
+    assert "demo model could not be unpacked" in capsys.readouterr().out
+    packed.write_bytes(lzma.compress(b"weights"))
+    install.unpack_demo_model()
+    assert model.read_bytes() == b"weights"
+
+
+def test_packages_of_another_python_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.record_packages(tmp_path, ["torch==2.11.0"])
+    assert venv.has_packages(tmp_path, ["torch==2.11.0"])
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0, "final", 0))
+    assert not venv.has_packages(tmp_path, ["torch==2.11.0"])
+
+
 def test_another_torch_replaces_the_pin(root: Path) -> None:
-    pins = venv.read_requirements(root)
-    others = venv.read_requirements(root, "2.15.0")
+    pins = venv.test_requirements(root)
+    others = venv.test_requirements(root, "2.15.0")
     assert [pair for pair in zip(pins, others, strict=True) if pair[0] != pair[1]] == [
         ("torch==2.11.0", "torch==2.15.0")
     ]
     with pytest.raises(Failure, match="give a version"):
-        venv.read_requirements(root, "newest; rm")
+        venv.test_requirements(root, "newest; rm")
 
 
 def test_a_venv_whose_python_is_gone_is_made_anew(tmp_path: Path) -> None:

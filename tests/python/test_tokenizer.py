@@ -12,32 +12,23 @@ import random
 import sys
 import unicodedata
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, normalizers, pre_tokenizers
-from transformers import CLIPTokenizer
 from zoodip import _native
 
-MERGES = Path(__file__).parents[2] / "native" / "nn" / "data" / "clip_merges.txt"
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-
-
-def byte_alphabet():
-    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+from demo.tokenizer import END as EOS
+from demo.tokenizer import MERGES, build_tokenizer
+from demo.tokenizer import START as BOS
 
 
 @pytest.fixture(scope="module")
 def reference():
-    merges = [tuple(line.split(" ")) for line in MERGES.read_text("utf-8").split("\n")[:-1]]
-    symbols = byte_alphabet()
-    symbols += [symbol + "</w>" for symbol in symbols]
-    symbols += ["".join(merge) for merge in merges] + [BOS, EOS]
-    assert len(symbols) == len(set(symbols)) == 49408
-    return CLIPTokenizer(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=merges)
+    tokenizer = build_tokenizer()
+    assert len(tokenizer) == 49408
+    return tokenizer
 
 
 @pytest.fixture(scope="module")

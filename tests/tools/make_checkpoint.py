@@ -9,12 +9,19 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler
-from original_names import (
+from random_modules import PARTS, SHAPES, Modules, Shape, build_modules, find_shape
+from safetensors.torch import save_file
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from demo.original_names import (  # noqa: E402
+    TAESD_SCALARS,
     TEXT,
     VAE,
     StateDict,
@@ -23,11 +30,11 @@ from original_names import (
     text_to_original,
     unet_to_original,
 )
-from random_modules import PARTS, SHAPES, Modules, Shape, build_modules, find_shape
-from safetensors.torch import save_file
+from demo.schedule import SCHEDULE, betas  # noqa: E402
 
 __all__ = [
     "PARTS",
+    "SCHEDULE",
     "SHAPES",
     "Modules",
     "Shape",
@@ -36,22 +43,6 @@ __all__ = [
     "write_checkpoint",
     "write_diffusers_folder",
 ]
-
-# The training schedule of Stable Diffusion 1.x.
-SCHEDULE = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "epsilon",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
-
-# ComfyUI's scalars of a TAESD: latent = taesd(picture) / vae_scale + vae_shift before the family's
-# own factor of 0.18215, so that what the UNet sees is what the TAESD gives.
-TAESD_SCALARS = {"vae_scale": 0.18215, "vae_shift": 0.0}
 
 
 def to_original(modules: Modules) -> StateDict:
@@ -71,15 +62,13 @@ def to_original(modules: Modules) -> StateDict:
 
 def _schedule_buffers() -> StateDict:
     """The buffers of latent-diffusion's DDPM, float32 [1000]."""
-    start, end = SCHEDULE["beta_start"] ** 0.5, SCHEDULE["beta_end"] ** 0.5
-    steps = SCHEDULE["num_train_timesteps"]
-    betas = torch.linspace(start, end, steps, dtype=torch.float64) ** 2
-    alphas = 1 - betas
+    steps = betas()
+    alphas = 1 - steps
     product = alphas.cumprod(0)
     previous = torch.cat([torch.ones(1, dtype=torch.float64), product[:-1]])
-    variance = betas * (1 - previous) / (1 - product)
+    variance = steps * (1 - previous) / (1 - product)
     buffers = {
-        "betas": betas,
+        "betas": steps,
         "alphas_cumprod": product,
         "alphas_cumprod_prev": previous,
         "sqrt_alphas_cumprod": product.sqrt(),
@@ -89,7 +78,7 @@ def _schedule_buffers() -> StateDict:
         "sqrt_recipm1_alphas_cumprod": (1 / product - 1).sqrt(),
         "posterior_variance": variance,
         "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
-        "posterior_mean_coef1": betas * previous.sqrt() / (1 - product),
+        "posterior_mean_coef1": steps * previous.sqrt() / (1 - product),
         "posterior_mean_coef2": (1 - previous) * alphas.sqrt() / (1 - product),
     }
     return {name: buffer.float() for name, buffer in buffers.items()}

@@ -22,6 +22,10 @@ UNET = "model.diffusion_model."
 TEXT = "cond_stage_model.transformer.text_model."
 VAE = "first_stage_model."
 
+# ComfyUI's scalars of a TAESD: latent = taesd(picture) / vae_scale + vae_shift before the family's
+# own factor of 0.18215, so that what the UNet sees is what the TAESD gives.
+TAESD_SCALARS = {"vae_scale": 0.18215, "vae_shift": 0.0}
+
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",

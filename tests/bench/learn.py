@@ -1,0 +1,287 @@
+"""What zeroth-order learning reaches on the demo world, beside words and gradient descent.
+
+    python -m zoodip.bench learn [--quick] [--work build/bench-learn] [--out FOLDER]
+
+For each subject and seed: the initialiser word, a full description in plain words, gradient
+descent (textual inversion, best of three learning rates), plain zeroth-order RGE (no SG, no PUTS),
+RGE with PUTS alone, and ZOODiP with fp32 and INT8 weights. Each word is judged on the same fixed
+tuples of held-out pictures, at all timesteps, before backgrounds that its training pictures do not
+have, by diffusers; and by pictures that it draws. Half of the initialisers are of a wrong class.
+Runs are independent and go side by side, one a core. What is done is kept in the work folder and
+not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import zoodip
+
+from demo.classifier import (
+    ATTRIBUTES,
+    Classifier,
+    as_tensor,
+    labels,
+    load_classifier,
+    read,
+    similarity,
+)
+from demo.model_file import PACKED, unpack
+from demo.show import PRESET
+from demo.subjects import Subject, all_subjects, find_subject
+from demo.torch_model import (
+    ALL_TIMESTEPS,
+    GRADIENT_TUPLES,
+    TorchModel,
+    Tuples,
+    best_descent,
+    caption_to_ids,
+    load_token,
+)
+from demo.world import Scene, describe
+
+from ._learn_report import Result, report, write_text
+
+ZEROTH_ORDER: dict[str, dict[str, Any]] = {
+    "RGE": {"weights": "dense", "subspace": False, "t_lower": 0, "t_upper": 1000},
+    "RGE, PUTS": {"weights": "dense", "subspace": False},
+    "ZOODiP fp32": {"weights": "dense"},
+    "ZOODiP INT8": {"weights": "int8"},
+}
+PAIRS = [("ZOODiP fp32", "RGE"), ("ZOODiP INT8", "RGE"), ("RGE, PUTS", "RGE")]
+PAIRS += [("ZOODiP fp32", "RGE, PUTS"), ("ZOODiP INT8", "ZOODiP fp32")]
+METHODS = ("initialiser", "description", "gradient", *ZEROTH_ORDER)
+REPEATS = 16  # timesteps a held-out picture
+DRAWN_SEEDS = (11, 12)
+
+
+@dataclass(frozen=True)
+class Plan:
+    seeds: tuple[int, ...]
+    steps: int  # of the zeroth-order methods
+    looks: int  # at the word during a run
+    gradient_steps: int  # at most, for each learning rate
+
+
+FULL = Plan((0, 1, 2), 600, 3, 400)
+QUICK = Plan((0,), 60, 1, 25)
+
+
+class Judge:
+    """Judges words for one subject."""
+
+    def __init__(self, model: TorchModel, classifier: Classifier, subject: Subject) -> None:
+        self.model, self.classifier, self.subject = model, classifier, subject
+        self.references = subject.pictures()
+        self.held_out = subject.held_out()
+        self.tuples = self.tuples_for("{}")
+
+    def tuples_for(self, words: str, seed: int = 5) -> Tuples:
+        return self.model.make_tuples(self.held_out, words, REPEATS, ALL_TIMESTEPS, seed)
+
+    def loss(self, theta: torch.Tensor) -> float:
+        self.model.use(theta)
+        return self.model.held_out_loss(self.tuples)
+
+    def scores(self, words: str = "{}") -> tuple[float, float, float]:
+        """Similarity to the references, attributes and places as asked for."""
+        prompts, truth = [], []
+        for prompt, place in zip(self.subject.prompts, self.subject.other_places, strict=True):
+            prompts += [caption_to_ids(prompt, words)] * len(DRAWN_SEEDS)
+            truth += [labels(Scene(self.subject.look, place))] * len(DRAWN_SEEDS)
+        drawn = self.model.draw(prompts, DRAWN_SEEDS * len(self.subject.prompts))
+        right = (read(self.classifier, as_tensor(drawn)) == torch.tensor(truth)).float().mean(0)
+        place = list(ATTRIBUTES).index("place")
+        look = torch.cat([right[:place], right[place + 1 :]])
+        alike = similarity(self.classifier, drawn, self.references)
+        return alike, look.mean().item(), right[place].item()
+
+
+def initialiser_of(subject: Subject, index: int, seed: int) -> str:
+    """Every other one is of a wrong class."""
+    return subject.wrong_class if (index + seed) % 2 else subject.look.kind
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method on one subject with one seed."""
+
+    subject: str
+    seed: int
+    method: str
+    initialiser: str
+
+    @property
+    def file(self) -> str:
+        method = self.method.replace(",", "").replace(" ", "-")
+        return f"{self.subject}-{self.seed}-{method}.json"
+
+
+def all_jobs(plan: Plan) -> list[Job]:
+    return [
+        Job(subject.name, seed, method, initialiser_of(subject, index, seed))
+        for seed in plan.seeds
+        for index, subject in enumerate(all_subjects())
+        for method in METHODS
+    ]
+
+
+def run_zeroth_order(
+    checkpoint: Path, subject: Subject, job: Job, plan: Plan
+) -> tuple[list[tuple[int, torch.Tensor]], int]:
+    """The words along one native training as (step, theta), and the UNet passes of a step."""
+    every = plan.steps // plan.looks
+    words: list[tuple[int, torch.Tensor]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "word.safetensors"
+
+        def on_step(step: int, steps: int, loss: float, smoothed: float) -> None:
+            # The word of step k was written before step k was told.
+            if step < steps and step % every == 0:
+                words.append((step, load_token(out)))
+
+        zoodip.train(
+            checkpoint,
+            subject.folder,
+            word="zwx",
+            init=job.initialiser,
+            out=out,
+            on_step=on_step,
+            **PRESET | ZEROTH_ORDER[job.method],
+            steps=plan.steps,
+            seed=job.seed,
+            checkpoint_every=every,
+            threads=1,
+        )
+        words.append((plan.steps, load_token(out)))
+    n = int(PRESET.get("n", 2))
+    return words, n + 1
+
+
+@functools.cache
+def _torch_model() -> TorchModel:
+    return TorchModel(unpack())
+
+
+@functools.cache
+def _judge(subject: str) -> Judge:
+    return Judge(_torch_model(), load_classifier(), find_subject(subject))
+
+
+def run_job(job: Job, plan: Plan) -> Result:
+    begun = time.monotonic()
+    judge = _judge(job.subject)
+    start = judge.model.row(job.initialiser)
+    passes, curve, words = 0, [], "{}"
+    if job.method == "initialiser":
+        loss = judge.loss(start)
+    elif job.method == "description":
+        words = describe(judge.subject.look)
+        loss = judge.model.held_out_loss(judge.tuples_for(words))
+    elif job.method == "gradient":
+        best = best_descent(
+            judge.model,
+            start,
+            judge.subject.captioned(),
+            judge.tuples_for("{}", seed=6),
+            ALL_TIMESTEPS,
+            job.seed,
+            plan.gradient_steps,
+        )
+        passes, loss = GRADIENT_TUPLES * best.steps, judge.loss(best.theta)
+    else:
+        thetas, each = run_zeroth_order(unpack(), judge.subject, job, plan)
+        for step, theta in [(0, start), *thetas]:
+            loss, passes = judge.loss(theta), step * each
+            curve.append((passes, loss, *judge.scores()[:2]))
+    scores = judge.scores(words)
+    seconds = time.monotonic() - begun
+    return Result(
+        job.subject, job.seed, job.method, job.initialiser, loss, *scores, passes, seconds, curve
+    )
+
+
+def run_and_keep(job: Job, plan: Plan, work: Path) -> Result:
+    result = run_job(job, plan)
+    write_text(work / job.file, json.dumps(asdict(result)))
+    return result
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def keep_to_one_setting(work: Path, settings: dict[str, Any]) -> None:
+    """A work folder holds results of one plan on one model. Raises SystemExit for another."""
+    path = work / "settings.json"
+    if not path.exists():
+        write_text(path, json.dumps(settings, indent=1))
+    if json.loads(path.read_text("utf-8")) != json.loads(json.dumps(settings)):
+        raise SystemExit(
+            f"{work} holds results of another model, preset or plan: add --anew to forget them, or "
+            "name another --work"
+        )
+
+
+def run_all(work: Path, plan: Plan, tell: Callable[[str], None]) -> list[Result]:
+    """Runs what is not done yet, one job a core, and returns all results."""
+    unpack()
+    jobs = all_jobs(plan)
+    missing = [job for job in jobs if not (work / job.file).exists()]
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
+        running = [pool.submit(run_and_keep, job, plan, work) for job in missing]
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                result = future.result()
+                tell(
+                    f"{done}/{len(missing)} {result.subject} seed {result.seed} {result.method}: "
+                    f"loss {result.loss:.5f}, similarity {result.similarity:.3f}, "
+                    f"{result.seconds:.0f} s"
+                )
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [Result(**json.loads((work / job.file).read_text("utf-8"))) for job in jobs]
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m zoodip.bench learn", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="one seed and few steps: minutes")
+    parser.add_argument("--work", type=Path, help="default: build/bench-learn or -quick")
+    parser.add_argument("--out", type=Path, help="default: the work folder's report/")
+    parser.add_argument("--anew", action="store_true", help="forget what was done before")
+    options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else FULL
+    work = options.work or Path("build") / ("bench-learn-quick" if options.quick else "bench-learn")
+    work.mkdir(parents=True, exist_ok=True)
+    for earlier in work.glob("*.json") if options.anew else ():
+        earlier.unlink()
+    settings = {
+        "plan": asdict(plan),
+        "preset": PRESET,
+        "methods": ZEROTH_ORDER,
+        "model_sha256": hashlib.sha256(PACKED.read_bytes()).hexdigest(),
+        "zoodip": zoodip.__version__,
+    }
+    keep_to_one_setting(work, settings)
+    begun = time.monotonic()
+    results = run_all(work, plan, lambda line: print(line, flush=True))
+    out = options.out or work / "report"
+    print(report(results, settings, PAIRS, out))
+    print(f"{(time.monotonic() - begun) / 60:.0f} minutes; table, JSON and plot are in {out}")
