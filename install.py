@@ -140,7 +140,7 @@ def test(torch: str | None, pytest_arguments: list[str]) -> None:
 
 def add_demo_options(parser: argparse.ArgumentParser) -> None:
     """Those of demo/show.py, which needs packages that may not be there yet."""
-    subjects = sorted(path.name for path in (ROOT / "demo" / "subjects").iterdir())
+    subjects = sorted(path.name for path in (ROOT / "demo" / "subjects").glob("*"))
     parser.add_argument("--subject", choices=subjects, help="what the word is to mean")
     parser.add_argument("--steps", type=int, metavar="N", help="of training")
 

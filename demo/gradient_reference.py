@@ -26,14 +26,12 @@ from .torch_model import (
     save_token,
 )
 
-REPEATS = 16  # timesteps a held-out picture
-
 
 def measure(model: TorchModel, subject: Subject, seed: int = 0) -> dict[str, float]:
     """Losses on held-out pictures, and the similarity of what the best word draws."""
     chooser, judge = (
-        model.make_tuples(subject.held_out(), "{}", REPEATS, ALL_TIMESTEPS, seed=seed)
-        for seed in (6, 5)
+        model.make_tuples(subject.held_out(), "{}", repeats, ALL_TIMESTEPS, seed=seed)
+        for repeats, seed in ((8, 6), (16, 5))  # timesteps a picture
     )
     start = model.row(subject.look.kind)
     best = best_descent(model, start, subject.captioned(), chooser, ALL_TIMESTEPS, seed)

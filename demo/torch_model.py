@@ -176,10 +176,10 @@ def gradient_descent(
     range_of_t: tuple[int, int],
     seed: int,
     most: int,
-    patience: int = 4,
+    patience: int = 2,
 ) -> Descent:
     """Textual inversion: Adam on the exact gradient, GRADIENT_TUPLES a step, until the loss on
-    `chooser` has not fallen for `patience` looks, one every 25 steps, or for `most` steps.
+    `chooser` has not fallen for `patience` looks, one every 50 steps, or for `most` steps.
 
     Returns the best word of the looks. Score it on other tuples.
     """
@@ -204,7 +204,7 @@ def gradient_descent(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if step % 25 == 0:
+        if step % 50 == 0:
             model.use(theta.detach())
             now = model.held_out_loss(chooser)
             since += 1
@@ -222,7 +222,7 @@ def best_descent(
     chooser: Tuples,
     range_of_t: tuple[int, int],
     seed: int,
-    most: int = 600,
+    most: int = 300,
 ) -> Descent:
     """The lowest loss of three learning rates."""
     runs = [
