@@ -47,7 +47,6 @@ def measure(model: TorchModel, subject: Subject, seed: int = 0) -> dict[str, flo
         "similarity": similarity(load_classifier(), drawn.pictures, subject.pictures()),
         "loss_before": losses[0],
         "loss": losses[1],
-        "learning_rate": best.rate,
         "steps": best.steps,
     }
 

@@ -25,7 +25,7 @@ from .world import with_article
 
 PLACEHOLDER = "{}"
 GRADIENT_TUPLES = 4  # (picture, t, eps) a step of gradient descent
-GRADIENT_RATES = (0.003, 0.01, 0.03)
+GRADIENT_RATES = (0.01, 0.02, 0.04)
 ALL_TIMESTEPS = (0, 1000)
 WORD_ID = 49405  # stands for the word under training; a token that no caption has
 
@@ -222,7 +222,7 @@ def best_descent(
     chooser: Tuples,
     range_of_t: tuple[int, int],
     seed: int,
-    most: int = 300,
+    most: int = 200,
 ) -> Descent:
     """The lowest loss of three learning rates."""
     runs = [

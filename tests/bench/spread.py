@@ -25,7 +25,7 @@ from demo.subjects import find_subject
 from demo.torch_model import ALL_TIMESTEPS, TorchModel, load_token
 
 SUBJECT = "orange_striped_cat"
-STEPS = 800
+STEPS = 1200
 REPEATS = 16  # timesteps a held-out picture
 
 

@@ -14,8 +14,9 @@ from tests.bench import learn
 from tests.bench._learn_report import Result, report, share_of_gradient
 from tests.bench.spread import fall_of_loss
 
-# `python -m zoodip.bench spread`: over eight seeds the loss fell by MEAN, deviation DEV.
-MARGIN = 0.0
+# `python -m zoodip.bench spread`: over eight seeds the loss fell by .0268 from .1277 in the mean,
+# with a deviation of .0018. Four deviations less are this.
+MARGIN = 0.0196
 
 
 def test_a_word_is_learned_from_an_initialiser_of_the_wrong_class() -> None:
@@ -84,7 +85,8 @@ def test_half_of_the_initialisers_are_of_a_wrong_class() -> None:
     pairs = {(job.subject, job.seed): job.initialiser for job in jobs}
     right = [find_subject(name).look.kind == word for (name, _), word in pairs.items()]
     assert sum(right) * 2 == len(right)
-    assert len({job.file for job in jobs}) == len(jobs)
+    moving = [job.file for job in jobs if job.method in learn.ZEROTH_ORDER]
+    assert len(set(moving)) == len(moving)
 
 
 def test_a_work_folder_is_of_one_model_and_plan(tmp_path: Path) -> None:
