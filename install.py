@@ -11,7 +11,7 @@
                                   the same with another torch, in an environment of its own
 
 Nothing outside this folder is changed, with one exception: `demo` and `test`, run as root on
-Debian or Ubuntu, install the system packages it lacks after naming them. pip is called as it is
+Debian or Ubuntu, install the system packages they lack after naming them. pip is called as it is
 configured: its index, proxy, cache and PIP_* variables hold.
 """
 
