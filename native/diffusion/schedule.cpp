@@ -1,6 +1,7 @@
 #include "diffusion/schedule.h"
 
 #include <cmath>
+#include <utility>
 
 #include <ATen/TensorOperators.h>
 
@@ -16,6 +17,18 @@ NoiseSchedule::NoiseSchedule() {
         const double root = first + (last - first) * t / (steps - 1);
         product *= 1 - root * root;
         alphas_cumprod_.push_back(product);
+    }
+}
+
+NoiseSchedule::NoiseSchedule(std::vector<double> alphas_cumprod)
+    : alphas_cumprod_(std::move(alphas_cumprod)) {
+    require(alphas_cumprod_.size() == 1000, "schedule: needs 1000 steps, got ",
+            alphas_cumprod_.size(), ". Timesteps count from 0 to 999");
+    double before = 1;
+    for (const double a : alphas_cumprod_) {
+        require(a > 0 && a < before, "schedule: needs numbers that fall from below 1 to above 0, ",
+                "got ", a, " after ", before);
+        before = a;
     }
 }
 

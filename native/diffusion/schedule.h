@@ -16,6 +16,9 @@ class NoiseSchedule {
     // b1 = 0.012, T = 1000; alphas_cumprod_t = prod_{s<=t} (1 - beta_s).
     NoiseSchedule();
 
+    // Any other schedule of 1000 steps: each number in (0, 1), falling. Throws Error otherwise.
+    explicit NoiseSchedule(std::vector<double> alphas_cumprod);
+
     std::int64_t steps() const { return static_cast<std::int64_t>(alphas_cumprod_.size()); }
     double alphas_cumprod(std::int64_t timestep) const;
 

@@ -132,6 +132,14 @@ void detect_prediction(const WeightSource& weights, Architecture& architecture) 
     architecture.prediction = Prediction::v;
 }
 
+void detect_resolution(const WeightSource& weights, Architecture& architecture) {
+    const double side = number_from(weights, metadata_key::resolution, 512);
+    require(side >= 64 && side <= 2048 && std::fmod(side, 8) == 0, weights.description(),
+            ": metadata ", metadata_key::resolution, " is ", side,
+            ", expected a multiple of 8 from 64 to 2048");
+    architecture.resolution = static_cast<std::int64_t>(side);
+}
+
 double scalar(const WeightSource& weights, const std::string& name, double otherwise) {
     const WeightInfo* info = weights.find(name);
     if (info == nullptr) return otherwise;
@@ -191,6 +199,7 @@ Architecture detect_architecture(const WeightSource& weights) {
     detect_heads(weights, architecture);
     detect_prediction(weights, architecture);
     detect_vae(weights, architecture);
+    detect_resolution(weights, architecture);
     return architecture;
 }
 

@@ -21,6 +21,7 @@ struct Architecture {
     VaeKind vae = VaeKind::kl;
     double latent_scale = 0.18215;  // z = latent_scale * (E(x) - latent_shift)
     double latent_shift = 0;
+    std::int64_t resolution = 512;  // side of the pictures that the model was made for, in pixels
 };
 
 // Metadata that says what shapes do not: a checkpoint's own (`__metadata__` of the file), or what a
@@ -31,11 +32,12 @@ inline constexpr const char* text_heads = "zoodip.text_heads";
 inline constexpr const char* prediction = "zoodip.prediction_type";  // "epsilon", "v_prediction"
 inline constexpr const char* latent_scale = "zoodip.latent_scale";
 inline constexpr const char* latent_shift = "zoodip.latent_shift";
+inline constexpr const char* resolution = "zoodip.resolution";
 inline constexpr const char* text_activation = "zoodip.text_activation";  // "quick_gelu"
 }  // namespace metadata_key
 
 // Defaults without metadata: 8 heads in the UNet, one head for every 64 channels in the text
-// encoder, epsilon prediction, latent scale 0.18215 and shift 0. A TAESD
+// encoder, epsilon prediction, latent scale 0.18215 and shift 0, resolution 512. A TAESD
 // (first_stage_model.taesd_encoder.*) may bring the scalars vae_scale and vae_shift as ComfyUI has
 // them (1 and 0 when absent): E(x) = taesd(x) / vae_scale + vae_shift and z = 0.18215 E(x), so that
 // latent_scale = 0.18215 / vae_scale and latent_shift = -vae_shift vae_scale, where E in z is taesd

@@ -7,6 +7,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include "python/bindings.h"
+#include "python/callbacks.h"
 #include "python/guard.h"
 
 #include "core/log.h"
@@ -22,78 +23,6 @@ namespace py = pybind11;
 namespace zoodip {
 namespace {
 
-// Calls back into Python with the GIL, and looks for Ctrl-C. What is raised there cancels the work,
-// and is raised again at its end.
-class Callbacks {
-  public:
-    explicit Callbacks(CancelToken cancel) : cancel_(std::move(cancel)) {}
-
-    void raise() const {
-        if (raised_) std::rethrow_exception(raised_);
-    }
-
-    template <class... Arguments>
-    void call(const py::object& callback, Arguments... arguments) {
-        if (raised_) return;
-        const py::gil_scoped_acquire gil;
-        try {
-            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-            if (!callback.is_none()) callback(arguments...);
-        } catch (...) {
-            raised_ = std::current_exception();
-            cancel_.cancel();
-        }
-    }
-
-  private:
-    CancelToken cancel_;
-    std::exception_ptr raised_;
-};
-
-class PythonObserver : public PersonalizeObserver {
-  public:
-    PythonObserver(py::object on_stage, py::object on_forecast, py::object on_step,
-                   Callbacks& callbacks)
-        : on_stage_(std::move(on_stage)),
-          on_forecast_(std::move(on_forecast)),
-          on_step_(std::move(on_step)),
-          callbacks_(callbacks) {}
-
-    void on_stage(const std::string& stage) override { callbacks_.call(on_stage_, stage); }
-    void on_forecast(double seconds, std::int64_t steps) override {
-        callbacks_.call(on_forecast_, seconds, steps);
-    }
-    void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth) override {
-        callbacks_.call(on_step_, step, steps, loss, smooth);
-    }
-
-  private:
-    py::object on_stage_, on_forecast_, on_step_;
-    Callbacks& callbacks_;
-};
-
-// run_engine; what a callback raised goes before what the engine made of the cancellation.
-template <class Work>
-auto run_with(const Callbacks& callbacks, Work&& work) {
-    try {
-        auto result = run_engine(work);
-        callbacks.raise();
-        return result;
-    } catch (const Cancelled&) {
-        callbacks.raise();
-        throw;
-    }
-}
-
-py::dict run_personalize(const PersonalizeRequest& request, PythonObserver& observer,
-                         const Callbacks& callbacks, const CancelToken& cancel) {
-    const PersonalizeResult result =
-        run_with(callbacks, [&] { return personalize(request, observer, cancel); });
-    using namespace py::literals;
-    return py::dict("token"_a = result.token, "steps"_a = result.steps,
-                    "finished"_a = result.finished, "loss"_a = result.smooth_loss);
-}
-
 void bind_personalize(py::module_& module) {
     module.def(
         "personalize",
@@ -106,7 +35,7 @@ void bind_personalize(py::module_& module) {
                                              initialiser, out,      nlohmann::json::parse(settings),
                                              resume,      overwrite};
             Callbacks callbacks(cancel);
-            PythonObserver observer(on_stage, on_forecast, on_step, callbacks);
+            PythonObserver observer({on_stage, on_forecast, on_step}, callbacks);
             return run_personalize(request, observer, callbacks, cancel);
         },
         py::kw_only(), py::arg("model"), py::arg("images"), py::arg("word"), py::arg("initialiser"),

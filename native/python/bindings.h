@@ -13,5 +13,6 @@ void bind_nn(pybind11::module_& module);
 void bind_zo(pybind11::module_& module);
 void bind_objective(pybind11::module_& module);
 void bind_train(pybind11::module_& module);
+void bind_graph(pybind11::module_& module);
 
 }  // namespace zoodip

@@ -20,4 +20,5 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_zo(module);
     zoodip::bind_objective(module);
     zoodip::bind_train(module);
+    zoodip::bind_graph(module);
 }

@@ -92,7 +92,8 @@ PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
     require(count <= max_tokens, "'", text, "' has ", count, " tokens; the text encoder takes ",
             max_tokens, ". Shorten it");
     builder.ids.resize(max_tokens + 2, Tokenizer::eos);
-    return {at::tensor(builder.ids, at::kLong).unsqueeze(0), std::move(builder.places)};
+    return {.ids = at::tensor(builder.ids, at::kLong).unsqueeze(0),
+            .places = std::move(builder.places)};
 }
 
 PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,

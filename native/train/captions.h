@@ -19,6 +19,9 @@ struct PreparedText {
     };
     at::Tensor ids;
     std::vector<Place> places;
+    // Other learned words, which stay as they are: float32 [positions, width], undefined without.
+    std::vector<std::int64_t> fixed_positions = {};
+    at::Tensor fixed_vectors = {};
 };
 
 // A word that is not in the vocabulary, and how many token positions it takes.

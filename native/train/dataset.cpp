@@ -7,7 +7,6 @@
 #include "core/error.h"
 #include "core/sha256.h"
 #include "io/atomic_file.h"
-#include "io/picture.h"
 
 namespace zoodip {
 namespace {
@@ -36,6 +35,7 @@ std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path&
     for (const auto& file : list_pictures(folder)) {
         TrainingPicture picture;
         picture.name = file.filename().string();
+        picture.source = file;
         Sha256 hash;
         hash.update(read_file(file, max_picture_bytes));
         picture.sha256 = hash.hex();
@@ -50,9 +50,11 @@ std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path&
     return pictures;
 }
 
-at::Tensor load_pixels(const std::filesystem::path& file, std::int64_t side) {
-    const Picture picture =
-        crop_resize(read_picture(file), static_cast<int>(side), static_cast<int>(side));
+at::Tensor load_pixels(const TrainingPicture& training, std::int64_t side) {
+    const auto* file = std::get_if<std::filesystem::path>(&training.source);
+    const auto length = static_cast<int>(side);
+    const Picture picture = crop_resize(
+        file != nullptr ? read_picture(*file) : std::get<Picture>(training.source), length, length);
     at::Tensor pixels = at::empty({1, side, side, 3}, at::kFloat);
     float* out = pixels.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
@@ -62,12 +64,12 @@ at::Tensor load_pixels(const std::filesystem::path& file, std::int64_t side) {
 }
 
 std::vector<LatentPicture> encode_pictures(
-    const std::filesystem::path& folder, const std::vector<TrainingPicture>& pictures,
-    const LatentEncoder& encoder, std::int64_t side, bool with_flips, at::Device device,
+    const std::vector<TrainingPicture>& pictures, const LatentEncoder& encoder, std::int64_t side,
+    bool with_flips, at::Device device,
     const std::function<void(std::size_t, std::size_t)>& on_picture) {
     std::vector<LatentPicture> latents;
     for (const TrainingPicture& picture : pictures) {
-        const at::Tensor pixels = load_pixels(folder / picture.name, side).to(device);
+        const at::Tensor pixels = load_pixels(picture, side).to(device);
         LatentPicture latent;
         latent.moments[0] = encoder.encode(pixels);
         if (with_flips) latent.moments[1] = encoder.encode(at::flip(pixels, {3}));

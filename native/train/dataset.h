@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "core/cancel.h"
+#include "io/picture.h"
 #include "nn/vae.h"
 #include "train/captions.h"
 
@@ -17,9 +19,10 @@ namespace zoodip {
 
 struct TrainingPicture {
     std::string name;
-    std::string sha256;  // of the file
+    std::string sha256;  // of the file, or of what an edge handed over
     std::string caption;
     PreparedText text;
+    std::variant<std::filesystem::path, Picture> source;  // decoded when it is needed, or already
 };
 
 // The pictures of a folder in order of name, each with the caption of NAME.txt beside it, else
@@ -30,7 +33,7 @@ std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path&
                                                     const PlacedWord& word);
 
 // float32 [1, 3, side, side] in [-1, 1]: centre crop, keeping the aspect.
-at::Tensor load_pixels(const std::filesystem::path& file, std::int64_t side);
+at::Tensor load_pixels(const TrainingPicture& picture, std::int64_t side);
 
 // Latent moments of one picture and of its mirror image: computed once, since they never change.
 struct LatentPicture {
@@ -39,8 +42,8 @@ struct LatentPicture {
 
 // on_picture(done, total) is called after each picture.
 std::vector<LatentPicture> encode_pictures(
-    const std::filesystem::path& folder, const std::vector<TrainingPicture>& pictures,
-    const LatentEncoder& encoder, std::int64_t side, bool with_flips, at::Device device,
+    const std::vector<TrainingPicture>& pictures, const LatentEncoder& encoder, std::int64_t side,
+    bool with_flips, at::Device device,
     const std::function<void(std::size_t, std::size_t)>& on_picture);
 
 }  // namespace zoodip

@@ -42,7 +42,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
     const auto source = open_weights(path);
     const Architecture architecture = detect_architecture(*source);
     const Inventory inventory = take_inventory(*source);
-    const TrainSettings settings = resolve_settings(chosen, architecture.text_width);
+    const TrainSettings settings = resolve_settings(chosen, architecture);
     const PartInventory vae = sum(inventory.vae_encoder, inventory.vae_decoder);
     const PartInventory all = sum(sum(inventory.unet, inventory.text_encoder), vae);
     return {{"file", path.string()},

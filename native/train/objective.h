@@ -41,6 +41,7 @@ class DiffusionObjective : public Objective {
         Prediction prediction = Prediction::epsilon;
         std::int64_t clip_skip = 1;
         at::Device device = at::kCPU;
+        NoiseSchedule schedule = {};
     };
 
     // texts: one for each picture, with places of layout slots.
@@ -55,11 +56,11 @@ class DiffusionObjective : public Objective {
     Parts parts_;
     TokenLayout layout_;
     std::vector<PreparedText> texts_;
-    NoiseSchedule schedule_;
     std::int64_t unet_calls_ = 0;
 };
 
-// The vectors of every placed word, in the order of the text: thetas [rows, d].
+// The vectors of every placed word, in the order of the text, then the fixed ones: thetas [rows,
+// d].
 TokenInjection inject(const PreparedText& text, const TokenLayout& layout,
                       const at::Tensor& thetas);
 

@@ -1,16 +1,19 @@
-// From a checkpoint and a folder of pictures to a token file: what every edge calls.
+// From a checkpoint and pictures to a token file: what every edge calls.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
 
+#include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
 
 #include "core/cancel.h"
+#include "train/plan.h"
 
 namespace zoodip {
 
+// Everything named by files.
 struct PersonalizeRequest {
     std::filesystem::path model;   // a checkpoint or a diffusers folder
     std::filesystem::path images;  // a folder
@@ -34,6 +37,11 @@ class PersonalizeObserver {
     // resumption) began.
     virtual void on_step(std::int64_t /*step*/, std::int64_t /*steps*/, double /*loss*/,
                          double /*smooth_loss*/) {}
+    // The share of the run's time that previews may take, from 0 (none) to 1.
+    virtual double preview_share() const { return 0; }
+    // What the first picture's caption gives at this step: latents in the UNet's scale, float32
+    // [1, 4, side / 8, side / 8], on the run's device. The seed is fixed.
+    virtual void on_preview(std::int64_t /*step*/, const at::Tensor& /*latents*/) {}
 };
 
 struct PersonalizeResult {
@@ -43,13 +51,12 @@ struct PersonalizeResult {
     double smooth_loss = 0;
 };
 
-// The state file beside a token file: sks.safetensors -> sks.state.safetensors.
-std::filesystem::path state_path(const std::filesystem::path& token);
-
 // Checks names, settings, captions and outputs before a weight is read, then trains. When `cancel`
 // is set, stops within one UNet block and keeps word and state as of the last whole step; a
 // cancellation before the first step throws Cancelled and writes nothing. Throws Error otherwise.
 PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObserver& observer,
+                              const CancelToken& cancel);
+PersonalizeResult personalize(const GraphRequest& request, PersonalizeObserver& observer,
                               const CancelToken& cancel);
 
 }  // namespace zoodip

@@ -1,5 +1,6 @@
 #include "train/settings.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace zoodip {
@@ -21,12 +22,12 @@ std::vector<Field> method_fields() {
          "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"},
         {"mu",
          &S::mu,
-         1e-8,
+         0,
          1,
          {},
          "",
-         "How far along a direction the loss is looked at. Default "
-         "1e-3, with bf16 activations 1e-2.",
+         "How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 activations "
+         "1e-2.",
          "theta + mu e_i"},
         {"learning_rate",
          &S::learning_rate,
@@ -47,12 +48,12 @@ std::vector<Field> method_fields() {
          "g' = g (I - P^T P)"},
         {"tau",
          &S::tau,
-         2,
+         0,
          8192,
          {},
          "steps",
-         "How many words the subspace is found from. Default "
-         "128, for a narrower text encoder a sixth of its width.",
+         "How many words the subspace is found from. 0 takes 128, "
+         "for a narrower text encoder a sixth of its width.",
          ""},
         {"nu",
          &S::nu,
@@ -78,12 +79,12 @@ std::vector<Field> data_fields() {
     return {
         {"resolution",
          &S::resolution,
-         64,
+         0,
          2048,
          {},
          "pixels",
-         "Pictures are cropped and scaled to "
-         "squares of this side; time and memory grow with its square.",
+         "Pictures are cropped and scaled to squares of this side; time and memory grow with its "
+         "square. 0 takes what the model was made for, 512 for Stable Diffusion 1.x.",
          ""},
         {"flip",
          &S::flip,
@@ -168,8 +169,9 @@ std::vector<Field> machine_fields() {
     };
 }
 
-bool chose(const nlohmann::json& chosen, const char* name) {
-    return chosen.is_object() && chosen.contains(name);
+std::int64_t default_tau(std::int64_t text_width) {
+    if (text_width >= 768) return 128;
+    return std::max<std::int64_t>(2, std::lround(static_cast<double>(text_width) / 6.0));
 }
 
 }  // namespace
@@ -185,13 +187,17 @@ const std::vector<Field>& train_setting_fields() {
     return fields;
 }
 
-TrainSettings resolve_settings(const nlohmann::json& chosen, std::int64_t text_width) {
+TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture) {
     TrainSettings settings;
     set_fields(settings, train_setting_fields(), chosen);
-    if (!chose(chosen, "mu") && settings.compute == "bf16") settings.mu = 1e-2;
-    if (!chose(chosen, "tau") && text_width < 768) {
-        settings.tau = std::max<std::int64_t>(2, std::lround(text_width / 6.0));
-    }
+    if (settings.mu == 0) settings.mu = settings.compute == "bf16" ? 1e-2 : 1e-3;
+    if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
+    if (settings.resolution == 0) settings.resolution = architecture.resolution;
+    require(settings.mu >= 1e-8, "mu: needs at least 1e-08, or 0 for the default, got ",
+            settings.mu);
+    require(settings.tau >= 2, "tau: needs at least 2, or 0 for the default, got ", settings.tau);
+    require(settings.resolution >= 64, "resolution: needs at least 64, or 0 for the model's own, ",
+            "got ", settings.resolution);
     require(settings.t_lower < settings.t_upper, "t_lower: needs to be below t_upper, got ",
             settings.t_lower, " and ", settings.t_upper);
     require(settings.resolution % 8 == 0, "resolution: needs a multiple of 8, got ",

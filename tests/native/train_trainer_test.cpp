@@ -39,6 +39,7 @@ TrainSettings settings() {
     TrainSettings s;
     s.steps = 60;
     s.tau = 8;
+    s.mu = 1e-3;
     s.learning_rate = 0.05;
     s.seed = 3;
     return s;
@@ -144,14 +145,25 @@ TEST(RunState, NamesTheFirstDifference) {
 }
 
 TEST(Settings, DefaultsFollowWidthAndComputeType) {
-    EXPECT_EQ(resolve_settings(nlohmann::json::object(), 768).tau, 128);
-    EXPECT_EQ(resolve_settings(nlohmann::json::object(), 128).tau, 21);
-    EXPECT_EQ(resolve_settings({{"tau", 40}}, 128).tau, 40);
-    EXPECT_EQ(resolve_settings({{"compute", "bf16"}}, 768).mu, 1e-2);
-    EXPECT_EQ(resolve_settings({{"compute", "bf16"}, {"mu", 0.003}}, 768).mu, 0.003);
-    EXPECT_THROW(resolve_settings({{"t_lower", 900}}, 768), Error);
-    for (const char* name : {"steps", "mu", "n"}) {
-        EXPECT_THROW(resolve_settings({{name, 0}}, 768), Error) << name;
+    Architecture narrow;
+    narrow.text_width = 128;
+    narrow.resolution = 128;
+    const auto none = nlohmann::json::object();
+    EXPECT_EQ(resolve_settings(none).tau, 128);
+    EXPECT_EQ(resolve_settings(none, narrow).tau, 21);
+    EXPECT_EQ(resolve_settings({{"tau", 40}}, narrow).tau, 40);
+    EXPECT_EQ(resolve_settings(none).mu, 1e-3);
+    EXPECT_EQ(resolve_settings({{"compute", "bf16"}}).mu, 1e-2);
+    EXPECT_EQ(resolve_settings({{"compute", "bf16"}, {"mu", 0.003}}).mu, 0.003);
+    EXPECT_EQ(resolve_settings(none).resolution, 512);
+    EXPECT_EQ(resolve_settings(none, narrow).resolution, 128);
+    EXPECT_EQ(resolve_settings({{"resolution", 256}}, narrow).resolution, 256);
+    EXPECT_THROW(resolve_settings({{"t_lower", 900}}), Error);
+    EXPECT_THROW(resolve_settings({{"mu", 1e-9}}), Error);
+    EXPECT_THROW(resolve_settings({{"tau", 1}}), Error);
+    EXPECT_THROW(resolve_settings({{"resolution", 56}}), Error);
+    for (const char* name : {"steps", "n"}) {
+        EXPECT_THROW(resolve_settings({{name, 0}}), Error) << name;
     }
 }
 

@@ -33,7 +33,7 @@ class TrainResult:
     """Exponential mean of the loss."""
 
 
-def _encode(chosen: Mapping[str, Any]) -> str:
+def encode_settings(chosen: Mapping[str, Any]) -> str:
     """Settings as JSON. Raises Error for a value that is no setting's, NaN and infinity too."""
     for name, value in chosen.items():
         if not isinstance(value, Setting) or (isinstance(value, float) and not isfinite(value)):
@@ -87,7 +87,7 @@ def train(
         word=word,
         initialiser=init,
         out=Path(out),
-        settings=_encode(settings),
+        settings=encode_settings(settings),
         resume=resume,
         overwrite=overwrite,
         on_stage=on_stage,
@@ -167,4 +167,4 @@ def inspect(model: StrPath, **chosen: Setting) -> Mapping[str, Any]:
     Raises:
         Error: when the file is no checkpoint that can be used, naming what it is.
     """
-    return json.loads(load_native().inspect(Path(model), _encode(chosen)))
+    return json.loads(load_native().inspect(Path(model), encode_settings(chosen)))

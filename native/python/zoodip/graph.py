@@ -1,0 +1,186 @@
+"""Training on what a graph holds: weights that are pulled one at a time, pictures and token ids.
+
+`zoodip.train` takes files; this takes objects, so that a host program can hand over its own model
+with whatever it has patched into it, and its own tokenizer's ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._api import Setting, StrPath, TrainResult, encode_settings
+from ._loader import load_native
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights under the names of original checkpoints (`model.diffusion_model.*`,
+    `cond_stage_model.transformer.text_model.*`, `first_stage_model.*`)."""
+
+    description: str
+    """For messages: what this is."""
+    tensors: Sequence[tuple[str, Sequence[int], dtype]]
+    """Name, shape and stored type of every tensor."""
+    get: Callable[[str], Tensor]
+    """Hands over one of them; called from the training thread."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """`zoodip.unet_heads`, `zoodip.text_heads`, `zoodip.prediction_type`, `zoodip.latent_scale`,
+    `zoodip.latent_shift`, `zoodip.resolution`: what shapes do not say."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as token ids, with the places of the new word and of other learned words."""
+
+    ids: Tensor
+    """int64 [1, tokens]."""
+    places: Sequence[int] = ()
+    """Where the new word's vector goes, for each time it occurs."""
+    fixed_positions: Sequence[int] = ()
+    fixed_vectors: Tensor | None = None
+    """float32 [positions, width]: those of other words."""
+
+    def native(self) -> Any:
+        return load_native().PreparedText(
+            self.ids, list(self.places), list(self.fixed_positions), self.fixed_vectors
+        )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the subject."""
+
+    name: str
+    pixels: Tensor
+    """uint8 [height, width, 3]."""
+    sha256: str
+    caption: str
+    text: Text
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the owner's own objects make of given inputs; each part may be absent.
+
+    The engine computes the same before the first step, and refuses with the figure when it
+    disagrees by more than quantised weights explain.
+    """
+
+    latent: tuple[Tensor, Tensor] | None = None
+    """Pixels [1, 3, h, w] in [-1, 1] and their latents in the UNet's scale."""
+    text: tuple[Text, Tensor] | None = None
+    """A text without the word and its states [1, tokens, width]."""
+    denoised: tuple[Tensor, int, Tensor, Tensor] | None = None
+    """z_t [1, 4, h, w] = sqrt(a) z + sqrt(1 - a) eps, its timestep, the context
+    [1, tokens, width], and x0."""
+
+    def native(self) -> Any:
+        check = load_native().SelfCheck()
+        if self.latent is not None:
+            check.latent(*self.latent)
+        if self.text is not None:
+            text, states = self.text
+            check.text(text.native(), states)
+        if self.denoised is not None:
+            check.denoised(*self.denoised)
+        return check
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is called from the training thread. What one raises stops the run, which keeps what was
+    learned, and is raised again."""
+
+    on_stage: Callable[[str], object] | None = None
+    on_forecast: Callable[[float, int], object] | None = None
+    """(seconds a step, steps left) before the word first moves."""
+    on_step: Callable[[int, int, float, float], object] | None = None
+    """(step, steps, loss, smoothed loss)."""
+    on_preview: Callable[[int, Tensor], object] | None = None
+    """(step, latents in the UNet's scale [1, 4, side / 8, side / 8])."""
+    preview_share: float = 0.0
+    """The share of the run's time that previews may take, from 0 (none) to 1."""
+
+
+def _source(weights: Weights | StrPath) -> Any:
+    native = load_native()
+    if not isinstance(weights, Weights):
+        return native.open_weights(Path(weights))
+    listed = [(name, list(shape), kind) for name, shape, kind in weights.tensors]
+    return native.weights_from(weights.description, dict(weights.metadata), listed, weights.get)
+
+
+def memory(weights: Weights | StrPath, settings: Mapping[str, Setting] | None = None) -> int:
+    """Bytes that `train` takes at its peak with these weights and settings.
+
+    Raises:
+        Error: for weights that cannot be trained on, naming what they are, and for bad settings.
+    """
+    return load_native().estimate_memory(_source(weights), encode_settings(settings or {}))
+
+
+def train(
+    weights: Weights | StrPath,
+    pictures: Sequence[Picture],
+    word: str,
+    initialiser: tuple[str, int | Tensor],
+    out: StrPath,
+    *,
+    empty_text: Text,
+    alphas_cumprod: Sequence[float] | None = None,
+    expected: Expected | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    hooks: Hooks | None = None,
+    cancel: Any = None,
+    settings: Mapping[str, Setting] | None = None,
+) -> TrainResult:
+    """Learns the embedding of one new word, as `zoodip.train` does.
+
+    Args:
+        weights: the model, or a checkpoint's path.
+        pictures: with their captions as ids.
+        word: the new word.
+        initialiser: how the user wrote it, and its token id or its vector [width].
+        out: the token file to write.
+        empty_text: the empty prompt's ids, for previews.
+        alphas_cumprod: 1000 numbers, where the schedule is not Stable Diffusion's own.
+        expected: what to compare the engine with before the first step.
+        resume, overwrite, cancel, settings: as for `zoodip.train`.
+
+    Raises:
+        Error: for bad input and failures, in one sentence.
+        Cancelled: when it was stopped before the first step.
+    """
+    native = load_native()
+    hooks = hooks or Hooks()
+    result = native.personalize_graph(
+        source=_source(weights),
+        pictures=[
+            native.TrainingPicture(p.name, p.sha256, p.caption, p.text.native(), p.pixels)
+            for p in pictures
+        ],
+        word=word,
+        initialiser=initialiser[0],
+        start=initialiser[1],
+        out=Path(out),
+        settings=encode_settings(settings or {}),
+        resume=resume,
+        overwrite=overwrite,
+        alphas_cumprod=None if alphas_cumprod is None else list(alphas_cumprod),
+        empty_text=empty_text.native(),
+        check=(expected or Expected()).native(),
+        on_stage=hooks.on_stage,
+        on_forecast=hooks.on_forecast,
+        on_step=hooks.on_step,
+        on_preview=hooks.on_preview,
+        preview_share=hooks.preview_share,
+        cancel=native.CancelToken() if cancel is None else cancel,
+    )
+    return TrainResult(Path(result["token"]), result["steps"], result["finished"], result["loss"])

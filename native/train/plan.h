@@ -1,0 +1,78 @@
+// All that a training needs, from files or from what a graph hands over: the same Plan.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/cancel.h"
+#include "diffusion/schedule.h"
+#include "nn/loader.h"
+#include "train/dataset.h"
+#include "train/self_check.h"
+#include "train/settings.h"
+#include "train/token_layout.h"
+
+namespace zoodip {
+
+// Where the token goes, and what may be there already.
+struct Output {
+    std::filesystem::path token;  // .safetensors
+    bool resume = false;          // go on from the state that a stopped run left
+    bool overwrite = false;       // replace an earlier token, and forget a stopped run
+};
+
+// The word that the new one starts from: a row of the table, or a vector [width] of its own.
+using StartVector = std::variant<std::int64_t, at::Tensor>;
+
+// What a graph hands over.
+struct GraphRequest {
+    std::shared_ptr<const WeightSource> source;
+    std::vector<TrainingPicture> pictures;  // decoded, their texts tokenised
+    std::string word;
+    std::string initialiser;  // as the user wrote it
+    StartVector start;
+    Output output;
+    nlohmann::json settings = nlohmann::json::object();
+    std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of Stable Diffusion
+    PreparedText empty_text;                            // "", for guidance in previews
+    SelfCheck check;
+};
+
+// Everything known before a weight is read.
+struct Plan {
+    std::string word, initialiser;
+    StartVector start = std::int64_t{0};
+    Output output;
+    std::shared_ptr<const WeightSource> source;
+    Architecture architecture;
+    TrainSettings settings;
+    NoiseSchedule schedule;
+    bool own_schedule = true;  // false: the graph brought another
+    LoadOptions load;
+    std::vector<TrainingPicture> pictures;
+    TokenLayout layout;
+    PreparedText empty_text;
+    SelfCheck check;
+};
+
+struct PersonalizeRequest;
+
+// Check names, settings, captions and outputs, cheapest first. Throw Error.
+Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel);
+Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
+
+// What a run is. Two runs with equal identities make the same word. The model's digest is that of
+// the weights read so far: asked for once all are.
+nlohmann::json identity_of(const Plan& plan);
+
+// The state file beside a token file: sks.safetensors -> sks.state.safetensors.
+std::filesystem::path state_path(const std::filesystem::path& token);
+
+}  // namespace zoodip

@@ -1,0 +1,36 @@
+#include "train/preview.h"
+
+#include <utility>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+
+#include "diffusion/sampler.h"
+#include "train/render.h"
+
+namespace zoodip {
+
+Previewer::Previewer(DiffusionObjective::Parts parts, TokenLayout layout, PreparedText text,
+                     PreparedText empty_text, std::int64_t resolution)
+    : parts_(std::move(parts)),
+      layout_(std::move(layout)),
+      text_(std::move(text)),
+      empty_(parts_.text_encoder.forward(empty_text.ids, {}, parts_.clip_skip).hidden),
+      noise_(initial_noise(0, resolution, resolution).to(parts_.device)) {}
+
+at::Tensor Previewer::draw(const at::Tensor& theta) {
+    const TokenInjection injection = inject(text_, layout_, theta.unsqueeze(0).to(parts_.device));
+    const at::Tensor with =
+        parts_.text_encoder.forward(text_.ids, injection, parts_.clip_skip).hidden;
+    const at::Tensor context = at::cat({empty_, with});
+    return sample_dpm_solver(
+        parts_.schedule, steps, noise_, [&](const at::Tensor& z, std::int64_t timestep) {
+            const at::Tensor t = at::full({1}, static_cast<double>(timestep), z.options());
+            const at::Tensor output = parts_.unet.forward(z, t, {context, std::nullopt});
+            const at::Tensor guided = (output[0] + guidance * (output[1] - output[0])).unsqueeze(0);
+            return parts_.schedule.denoised(z, guided, timestep, parts_.prediction);
+        });
+}
+
+}  // namespace zoodip

@@ -1,0 +1,75 @@
+#include "train/self_check.h"
+
+#include <cmath>
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include "core/error.h"
+
+namespace zoodip {
+namespace {
+
+double length(const at::Tensor& x) {
+    return at::linalg_vector_norm(x).item<double>();
+}
+
+at::Tensor plain(const at::Tensor& x) {
+    return x.to(at::kCPU, at::kDouble);
+}
+
+void require_agreement(const char* what, const at::Tensor& got, const at::Tensor& expected,
+                       double limit, const char* causes) {
+    const double error = relative_error(got, expected);
+    require(error <= limit, "self-check: ", what, " differ by ", 100 * error,
+            " % from those of the wired model, expected at most ", 100 * limit, " %. ", causes);
+}
+
+}  // namespace
+
+double relative_error(const at::Tensor& got, const at::Tensor& expected) {
+    constexpr double apart = std::numeric_limits<double>::infinity();
+    if (got.sizes() != expected.sizes()) return apart;
+    const at::Tensor a = plain(got), b = plain(expected);
+    const double error = length(a - b) / length(b);
+    return std::isfinite(error) ? error : apart;
+}
+
+void check_latent(const SelfCheck& check, const LatentEncoder& encoder, at::Device device) {
+    if (!check.latent) return;
+    require_agreement("latents", encoder.encode(check.latent->pixels.to(device, at::kFloat)).mean,
+                      check.latent->expected, self_check_limit::latent,
+                      "The VAE may be of another family or scale, or patched in a way that is not "
+                      "understood: wire the one that belongs to the checkpoint");
+}
+
+void check_text(const SelfCheck& check, const TextEncoder& encoder, std::int64_t clip_skip,
+                at::Device device) {
+    if (!check.text) return;
+    const TokenInjection injection =
+        inject(check.text->text, {}, at::full({1, 0}, 0.0, at::TensorOptions(device)));
+    require_agreement("text states",
+                      encoder.forward(check.text->text.ids, injection, clip_skip).hidden,
+                      check.text->expected, self_check_limit::text,
+                      "The CLIP may carry patches or a clip skip that are not understood: wire it "
+                      "without them, or train on the checkpoint with its own CLIP");
+}
+
+void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedule& schedule,
+                    Prediction prediction, at::Device device) {
+    if (!check.denoised) return;
+    const auto& given = *check.denoised;
+    const at::Tensor z_t = given.z_t.to(device, at::kFloat);
+    const at::Tensor t = at::full({1}, static_cast<double>(given.timestep), z_t.options());
+    const at::Tensor output =
+        unet.forward(z_t, t, {given.context.to(device, at::kFloat), std::nullopt});
+    require_agreement("denoised latents",
+                      schedule.denoised(z_t, output, given.timestep, prediction), given.expected,
+                      self_check_limit::denoised,
+                      "The MODEL may carry patches that are not understood: wire it without them");
+}
+
+}  // namespace zoodip
