@@ -1,0 +1,13 @@
+"""ComfyUI-ZOODiP: teach Stable Diffusion a new word inside the graph.
+
+ComfyUI imports this folder as a custom node package. Nothing is loaded before it asks.
+"""
+
+WEB_DIRECTORY = "./web"
+
+
+async def comfy_entrypoint():
+    """The nodes of this package."""
+    from .node.extension import start
+
+    return start()

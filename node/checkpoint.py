@@ -1,0 +1,40 @@
+"""A checkpoint file without ComfyUI's copy of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from comfy.sd1_clip import SD1Tokenizer
+
+_HEADER_BYTES = 1 << 20
+_WINDOWS = 257
+_WINDOW_BYTES = 4096
+
+
+def file_digest(path: str) -> str:
+    """64 hexadecimal digits of the size, the start (with the names of all tensors) and evenly
+    spread parts of a file: a fine-tune changes nearly all of it, and reading all takes minutes."""
+    size = os.path.getsize(path)
+    hashed = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        hashed.update(file.read(_HEADER_BYTES))
+        for i in range(_WINDOWS):
+            file.seek(max(0, size - _WINDOW_BYTES) * i // (_WINDOWS - 1))
+            hashed.update(file.read(_WINDOW_BYTES))
+    return hashed.hexdigest()
+
+
+class TokenizerOnly:
+    """ComfyUI's tokenizer of Stable Diffusion 1.x in the place of a CLIP, for token ids."""
+
+    def __init__(self, embedding_directory: Any, tokenizer: Any = None) -> None:
+        self.embedding_directory = embedding_directory
+        self.tokenizer = tokenizer or SD1Tokenizer(embedding_directory=embedding_directory)
+
+    def clone(self) -> TokenizerOnly:
+        return TokenizerOnly(self.embedding_directory, self.tokenizer)
+
+    def tokenize(self, text: str, return_word_ids: bool = False) -> Any:
+        return self.tokenizer.tokenize_with_weights(text, return_word_ids)

@@ -1,0 +1,53 @@
+"""What ComfyUI loads: the nodes, the routes of the page, one line in the log."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+
+import comfy.model_management
+import torch
+from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
+
+from . import demo_model, host, nodes_data, nodes_token, options, personalize
+from .native import engine_problem, version
+from .routes import add_routes
+
+log = logging.getLogger("zoodip")
+
+
+class ZoodipExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        groups = (personalize, options, nodes_data, nodes_token, demo_model)
+        return [node for group in groups for node in group.NODES]
+
+
+def start() -> ZoodipExtension:
+    """Called once, when ComfyUI starts."""
+    add_routes(PromptServer.instance.routes, host.RUNS, host.store())
+    # A training must not reach into an interpreter that ends: it is stopped, kept and waited for.
+    atexit.register(host.RUNS.shutdown)
+    log.info(start_line())
+    return ZoodipExtension()
+
+
+def start_line() -> str:
+    """Version, whether trainings can run, device, instruction sets."""
+    problem = engine_problem()
+    engine = f"engine for torch {torch.__version__}" if problem is None else f"no engine: {problem}"
+    device = comfy.model_management.get_torch_device()
+    return f"ZOODiP {version()}: {engine}; device {device}; {instruction_sets()}"
+
+
+def instruction_sets() -> str:
+    """Those of the processor that matter here: "AVX512, VNNI"."""
+    found = [torch.backends.cpu.get_cpu_capability()]
+    for name, function in (
+        ("VNNI", "_is_avx512_vnni_supported"),
+        ("AMX", "_is_amx_tile_supported"),
+    ):
+        supported = getattr(torch.cpu, function, None) or getattr(torch._C._cpu, function, None)
+        if supported is not None and supported():
+            found.append(name)
+    return ", ".join(found)

@@ -1,0 +1,332 @@
+"""Personalize (ZO) and Personalize from Checkpoint (ZO)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.latent_formats
+import comfy.sd
+import folder_paths
+import torch
+from comfy_api.latest import io
+from comfy_execution.utils import get_executing_context
+
+from . import host, settings
+from .caption_ids import initialiser, prepare_captions, prepare_plain
+from .captions import match_captions, split_captions
+from .checkpoint import TokenizerOnly, file_digest
+from .native import engine_problem, graph
+from .options import Options
+from .pictures import Picture, pictures_from
+from .self_check import as_text, expected_of, text_states
+from .token import Token
+from .token_clip import apply_token
+from .training import Learned, Place, Training, learn
+from .wires import clip_skip_of, read_wires
+
+ZoToken = io.Custom("ZO_TOKEN")
+LossMap = io.Custom("LOSS_MAP")
+
+# How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
+# training that was not finished must go on when it is queued again instead.
+_STOPPED: dict[tuple, int] = {}
+
+
+def _subject_inputs() -> list[io.Input]:
+    return [
+        io.Image.Input(
+            "images",
+            tooltip="The subject, in 3 to 6 pictures: a batch, a list of any sizes, or what Load "
+            "Training Images (ZO) gives.",
+        ),
+        io.String.Input(
+            "captions",
+            multiline=True,
+            default="a photo of a {}",
+            tooltip="What the pictures show, one line for each picture in their order, or one line "
+            "for all. {} stands for the word.",
+        ),
+        io.String.Input(
+            "word",
+            default="sks",
+            tooltip="The new word. A rare one, so that prompts without it stay as they are.",
+        ),
+        io.String.Input(
+            "initialiser",
+            default="dog",
+            tooltip="A word that the model knows for this kind of thing: dog, shoe, toy, person. "
+            "One token; an earlier learned word will do too.",
+        ),
+    ]
+
+
+def _training_inputs() -> list[io.Input]:
+    steps = settings.declared()["steps"]
+    return [
+        io.Int.Input(
+            "steps",
+            default=steps["default"],
+            min=int(steps["minimum"]),
+            max=int(steps["maximum"]),
+            tooltip="How many times the word is moved. Thousands are needed, each costs three "
+            "passes of the UNet; stop and keep at any time.",
+        ),
+        io.Combo.Input(
+            "precision",
+            options=list(settings.PRECISIONS),
+            default="int8",
+            tooltip="How the frozen model is held while the word is learned: 8-bit weights, or "
+            "dense ones; bf16 computes faster where the hardware can, at a coarser slope.",
+        ),
+    ]
+
+
+def _seed_input() -> io.Input:
+    seed = settings.declared()["seed"]
+    return io.Int.Input(
+        "train_seed",
+        default=0,
+        min=0,
+        max=int(seed["maximum"]),
+        tooltip="All randomness of the training follows from it.",
+    )
+
+
+def _options_input() -> io.Input:
+    return Options.Input(
+        "options", optional=True, tooltip="From Training Options (ZO); without it the defaults."
+    )
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.Clip.Output(display_name="clip", tooltip="A CLIP that knows the word."),
+        ZoToken.Output(
+            display_name="token", tooltip="The word itself, for Save Token and Apply Token (ZO)."
+        ),
+        LossMap.Output(display_name="loss_map", tooltip="The loss of every step."),
+        io.Int.Output("steps_done", display_name="steps", tooltip="How many steps were made."),
+    ]
+
+
+_HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
+
+
+def _place(hidden: Any) -> Place:
+    workflow = ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id") or ""
+    context = get_executing_context()
+    return Place(str(hidden.unique_id or ""), str(workflow), context.prompt_id if context else "")
+
+
+def _require_engine() -> None:
+    problem = engine_problem()
+    if problem is not None:
+        raise RuntimeError(problem)
+
+
+def _settings(precision: str, train_seed: int, options: dict | None) -> tuple[dict, float]:
+    """The engine's settings, and what share previews may take."""
+    chosen = dict(options or {})
+    preview = chosen.pop("preview_percent", settings.PREVIEW_PERCENT["default"])
+    chosen |= settings.PRECISIONS[precision]
+    if train_seed:
+        chosen["seed"] = train_seed
+    return {**chosen, "device": host.device_name()}, preview
+
+
+def _pictures(clip: Any, pictures: list[Picture], captions: list[str], word: str) -> list[Any]:
+    """As zoodip.graph.Picture, with ids of the CLIP's own tokenizer."""
+    matched = match_captions(split_captions("\n".join(captions)), len(pictures))
+    prepared = prepare_captions(clip, matched, word)
+    return [
+        graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, as_text(ids))
+        for i, (picture, caption, ids) in enumerate(
+            zip(pictures, matched, prepared, strict=True), 1
+        )
+    ]
+
+
+def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
+    learned = learn(training, _place(hidden), host.store(), host.RUNS, host)
+    if not learned.finished:
+        _STOPPED[fingerprint] = _STOPPED.get(fingerprint, 0) + 1
+    return learned
+
+
+def _output(clip: Any, learned: Learned) -> io.NodeOutput:
+    return io.NodeOutput(
+        apply_token(clip, learned.token),
+        learned.token,
+        {"loss": learned.losses},
+        learned.steps,
+    )
+
+
+def _widgets(**values: list) -> tuple:
+    """The widgets that name a training to ComfyUI's cache."""
+    names = ("ckpt_name", "word", "initialiser", "steps", "precision", "train_seed")
+    return tuple(str(values.get(name)) for name in names)
+
+
+class _Personalize(io.ComfyNode):
+    @classmethod
+    def fingerprint_inputs(cls, **values: list) -> int:
+        return _STOPPED.get(_widgets(**values), 0)
+
+
+class PersonalizeZO(_Personalize):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeZO",
+            display_name="Personalize (ZO)",
+            category="ZOODiP",
+            description="Teaches the wired model a new word from a few pictures, by forward passes "
+            "alone (ZOODiP): the model is held in 8-bit integers and never changed. LoRAs, model "
+            "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
+            "word.",
+            is_input_list=True,
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="A Stable Diffusion 1.x model, with its LoRAs if any."
+                ),
+                io.Clip.Input("clip", tooltip="Its CLIP; words that were applied before are kept."),
+                io.Vae.Input("vae", tooltip="Its VAE, or TAESD."),
+                *_subject_inputs(),
+                *_training_inputs(),
+                _seed_input(),
+                _options_input(),
+            ],
+            outputs=_outputs(),
+            hidden=_HIDDEN,
+        )
+
+    @classmethod
+    def execute(cls, **inputs: list) -> io.NodeOutput:
+        _require_engine()
+        given = {name: values[0] if values else None for name, values in inputs.items()}
+        model, clip, vae = given["model"], given["clip"], given["vae"]
+        wired = read_wires(model, clip, vae, host.merge)
+        pictures = pictures_from(inputs["images"])
+        word = given["word"].strip()
+        start = (given["initialiser"].strip(), initialiser(clip, given["initialiser"].strip()))
+        chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+        chosen |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
+        text = f"a photo of a {start[0]}"
+        training = Training(
+            weights=wired.weights(),
+            digest=wired.digest(),
+            pictures=_pictures(clip, pictures, inputs["captions"], word),
+            word=word,
+            initialiser=start,
+            empty_text=as_text(prepare_plain(clip, "")),
+            settings=chosen,
+            steps=given["steps"],
+            alphas_cumprod=wired.alphas_cumprod,
+            expected=lambda: expected_of(model, clip, vae, wired, pictures[0], text),
+            preview_percent=percent,
+            preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
+        )
+        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
+
+
+def _quick_decoder(vae: Any) -> Any:
+    """The wired VAE's own decoder where it is a tiny one."""
+    return vae.decode if hasattr(vae.first_stage_model, "taesd_decoder") else None
+
+
+class PersonalizeFromCheckpointZO(_Personalize):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PersonalizeFromCheckpointZO",
+            display_name="Personalize from Checkpoint (ZO)",
+            category="ZOODiP",
+            description="Teaches the model in a checkpoint file a new word, as Personalize (ZO) "
+            "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
+            "takes the least memory.",
+            is_input_list=True,
+            inputs=[
+                io.Combo.Input(
+                    "ckpt_name",
+                    options=folder_paths.get_filename_list("checkpoints"),
+                    tooltip="A Stable Diffusion 1.x checkpoint, .safetensors, fp16, bf16 or fp32.",
+                ),
+                *_subject_inputs(),
+                *_training_inputs(),
+                io.Combo.Input(
+                    "prediction",
+                    options=settings.declared()["prediction"]["choices"],
+                    default="auto",
+                    tooltip="What the UNet predicts; auto follows the file's metadata, else "
+                    "epsilon.",
+                ),
+                _seed_input(),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="The CLIP that is to know the word, with its clip skip and earlier "
+                    "words. Without it the checkpoint's own is loaded after the training.",
+                ),
+                _options_input(),
+            ],
+            outputs=_outputs(),
+            hidden=_HIDDEN,
+        )
+
+    @classmethod
+    def execute(cls, **inputs: list) -> io.NodeOutput:
+        _require_engine()
+        given = {name: values[0] if values else None for name, values in inputs.items()}
+        path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
+        wired_clip = given.get("clip")
+        clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
+        word = given["word"].strip()
+        start = (given["initialiser"].strip(), initialiser(clip, given["initialiser"].strip()))
+        chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+        chosen["prediction"] = given["prediction"]
+        if wired_clip is not None:
+            chosen["clip_skip"] = clip_skip_of(wired_clip)
+        training = Training(
+            weights=path,
+            digest=file_digest(path),
+            pictures=_pictures(clip, pictures_from(inputs["images"]), inputs["captions"], word),
+            word=word,
+            initialiser=start,
+            empty_text=as_text(prepare_plain(clip, "")),
+            settings=chosen,
+            steps=given["steps"],
+            expected=_clip_check(wired_clip, f"a photo of a {start[0]}"),
+            preview_percent=percent,
+            preview=host.Previews(comfy.latent_formats.SD15(), None).jpeg,
+        )
+        learned = _learn(training, cls.hidden, _widgets(**inputs))
+        return _output(wired_clip or _load_clip(path, learned.token), learned)
+
+
+def _clip_check(clip: Any, text: str) -> Any:
+    """What tells whether a wired CLIP is that of the checkpoint."""
+    if clip is None:
+        return None
+    return lambda: graph().Expected(text=text_states(clip, text))
+
+
+def _load_clip(path: str, token: Token) -> Any:
+    """The checkpoint's own CLIP by ComfyUI's loader."""
+    with torch.inference_mode(False):
+        _, clip, *_ = comfy.sd.load_checkpoint_guess_config(
+            path,
+            output_vae=False,
+            output_clip=True,
+            output_model=False,
+            embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        )
+    if clip is None:
+        raise RuntimeError(
+            f"{path}: '{token.word}' is learned and kept, but ComfyUI finds no CLIP in this file "
+            "that could be given it: wire one into the clip input"
+        )
+    return clip
+
+
+NODES = [PersonalizeZO, PersonalizeFromCheckpointZO]

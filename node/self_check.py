@@ -1,0 +1,82 @@
+"""What ComfyUI's own objects make of given inputs, for the engine to compare itself with before the
+first step. Small inputs: one 128 x 128 crop, one text, one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from .caption_ids import prepare_plain
+from .native import graph
+from .pictures import Picture
+from .wires import WiredModel
+
+SIDE = 128  # pixels; 16 x 16 latents, which every UNet of the family takes
+TIMESTEP = 400
+
+
+def expected_of(
+    model: Any, clip: Any, vae: Any, wired: WiredModel, picture: Picture, text: str
+) -> Any:
+    """zoodip.graph.Expected of the three wires.
+
+    picture: one of the subject's, for latents; text: without the new word.
+    """
+    pixels = _crop(picture)
+    latent = model.model.process_latent_in(vae.encode(pixels.movedim(1, -1)))
+    prepared, states = text_states(clip, text)
+    denoised = _denoise(model, wired, latent.float(), states)
+    return graph().Expected(
+        latent=(pixels * 2 - 1, _plain(latent)), text=(prepared, states), denoised=denoised
+    )
+
+
+def text_states(clip: Any, text: str) -> tuple[Any, torch.Tensor]:
+    """A text as ids and its states [1, tokens, width] by the wired CLIP."""
+    states = clip.encode_from_tokens(clip.tokenize(text))
+    return as_text(prepare_plain(clip, text)), _plain(states)
+
+
+def as_text(ids: Any) -> Any:
+    """CaptionIds as zoodip.graph.Text."""
+    return graph().Text(ids.ids, ids.places, ids.fixed_positions, ids.fixed_vectors)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """float32 on the CPU, outside of inference mode."""
+    with torch.inference_mode(False):
+        return tensor.detach().to("cpu", torch.float32, copy=True)
+
+
+def _crop(picture: Picture) -> torch.Tensor:
+    """The middle of a picture, float32 [1, 3, SIDE, SIDE] in [0, 1]; a smaller one is repeated."""
+    pixels = picture.pixels
+    for dimension in (0, 1):
+        repeats = -(-SIDE // pixels.shape[dimension])
+        pixels = torch.cat([pixels] * repeats, dimension)
+        start = (pixels.shape[dimension] - SIDE) // 2
+        pixels = pixels.narrow(dimension, start, SIDE)
+    return pixels.movedim(-1, 0).unsqueeze(0).float() / 255
+
+
+def _denoise(
+    model: Any, wired: WiredModel, latent: torch.Tensor, context: torch.Tensor
+) -> tuple[torch.Tensor, int, torch.Tensor, torch.Tensor]:
+    """z_t of a fixed noise, its timestep, the context, and the MODEL's x0."""
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    sampling = model.get_model_object("model_sampling")
+    sigma = sampling.sigmas[TIMESTEP].reshape(1).cpu()
+    noisy = latent.cpu() + sigma * noise  # the host's scale: x = z + sigma eps
+    comfy.model_management.load_models_gpu([model])
+    device = model.load_device
+    x0 = model.model.apply_model(
+        noisy.to(device),
+        sigma.to(device),
+        c_crossattn=context.to(device),
+        transformer_options=model.model_options.get("transformer_options", {}).copy(),
+    )
+    # The engine's scale: z_t = sqrt(a) z + sqrt(1 - a) eps, a = 1 / (sigma^2 + 1).
+    z_t = noisy * wired.alphas_cumprod[TIMESTEP] ** 0.5
+    return _plain(z_t), TIMESTEP, context, _plain(x0)

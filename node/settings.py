@@ -1,0 +1,70 @@
+"""The engine's settings as it declares them: settings.json is what `zoodip.settings()` gives, kept
+beside this so that nodes are there without the native module."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_suffix(".json")
+
+# What previews may take of a run's time; not a setting of the engine, which only draws them.
+PREVIEW_PERCENT = {
+    "name": "preview_percent",
+    "type": "number",
+    "default": 5.0,
+    "minimum": 0.0,
+    "maximum": 10.0,
+    "unit": "%",
+    "help": "Share of the training's time that previews may take. 0 draws none.",
+}
+
+# How a Personalize node's precision is told to the engine.
+PRECISIONS = {
+    "int8": {},
+    "int8-bf16": {"compute": "bf16"},
+    "dense": {"weights": "dense"},
+    "dense-bf16": {"weights": "dense", "compute": "bf16"},
+}
+
+# On the Personalize nodes, or told by the wires.
+_ELSEWHERE = {
+    "steps",
+    "seed",
+    "caption",
+    "clip_skip",
+    "prediction",
+    "weights",
+    "compute",
+    "device",
+}
+
+
+@cache
+def declared() -> dict[str, dict[str, Any]]:
+    """All settings by name, in the order declared."""
+    return {field["name"]: field for field in json.loads(FILE.read_text(encoding="utf-8"))}
+
+
+def advanced() -> list[dict[str, Any]]:
+    """Those of Training Options (ZO)."""
+    fields = [field for name, field in declared().items() if name not in _ELSEWHERE]
+    return [*fields, PREVIEW_PERCENT]
+
+
+def help_text(field: dict[str, Any]) -> str:
+    """Tooltip: what it is, its unit, its equation."""
+    text = field["help"]
+    if field.get("unit"):
+        text += f" In {field['unit']}."
+    if field.get("equation"):
+        text += f" {field['equation']}"
+    return text
+
+
+def chosen(values: dict[str, Any]) -> dict[str, Any]:
+    """Those that differ from their defaults."""
+    defaults = {field["name"]: field["default"] for field in advanced()}
+    return {name: value for name, value in values.items() if value != defaults[name]}

@@ -1,0 +1,236 @@
+"""One training, from the store or by the engine: what both Personalize nodes do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from .live import LiveRun, LiveRuns
+from .native import graph, version, zoodip
+from .store import Store, StoreError
+from .token import Token, read_token
+
+log = logging.getLogger("zoodip")
+
+# Settings that do not change what is learned.
+_FREE_SETTINGS = ("device", "threads", "checkpoint_every")
+
+_BAR_SECONDS = 0.25  # between two moves of the node's progress bar
+
+
+class Host(Protocol):
+    """What is asked of ComfyUI; node/host.py is the real one."""
+
+    def send(self, event: str, payload: dict[str, Any]) -> None: ...
+    def free_memory(self, needed: int) -> None: ...
+    def memory_given_back(self) -> None: ...
+    def interruption(self) -> Exception: ...
+    def watch_interruption(self, cancel: Callable[[], object]) -> Any: ...
+    def progress_bar(self, steps: int, node: str) -> Callable[[int], None]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which node of which graph asks."""
+
+    node: str = ""
+    workflow: str = ""
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that decides what is learned, and what to show meanwhile."""
+
+    weights: Any
+    """zoodip.graph.Weights, or a checkpoint's path."""
+    digest: str
+    """Stands for the weights with all that is patched into them."""
+    pictures: list[Any]
+    """zoodip.graph.Picture."""
+    word: str
+    initialiser: tuple[str, int | torch.Tensor]
+    empty_text: Any
+    settings: dict[str, bool | int | float | str]
+    """Those that differ from the defaults."""
+    steps: int
+    alphas_cumprod: list[float] | None = None
+    expected: Callable[[], Any] | None = None
+    """Makes zoodip.graph.Expected; asked for only when the engine is to run."""
+    preview_percent: float = 0.0
+    preview: Callable[[torch.Tensor], bytes | None] | None = None
+    """Latents -> JPEG."""
+
+    @property
+    def key(self) -> str:
+        """64 hexadecimal digits of all that decides what is learned, and of the version."""
+        start = self.initialiser[1]
+        kept = {k: v for k, v in sorted(self.settings.items()) if k not in _FREE_SETTINGS}
+        parts = [version(), self.digest, self.word, self.initialiser[0], json.dumps(kept)]
+        parts += [_digest(start) if isinstance(start, torch.Tensor) else str(start)]
+        parts += [repr(self.alphas_cumprod), str(self.steps)]
+        for picture in self.pictures:
+            parts += [picture.sha256, picture.caption, str(picture.text.ids.tolist())]
+            fixed = picture.text.fixed_vectors
+            parts += ["" if fixed is None else _digest(fixed)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a training gives to the graph."""
+
+    token: Token
+    losses: list[float] = field(repr=False)
+    steps: int = 0
+    finished: bool = True
+    """False: the user chose to stop and keep; asked again, it goes on."""
+
+
+def learn(training: Training, place: Place, store: Store, runs: LiveRuns, host: Host) -> Learned:
+    """The word, from the store when it was learned before.
+
+    Raises:
+        ComfyUI's interruption when the prompt was interrupted; what was learned is kept.
+        StoreError, or zoodip.Error: one sentence.
+    """
+    key = training.key
+    live = LiveRun(
+        key,
+        place.node,
+        place.workflow,
+        place.prompt,
+        training.word,
+        training.steps,
+        training.preview_percent,
+        host.send,
+    )
+    record = store.finished(key)
+    if record is not None:
+        runs.add(live)
+        store.set_node_run(place.workflow, place.node, key)
+        live.resumed_at(record.step, record.curve, record.preview_step)
+        live.end("reused", "Learned before with the same inputs: taken from the store.")
+        return Learned(read_token(store.token_path(key)), record.losses, record.step)
+    with store.hold(key):
+        runs.add(live)
+        store.set_node_run(place.workflow, place.node, key)
+        return _Session(training, live, store, host).run()
+
+
+class _Session:
+    """The engine at work on one training."""
+
+    def __init__(self, training: Training, live: LiveRun, store: Store, host: Host) -> None:
+        self._training, self._live, self._store, self._host = training, live, store, host
+        self._cancel = zoodip().CancelToken()
+        self._bar = host.progress_bar(training.steps, live.node)
+        self._bar_moved = 0.0
+        self._drawn: bytes | None = None
+        self._done = 0
+
+    def run(self) -> Learned:
+        live = self._live
+        earlier = self._store.unfinished(live.key)
+        if earlier is not None:
+            self._done = earlier.step
+            live.resumed_at(earlier.step, earlier.curve, earlier.preview_step)
+        try:
+            self._store.save(live.record())  # found again by it, should this process be killed
+            live.on_stop(self._cancel.cancel)
+            with self._host.watch_interruption(self._cancel.cancel):
+                result = self._train(resume=earlier is not None)
+            if not result.finished and not live.stop_requested:
+                raise self._host.interruption()
+        except BaseException as error:
+            raise self._broken(error) from None
+        finally:
+            self._host.memory_given_back()
+        if result.finished:
+            self._end("finished")
+        else:
+            self._end(
+                "stopped", f"Stopped and kept at step {result.steps}; queued again, it goes on."
+            )
+        return Learned(read_token(result.token), live.losses, result.steps, result.finished)
+
+    def _train(self, resume: bool) -> Any:
+        training, live = self._training, self._live
+        expected = None
+        if training.expected is not None:
+            live.stage("asking the wired model for the self-check")
+            expected = training.expected()
+        self._host.free_memory(graph().memory(training.weights, training.settings))
+        hooks = graph().Hooks(
+            on_stage=live.stage,
+            on_forecast=lambda seconds, _: live.forecast(seconds),
+            on_step=self._step,
+            on_preview=self._preview,
+            preview_share=training.preview_percent / 100 if training.preview else 0.0,
+        )
+        return graph().train(
+            training.weights,
+            training.pictures,
+            training.word,
+            training.initialiser,
+            self._store.token_path(live.key),
+            empty_text=training.empty_text,
+            alphas_cumprod=training.alphas_cumprod,
+            expected=expected,
+            resume=resume,
+            overwrite=True,
+            hooks=hooks,
+            cancel=self._cancel,
+            settings={**training.settings, "steps": training.steps},
+        )
+
+    def _step(self, step: int, steps: int, loss: float, smooth: float) -> None:
+        self._done = step
+        self._live.step(step, steps, loss, smooth)
+        now = time.monotonic()
+        if now - self._bar_moved >= _BAR_SECONDS or step == steps:
+            self._bar_moved = now
+            self._bar(step)
+
+    def _preview(self, step: int, latents: torch.Tensor) -> None:
+        assert self._training.preview is not None  # no share of the time was given otherwise
+        drawn = self._training.preview(latents)
+        if drawn is not None:
+            self._drawn = drawn
+            self._live.preview(step, drawn)
+
+    def _end(self, state: str, message: str = "") -> None:
+        self._live.end(state, message)
+        try:
+            self._store.save(self._live.record(), self._drawn)
+        except StoreError as error:  # the token is on disk: only the curve and the reuse are lost
+            log.warning("%s", error)
+
+    def _broken(self, error: BaseException) -> BaseException:
+        """Tells the page, and what to raise."""
+        interruption = self._host.interruption()
+        interrupted = isinstance(error, (type(interruption), zoodip().Cancelled))
+        kept = self._store.state_path(self._live.key)
+        if not interrupted:
+            self._end("failed", str(error))
+        elif kept.is_file():
+            where = self._store.token_path(self._live.key)
+            self._end(
+                "interrupted",
+                f"Interrupted; the word as of step {self._done} is kept in {where}; queued again, "
+                "it goes on.",
+            )
+        else:
+            self._end("interrupted", "Interrupted before the first step; nothing was learned.")
+        return interruption if isinstance(error, zoodip().Cancelled) else error

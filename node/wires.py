@@ -1,0 +1,293 @@
+"""What the MODEL, CLIP and VAE wires hold, as the engine takes weights: one tensor at a time, under
+the names of original checkpoints, with the patches of LoRA loaders merged in.
+
+Knows ComfyUI's objects by their attributes alone, so that it can be tested without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .native import graph
+
+# calculate_weight(patches, weight, key) -> weight: ComfyUI's comfy.lora.calculate_weight.
+Merge = Callable[[list, torch.Tensor, str], torch.Tensor]
+
+UNET = "model.diffusion_model."
+TEXT = "cond_stage_model.transformer.text_model."
+VAE = "first_stage_model."
+
+REMEDY = "Wire a Stable Diffusion 1.x model"
+
+
+# EDM is a V_PREDICTION, LCM and X0 are an EPS, of which they change the meaning.
+_OTHER_SAMPLINGS = (
+    "EDM",
+    "LCM",
+    "X0",
+    "IMG_TO_IMG",
+    "CONST",
+    "COSMOS_RFLOW",
+    "StableCascadeSampling",
+    "ModelSamplingDiscreteDistilled",
+)
+
+
+class WireError(ValueError):
+    """Something wired in cannot be trained on; one sentence says what, why and what to do."""
+
+
+@dataclass
+class WiredTensor:
+    """A tensor of the host's with what is to be done to it."""
+
+    name: str
+    """As original checkpoints call it."""
+    stored: torch.Tensor
+    merged: Callable[[], torch.Tensor] | None = None
+    """The tensor with its patches, float32; None where it has none."""
+
+    def get(self) -> torch.Tensor:
+        """A tensor outside of inference mode, on any device."""
+        with torch.inference_mode(False), torch.no_grad():
+            value = self.stored if self.merged is None else self.merged()
+            return value.detach().clone() if value.is_inference() else value.detach()
+
+
+@dataclass
+class WiredModel:
+    """All that the engine needs to know of the three wires."""
+
+    tensors: dict[str, WiredTensor] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    alphas_cumprod: list[float] = field(default_factory=list)
+    prediction: str = "epsilon"
+    clip_skip: int = 1
+
+    def weights(self) -> Any:
+        """As zoodip.graph.Weights."""
+        listed = [
+            (name, tuple(tensor.stored.shape), tensor.stored.dtype)
+            for name, tensor in self.tensors.items()
+        ]
+        return graph().Weights(
+            "the wired model", listed, lambda name: self.tensors[name].get(), self.metadata
+        )
+
+    def digest(self) -> str:
+        """64 hexadecimal digits of names, shapes and samples of all weights as merged, of the
+        schedule, the prediction and the clip skip: what decides what is learned."""
+        hashed = hashlib.sha256()
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name]
+            hashed.update(f"{name} {tuple(tensor.stored.shape)} {tensor.stored.dtype}".encode())
+            hashed.update(_samples(tensor.get()))
+        rest = (sorted(self.metadata.items()), self.alphas_cumprod, self.prediction, self.clip_skip)
+        hashed.update(repr(rest).encode())
+        return hashed.hexdigest()
+
+
+def _samples(tensor: torch.Tensor, count: int = 257) -> bytes:
+    """Evenly spread elements: a LoRA or a fine-tune changes nearly all of a tensor's."""
+    flat = tensor.reshape(-1)
+    if flat.numel() > count:
+        flat = flat[torch.linspace(0, flat.numel() - 1, count).long().to(flat.device)]
+    return flat.to("cpu", torch.float32).numpy().tobytes()
+
+
+def read_wires(model: Any, clip: Any, vae: Any, merge: Merge) -> WiredModel:
+    """Raises WireError for what cannot be trained on, by name."""
+    wired = WiredModel()
+    _check_present(model, clip, vae)
+    _read_model(wired, model, merge)
+    _read_clip(wired, clip, merge)
+    _read_vae(wired, model, vae)
+    return wired
+
+
+def _check_present(model: Any, clip: Any, vae: Any) -> None:
+    for name, wire in (("MODEL", model), ("CLIP", clip), ("VAE", vae)):
+        if wire is None:
+            raise WireError(
+                f"{name}: is empty; the checkpoint that it comes from has none. Load it separately"
+            )
+
+
+# MODEL
+
+
+def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
+    _check_family(model)
+    _check_patches(model)
+    add_tensors(wired, model.get_key_patches("diffusion_model."), merge, "MODEL", _unet_name)
+    unet = model.model.diffusion_model
+    heads = unet.num_heads
+    if heads < 1:
+        raise WireError(
+            f"MODEL: has {unet.num_head_channels} channels in every attention head, as Stable "
+            f"Diffusion 2.x and XL have. {REMEDY}"
+        )
+    wired.metadata["zoodip.unet_heads"] = str(heads)
+    resolution = getattr(model.model.model_config, "zoodip_resolution", None)
+    if resolution is not None:
+        wired.metadata["zoodip.resolution"] = str(resolution)
+    _read_sampling(wired, model.get_model_object("model_sampling"))
+
+
+def _check_family(model: Any) -> None:
+    unet = model.model.diffusion_model
+    if not hasattr(unet, "input_blocks"):
+        raise WireError(
+            f"MODEL: is {type(model.model.model_config).__name__}, a family that is not supported. "
+            f"{REMEDY}"
+        )
+
+
+def _check_patches(model: Any) -> None:
+    """Refuses patches of the forward pass: training would not see them."""
+    options = model.model_options
+    transformer = options.get("transformer_options", {})
+    found = [name for kind in ("patches", "patches_replace") for name in transformer.get(kind, {})]
+    found += [name for name in ("model_function_wrapper",) if options.get(name)]
+    found += [name for name, patch in getattr(model, "hook_patches", {}).items() if patch]
+    found += [
+        name
+        for name, patch in getattr(model, "object_patches", {}).items()
+        if name != "model_sampling" and patch is not None
+    ]
+    if found:
+        raise WireError(
+            f"MODEL: carries patches that change how it computes ({', '.join(map(str, found[:4]))})"
+            "; training cannot see them. Wire the model before the node that adds them"
+        )
+
+
+def _read_sampling(wired: WiredModel, sampling: Any) -> None:
+    kinds = [kind.__name__ for kind in type(sampling).__mro__]
+    other = next((kind for kind in _OTHER_SAMPLINGS if kind in kinds), "")
+    known = "EPS" in kinds and hasattr(sampling, "sigmas")
+    if other or not known:
+        raise WireError(
+            f"MODEL: its sampling is {other or kinds[0]}; eps and v_prediction can be trained on. "
+            "Wire the model before the node that changes it"
+        )
+    wired.prediction = "v" if "V_PREDICTION" in kinds else "epsilon"
+    sigmas = sampling.sigmas.to("cpu", torch.float64)
+    if sigmas.numel() != 1000:
+        raise WireError(
+            f"MODEL: its schedule has {sigmas.numel()} timesteps, expected 1000. {REMEDY}"
+        )
+    wired.alphas_cumprod = (1 / (sigmas**2 + 1)).tolist()
+
+
+def _unet_name(key: str) -> str:
+    return UNET + key.removeprefix("diffusion_model.")
+
+
+# CLIP
+
+
+def _read_clip(wired: WiredModel, clip: Any, merge: Merge) -> None:
+    encoders = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" in name]
+    others = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" not in name]
+    if encoders != ["clip_l"] or others:
+        raise WireError(
+            f"CLIP: holds {' and '.join([*encoders, *others]) or 'no text encoder'}; Stable "
+            "Diffusion 1.x has clip_l alone. Wire the CLIP of such a checkpoint"
+        )
+    start = "clip_l.transformer.text_model."
+    add_tensors(
+        wired,
+        clip.patcher.get_key_patches(start),
+        merge,
+        "CLIP",
+        lambda key: TEXT + key.removeprefix(start),
+    )
+    encoder = clip.cond_stage_model.clip_l
+    layers = encoder.transformer.text_model.encoder.layers
+    wired.metadata["zoodip.text_heads"] = str(layers[0].self_attn.heads)
+    wired.clip_skip = clip_skip_of(clip)
+
+
+def clip_skip_of(clip: Any) -> int:
+    """1 for the last layer, 2 for the one before, as the wire's CLIPSetLastLayer has chosen."""
+    encoder = clip.cond_stage_model.clip_l
+    layers = encoder.num_layers
+    index = clip.layer_idx
+    if index is None:
+        layer, index, *_ = encoder.options_default
+        index = None if layer == "last" else index
+    if index is None or abs(index) > layers:  # ComfyUI takes the last layer then
+        return 1
+    return -index if index < 0 else layers - index
+
+
+# VAE
+
+
+def _read_vae(wired: WiredModel, model: Any, vae: Any) -> None:
+    first = vae.first_stage_model
+    state = first.state_dict()
+    known = "encoder.conv_in.weight" in state or "taesd_encoder.0.weight" in state
+    if not known:
+        raise WireError(
+            f"VAE: is {type(first).__name__}, which is not supported. Wire the VAE of a Stable "
+            "Diffusion 1.x checkpoint, or TAESD"
+        )
+    for key, tensor in state.items():
+        _check_plain(tensor, "VAE", key)
+        wired.tensors[VAE + key] = WiredTensor(VAE + key, tensor)
+    scale = float(model.model.latent_format.scale_factor)
+    if "taesd_encoder.0.weight" in state:
+        scale /= first.vae_scale.item()
+    wired.metadata["zoodip.latent_scale"] = repr(scale)
+
+
+# Tensors
+
+
+def add_tensors(
+    wired: WiredModel, key_patches: dict, merge: Merge, wire: str, rename: Callable[[str], str]
+) -> None:
+    """Adds what a ModelPatcher's `get_key_patches` gives: key -> [(weight, convert), *patches]."""
+    for key, ((weight, convert), *patches) in key_patches.items():
+        _check_plain(weight, wire, key)
+        merged = None
+        if patches:
+            merged = _merged(weight, convert, patches, merge, key)
+        wired.tensors[rename(key)] = WiredTensor(rename(key), weight, merged)
+
+
+def _merged(
+    weight: torch.Tensor, convert: Callable, patches: list, merge: Merge, key: str
+) -> Callable[[], torch.Tensor]:
+    def get() -> torch.Tensor:
+        # A copy: merging writes into what it is given.
+        return merge(patches, convert(weight.to(torch.float32, copy=True), inplace=True), key)
+
+    return get
+
+
+def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
+    """Refuses weights that somebody else has quantised, by name."""
+    kind = type(weight)
+    if kind not in (torch.Tensor, torch.nn.Parameter) or weight.is_meta:
+        what = f"{kind.__name__} weights"
+    elif "float8" in str(weight.dtype):
+        what = f"{str(weight.dtype).removeprefix('torch.')} weights"
+    else:
+        return
+    raise WireError(
+        f"{wire}: holds {what} ('{key}'); the engine quantises by itself, and needs fp16, bf16 or "
+        "fp32. Load the checkpoint with its own weights"
+    )
+
+
+def tensors_of(wired: WiredModel, start: str) -> Iterator[WiredTensor]:
+    """Those of one part: UNET, TEXT or VAE."""
+    return (tensor for name, tensor in wired.tensors.items() if name.startswith(start))
