@@ -41,12 +41,16 @@ struct SelfCheck {
 // values that are not finite.
 double relative_error(const at::Tensor& got, const at::Tensor& expected);
 
-// The largest relative error that quantised weights, and a half-precision owner, account for; see
-// self_check.cpp for where the numbers come from.
+// The largest relative errors that quantised weights account for. Over 50 seeds of small random
+// models (tests/python/test_graph.py) INT8 weights, with bfloat16 activations or without, make at
+// most 0.047 for latents, 0.019 for text and 0.016 for denoised latents; a deeper model, and an
+// owner that itself computes in half precision, add to that. What must be told apart lies above: a
+// wrong latent scale (0.28 for that of SDXL), clip skip off by one (0.33), v taken for epsilon
+// (1.4), a LoRA left out whose layers change by a quarter of their size (0.08).
 namespace self_check_limit {
 inline constexpr double latent = 0.10;
-inline constexpr double text = 0.10;
-inline constexpr double denoised = 0.10;
+inline constexpr double text = 0.05;
+inline constexpr double denoised = 0.06;
 }  // namespace self_check_limit
 
 // Throw Error with the figure and its limit, saying what disagrees and what may be the cause. Do
