@@ -1,0 +1,142 @@
+"""Nodes that bring pictures and captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from .captions import TEMPLATE_SETS, template_captions
+from .pictures import (
+    PictureError,
+    folder_fingerprint,
+    list_files,
+    list_folders,
+    load_folder,
+    resolve_folder,
+)
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _folder(name: str) -> Path:
+    return resolve_folder(name, folder_paths.get_input_directory(), _PACKAGE)
+
+
+class LoadTrainingImagesZO(io.ComfyNode):
+    """A folder of pictures, cut to squares, with their captions."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadTrainingImagesZO",
+            display_name="Load Training Images (ZO)",
+            category="ZOODiP",
+            description="Loads the pictures of a folder, cut to squares, and their captions from "
+            "the .txt files beside them.",
+            inputs=[
+                io.Combo.Input(
+                    "folder",
+                    options=list_folders(folder_paths.get_input_directory(), _PACKAGE),
+                    tooltip="A folder with pictures inside ComfyUI's input folder, or one that "
+                    "comes with this package.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    tooltip="Pixels a side. Each picture is cut to its centred square and scaled "
+                    "to this.",
+                ),
+                io.String.Input(
+                    "caption",
+                    default="a photo of a {}",
+                    tooltip="Caption of the pictures without a .txt file; {} stands for the new "
+                    "word.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images", display_name="images", tooltip="The pictures, in order of name."
+                ),
+                io.String.Output(
+                    "captions", display_name="captions", tooltip="One caption a line, as many."
+                ),
+                io.Int.Output("count", display_name="count", tooltip="How many pictures."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder: str | None) -> bool | str:
+        """Also takes the place of the host's check against the list, which may be out of date.
+
+        None: the name comes from another node, and is looked up when it is known.
+        """
+        try:
+            if folder is not None:
+                list_files(_folder(folder))
+        except PictureError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str, size: int, caption: str) -> str:
+        try:
+            return folder_fingerprint(_folder(folder))
+        except PictureError as error:
+            return str(error)  # execute tells it
+
+    @classmethod
+    def execute(cls, folder: str, size: int, caption: str) -> io.NodeOutput:
+        images, captions, _ = load_folder(_folder(folder), size, caption)
+        return io.NodeOutput(images, "\n".join(captions), len(captions))
+
+
+class CaptionsZO(io.ComfyNode):
+    """Captions from lines or from a template set."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CaptionsZO",
+            display_name="Captions (ZO)",
+            category="ZOODiP",
+            description="Captions for the pictures: your own lines, or the templates of Textual "
+            "Inversion.",
+            inputs=[
+                io.Combo.Input(
+                    "template_set",
+                    options=list(TEMPLATE_SETS),
+                    default=TEMPLATE_SETS[0],
+                    tooltip="Your own lines, 27 templates for objects (a photo of a {}), or 19 for "
+                    "styles (a painting in the style of {}).",
+                ),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    default="a photo of a {}",
+                    tooltip="One caption a line, used with 'lines below'; {} stands for the new "
+                    "word.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="How many captions: cut or repeated to the number of pictures. 0 "
+                    "takes as many as there are.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("captions", display_name="captions", tooltip="One caption a line.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, template_set: str, text: str, count: int) -> io.NodeOutput:
+        return io.NodeOutput("\n".join(template_captions(template_set, text, count)))
+
+
+NODES = [LoadTrainingImagesZO, CaptionsZO]

@@ -1,0 +1,275 @@
+"""Pictures to learn from: of IMAGE wires, and of folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+# What the engine reads from a folder, too.
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+MIN_SIDE = 8
+_MAX_SIDE = 32768
+_MAX_PIXELS = 64_000_000
+_MAX_DEPTH = 3
+
+# The package's own pictures: what stands before "/NAME" in the list -> where they are.
+_OWN = {"zoodip demo": "demo/subjects", "zoodip photos": "demo/photos"}
+
+
+class PictureError(ValueError):
+    """Pictures that cannot be used; one sentence says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture."""
+
+    pixels: torch.Tensor
+    """uint8 [height, width, 3], RGB, contiguous, on the CPU."""
+    sha256: str
+    """Of the size and the pixels, 64 hex characters."""
+
+
+@torch.inference_mode(False)
+def pictures_from(images: torch.Tensor | Sequence[torch.Tensor]) -> list[Picture]:
+    """The pictures of an IMAGE input, in order.
+
+    Values are clamped to [0, 1] and rounded to 8 bits, which gives loaded pictures back without
+    loss. A fourth channel is opacity, and is laid over white.
+
+    Args:
+        images: one batch [B, H, W, C], or a list of batches of any sizes; C is 3 or 4.
+
+    Raises:
+        PictureError: for no pictures, and by number for one with NaN, too few channels or a side
+            below 8 pixels.
+    """
+    batches = [images] if isinstance(images, torch.Tensor) else list(images)
+    pictures: list[Picture] = []
+    for batch in batches:
+        for picture in batch.unsqueeze(0) if batch.ndim == 3 else batch:
+            pictures.append(_picture(picture, f"picture {len(pictures) + 1}"))
+    if not pictures:
+        raise PictureError("there are no pictures; wire at least one, three to six are usual")
+    return pictures
+
+
+def _picture(values: torch.Tensor, name: str) -> Picture:
+    if values.ndim != 3 or values.shape[2] not in (3, 4):
+        raise PictureError(
+            f"{name} has shape {tuple(values.shape)}; it needs (height, width, 3), red, green and "
+            "blue. Load it with Load Image"
+        )
+    height, width, _ = values.shape
+    if min(height, width) < MIN_SIDE:
+        raise PictureError(f"{name} is {width} x {height}; it needs {MIN_SIDE} pixels a side")
+    if values.dtype != torch.uint8:
+        values = values.to("cpu", torch.float32)
+        if not bool(torch.isfinite(values).all()):
+            raise PictureError(f"{name} holds NaN or infinity; check the node that made it")
+        values = (values.clamp(0, 1) * 255).round()
+    if values.shape[2] == 4:
+        opacity = values[..., 3:].float() / 255
+        values = (values[..., :3].float() * opacity + 255 * (1 - opacity)).round()
+    pixels = values.to("cpu", torch.uint8, copy=True).contiguous()
+    digest = hashlib.sha256(f"{width} x {height}\n".encode() + pixels.numpy().tobytes())
+    return Picture(pixels, digest.hexdigest())
+
+
+def list_folders(input_dir: str | os.PathLike[str], package_root: Path) -> list[str]:
+    """Names for `resolve_folder`: subfolders of the host's input folder that hold pictures, then
+    those of the package. Links that lead out of the input folder are left out.
+    """
+    root = Path(input_dir)
+    found = [path.relative_to(root).as_posix() for path in _walk(root, _MAX_DEPTH)]
+    own = [
+        f"{prefix}/{path.name}"
+        for prefix, place in _OWN.items()
+        for path in _walk(package_root / place, 1)
+    ]
+    return [name for name in found if name.split("/")[0] not in _OWN] + own
+
+
+def _walk(root: Path, depth: int) -> list[Path]:
+    """The folders with pictures below `root`, by name."""
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        path = root / entry.name
+        if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+            continue
+        if _has_picture(path):
+            found.append(path)
+        if depth > 1:
+            found += _walk(path, depth - 1)
+    return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not name.startswith(".")
+
+
+def _has_picture(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(_is_picture(entry.name) and entry.is_file() for entry in entries)
+    except OSError:
+        return False
+
+
+def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: Path) -> Path:
+    """The folder that a name of `list_folders` stands for.
+
+    Raises PictureError when it is gone, or leads out of the folder it should be in.
+    """
+    prefix, _, rest = name.partition("/")
+    root = package_root / _OWN[prefix] if prefix in _OWN else Path(input_dir)
+    relative = rest if prefix in _OWN else name
+    root = root.resolve()
+    path = (root / relative).resolve()
+    if not relative or path == root or not path.is_relative_to(root):
+        raise PictureError(
+            f"the folder '{name}' is not inside the input folder; copy the pictures into a folder "
+            "of it"
+        )
+    if not path.is_dir():
+        raise PictureError(
+            f"the folder '{name}' is gone from the input folder; choose another, or put it back"
+        )
+    return path
+
+
+def list_files(folder: Path) -> list[Path]:
+    """The pictures of a folder, by name.
+
+    Raises PictureError when there are none, and by name for a link that leads out of it.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"the folder '{folder.name}' is gone; choose another, or put it back")
+    names = sorted(entry.name for entry in os.scandir(folder) if _is_picture(entry.name))
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if not files:
+        raise PictureError(
+            f"the folder '{folder.name}' holds no pictures; put {', '.join(ENDINGS)} files into it"
+        )
+    inside = folder.resolve()
+    for file in (*files, *map(_beside, files)):
+        if not file.resolve().is_relative_to(inside):
+            raise PictureError(
+                f"{folder.name}/{file.name} is a link that leads out of the folder; copy the file "
+                "itself"
+            )
+    return files
+
+
+def _beside(file: Path) -> Path:
+    """Where the caption of a picture is, if it has one."""
+    return file.with_suffix(".txt")
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Changes when a picture or a caption of the folder does: names, sizes and times."""
+    digest = hashlib.sha256()
+    for file in list_files(folder):
+        for part in (file, _beside(file)):
+            if part.is_file():
+                stat = part.stat()
+                digest.update(f"{part.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+@torch.inference_mode(False)
+def load_folder(
+    path: str | os.PathLike[str], size: int, caption: str
+) -> tuple[torch.Tensor, list[str], list[str]]:
+    """The pictures of a folder as squares, by name.
+
+    Each is the largest centred square, resampled with Pillow's antialiased bicubic: the engine's
+    own crop, so that pictures taken through the graph are those that it would read itself.
+
+    Args:
+        path: the folder. `NAME.txt` beside a picture is its caption; line ends become spaces.
+        size: pixels a side.
+        caption: of a picture without a `.txt`, or with an empty one.
+
+    Returns:
+        float32 [B, size, size, 3] in [0, 1], the captions, and the names of the files.
+
+    Raises:
+        PictureError: for a folder that is gone or has no pictures, and by name for a picture or
+            a caption that cannot be read.
+    """
+    files = list_files(Path(path))
+    images = torch.empty(len(files), size, size, 3)
+    for i, file in enumerate(files):
+        images[i] = torch.from_numpy(_read_square(file, size)).float() / 255
+    return images, [_caption(file, caption) for file in files], [file.name for file in files]
+
+
+def _caption(file: Path, default: str) -> str:
+    beside = _beside(file)
+    if not beside.is_file():
+        return default
+    try:
+        text = beside.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PictureError(
+            f"{beside.name}: the caption cannot be read ({error}); save it as UTF-8 text"
+        ) from error
+    return " ".join(text.split()) or default
+
+
+def _read_square(file: Path, size: int) -> np.ndarray:
+    """uint8 [size, size, 3]."""
+    try:
+        with Image.open(file) as opened:
+            _check_opened(opened, file.name)
+            picture = _as_rgb(ImageOps.exif_transpose(opened))
+    except PictureError:
+        raise
+    except Exception as error:  # Pillow's decoders throw many types
+        raise PictureError(
+            f"{file.name}: is damaged or no picture ({error}); replace it or take it out"
+        ) from error
+    side = min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.array(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _check_opened(opened: Image.Image, name: str) -> None:
+    """Before a pixel is decoded."""
+    width, height = opened.size
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(f"{name} is {width} x {height}; it needs {MIN_SIDE} pixels a side")
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
+        raise PictureError(
+            f"{name} is {width} x {height}; at most {_MAX_PIXELS // 10**6} megapixels are read. "
+            "Scale it down"
+        )
+    if getattr(opened, "is_animated", False):
+        raise PictureError(f"{name} is an animation; save one picture of it")
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """RGB of 8 bits, transparency laid over white."""
+    if picture.mode.startswith("I"):
+        # 16 bits a pixel, which Pillow would clip.
+        wide = np.asarray(picture, dtype=np.int64)
+        picture = Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")

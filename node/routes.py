@@ -1,0 +1,134 @@
+"""What the page asks by HTTP: runs, previews, stop, the store. Errors are {"error": sentence}."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Any
+
+from aiohttp import web
+
+from .live import LiveRuns, Payload, stored_payload
+from .store import Store, StoreError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Refusal(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, sentence: str):
+        super().__init__(sentence)
+        self.status = status
+
+
+def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store) -> None:
+    """Adds the package's routes to those of the host."""
+    pages = _Pages(runs, store)
+    routes.get("/zoodip/runs/{key}")(_answering(pages.run))
+    routes.get("/zoodip/runs/{key}/preview")(_answering(pages.preview))
+    routes.post("/zoodip/runs/{key}/stop")(_answering(pages.stop))
+    routes.get("/zoodip/nodes/{node}")(_answering(pages.node))
+    routes.get("/zoodip/store")(_answering(pages.stats))
+    routes.post("/zoodip/store")(_answering(pages.set_limit))
+    routes.delete("/zoodip/store")(_answering(pages.clear))
+
+
+def _answering(handler: Handler) -> Handler:
+    """The handler with refusals and failures of the store as JSON."""
+
+    @wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except _Refusal as refusal:
+            return web.json_response({"error": str(refusal)}, status=refusal.status)
+        except StoreError as error:
+            return web.json_response({"error": str(error)}, status=500)
+
+    return answer
+
+
+async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Runs what touches files, or takes long, off the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
+
+
+class _Pages:
+    """The handlers."""
+
+    def __init__(self, runs: LiveRuns, store: Store):
+        self._runs, self._store = runs, store
+
+    async def run(self, request: web.Request) -> web.Response:
+        return web.json_response(await _in_thread(self._payload, request.match_info["key"]))
+
+    async def node(self, request: web.Request) -> web.Response:
+        node, workflow = request.match_info["node"], request.query.get("workflow", "")
+        return web.json_response(await _in_thread(self._payload_of_node, workflow, node))
+
+    async def preview(self, request: web.Request) -> web.Response:
+        jpeg = await _in_thread(self._preview, request.match_info["key"])
+        # The address names the step only to differ; what is latest may change under it.
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
+
+    async def stop(self, request: web.Request) -> web.Response:
+        key = request.match_info["key"]
+        run = self._runs.get(key)
+        if run is None or not run.request_stop():
+            payload = await _in_thread(self._payload, key)
+            raise _Refusal(409, f"This training is not running: it is {payload['state']}.")
+        return web.json_response({"run": key}, status=202)
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return web.json_response(await _in_thread(self._store.stats))
+
+    async def set_limit(self, request: web.Request) -> web.Response:
+        await _in_thread(self._set_limit, await request.read())
+        return await self.stats(request)
+
+    async def clear(self, request: web.Request) -> web.Response:
+        await _in_thread(self._store.clear)
+        self._runs.forget_ended()
+        return await self.stats(request)
+
+    # In a thread.
+
+    def _payload(self, key: str) -> Payload:
+        run = self._runs.get(key)
+        if run is not None:
+            return run.payload
+        record = self._store.record(key)
+        if record is None:
+            raise _Refusal(404, "There is no training of this key: it was dropped or never begun.")
+        return stored_payload(record)
+
+    def _payload_of_node(self, workflow: str, node: str) -> Payload:
+        run = self._runs.of_node(workflow, node)
+        key = run.key if run else self._store.node_run(workflow, node)
+        if key is None:
+            raise _Refusal(404, "This node has shown no training yet.")
+        # The same run may have been shown by another node last.
+        return {**self._payload(key), "node": node, "workflow": workflow}
+
+    def _preview(self, key: str) -> bytes:
+        run = self._runs.get(key)
+        jpeg = (run.preview_jpeg if run else None) or self._store.preview(key)
+        if jpeg is None:
+            raise _Refusal(404, "There is no preview of this training.")
+        return jpeg
+
+    def _set_limit(self, body: bytes) -> None:
+        try:
+            values = json.loads(body)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or values.keys() != {"limit_mb"}:
+            raise _Refusal(400, 'The request needs a JSON object like {"limit_mb": 256}.')
+        try:
+            self._store.set_limit(values["limit_mb"])
+        except ValueError as error:
+            raise _Refusal(400, str(error)) from None

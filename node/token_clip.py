@@ -1,0 +1,168 @@
+"""A CLIP that knows words: the host's own, with a copied tokenizer that has vectors in memory.
+
+The tokenizer is carried on by `CLIP.clone`, so LoRA, clip skip and further words keep the word.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+
+from .token import Token, TokenError
+
+# What the host reads as an embedding, up to a space, a bracket or a weight. A name may follow a
+# space; words in it are left alone.
+_EMBEDDING = r"embedding:\s*(?:\\[()]|[^\s():])*"
+
+_FAMILIES = {
+    ("clip_l",): "Stable Diffusion 1.x",
+    ("clip_h",): "Stable Diffusion 2.x",
+    ("clip_g",): "the SDXL refiner or Stable Cascade",
+    ("clip_g", "clip_l"): "SDXL",
+    ("clip_g", "clip_l", "t5xxl"): "Stable Diffusion 3",
+    ("clip_l", "t5xxl"): "Flux",
+}
+
+
+def apply_token(clip: Any, token: Token) -> Any:
+    """A copy of `clip` in which `token.word`, in any case and not inside a longer word, and
+    `embedding:word` stand for the token's vectors. `clip` itself is not changed.
+
+    Raises TokenError when the encoders or widths of the two differ.
+    """
+    encoders = inner_tokenizers(clip)
+    _check_fit(encoders, token)
+    out = clip.clone()
+    out.tokenizer = copy.copy(clip.tokenizer)
+    for name, tokenizer in encoders.items():
+        setattr(out.tokenizer, name, _with_word(tokenizer, token.word, token.vectors[name]))
+    return out
+
+
+def known_words(clip: Any) -> list[str]:
+    """The words that `apply_token` gave to this CLIP, in the order they were given."""
+    words: dict[str, None] = {}
+    for tokenizer in inner_tokenizers(clip).values():
+        if isinstance(tokenizer, _KnowsWords):
+            words.update((word, None) for word, _ in tokenizer.zoodip_words.values())
+    return list(words)
+
+
+def inner_tokenizers(clip: Any) -> dict[str, Any]:
+    """The host's tokenizers in a CLIP, one for each text encoder: "clip_l" -> SDTokenizer.
+
+    Raises TokenError for a CLIP that has none.
+    """
+    tokenizer = getattr(clip, "tokenizer", None)
+    found = {
+        name: inner
+        for name, inner in getattr(tokenizer, "__dict__", {}).items()
+        if hasattr(inner, "_try_get_embedding") and hasattr(inner, "embedding_size")
+    }
+    if not found:
+        raise TokenError(
+            "this CLIP has no tokenizer that takes embeddings; wire the CLIP of a Stable Diffusion "
+            "checkpoint"
+        )
+    return found
+
+
+def family_of(clip: Any) -> str:
+    """The model family that the text encoders of `clip` belong to, for messages."""
+    names = sorted(inner_tokenizers(clip))
+    return _FAMILIES.get(tuple(names), "a model with " + _listed(names))
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names)
+
+
+def _check_fit(encoders: Mapping[str, Any], token: Token) -> None:
+    if encoders.keys() != token.vectors.keys():
+        raise TokenError(
+            f"this CLIP has {_listed(sorted(encoders))}; the token '{token.word}' is for "
+            f"{_listed(sorted(token.vectors))}. Use a token that was made for this model family"
+        )
+    for name, tokenizer in encoders.items():
+        width = token.vectors[name].shape[1]
+        if width != tokenizer.embedding_size:
+            raise TokenError(
+                f"{name} of this CLIP takes vectors of {tokenizer.embedding_size} numbers; those "
+                f"of the token '{token.word}' have {width}. Use a token that was made for this "
+                "model family"
+            )
+
+
+def _with_word(tokenizer: Any, word: str, vectors: torch.Tensor) -> Any:
+    out = copy.copy(tokenizer)
+    if isinstance(tokenizer, _KnowsWords):
+        known = tokenizer.zoodip_words
+    else:
+        known = {}
+        out.__class__ = _knowing(type(tokenizer))
+        out.zoodip_missing = None
+        out.zoodip_no_files = tokenizer.embedding_directory is None
+        if out.zoodip_no_files:
+            # With None the host never asks for an embedding.
+            out.embedding_directory = []
+    # A new dictionary: the other CLIP keeps its own.
+    out.zoodip_words = {**known, word.lower(): (word, vectors)}
+    return out
+
+
+@cache
+def _knowing(tokenizer_class: type) -> type:
+    return type(f"Words{tokenizer_class.__name__}", (_KnowsWords, tokenizer_class), {})
+
+
+class _KnowsWords:
+    """Mixed into the host's SDTokenizer: looks words up in memory before files."""
+
+    zoodip_words: dict[str, tuple[str, torch.Tensor]]
+    """Word in lower case -> the word and its vectors [vectors, width]. Never changed in place."""
+    zoodip_no_files: bool
+    """The host read no embeddings: "embedding:" of an unknown name is plain text."""
+    zoodip_missing: list[str] | None
+    """Where names that were not found are noted, if anywhere."""
+
+    def tokenize_with_weights(self, text: str, *rest: Any, **named: Any) -> Any:
+        return super().tokenize_with_weights(self._name_words(text), *rest, **named)
+
+    def _name_words(self, text: str) -> str:
+        """`text` with " embedding:word " for every known word."""
+        words = sorted(self.zoodip_words, key=len, reverse=True)
+        # Letters of any script make a word longer; the word itself is ASCII.
+        known = "|".join(map(re.escape, words))
+        pattern = rf"(?P<kept>{_EMBEDDING})|(?<!\w)(?ai:(?P<word>{known}))(?!\w)"
+
+        def named(match: re.Match[str]) -> str:
+            if match["word"] is None:
+                return match["kept"]
+            word, _ = self.zoodip_words[match["word"].lower()]
+            return f" embedding:{word} "
+
+        return re.sub(pattern, named, text)
+
+    def _try_get_embedding(self, embedding_name: str, *more: Any, **named: Any) -> Any:
+        """The vectors of a name and the text behind it, as the host's method of this name.
+
+        Newer hosts give one more argument.
+        """
+        name, *spaced = embedding_name.split() or [""]
+        for candidate in (name, name.rstrip(",")):
+            if candidate.lower() in self.zoodip_words:
+                _, vectors = self.zoodip_words[candidate.lower()]
+                return vectors, " ".join([name[len(candidate) :], *spaced]).strip()
+        if self.zoodip_no_files:
+            # No vectors, and all of it is text.
+            empty = torch.empty(0, self.embedding_size)
+            return empty, self.embedding_identifier + embedding_name
+        found = super()._try_get_embedding(embedding_name, *more, **named)
+        if found[0] is None and self.zoodip_missing is not None:
+            self.zoodip_missing.append(name)
+        return found

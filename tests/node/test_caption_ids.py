@@ -1,0 +1,143 @@
+"""Captions as ids, by the tokenizer of the wired CLIP."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfyui_zoodip.node.caption_ids import initialiser, prepare_captions, prepare_plain
+from comfyui_zoodip.node.captions import CaptionError
+from comfyui_zoodip.node.token import Token, TokenError
+from comfyui_zoodip.node.token_clip import apply_token, known_words
+from fake_host import END, START, FakeSDTokenizer, sd1_clip, sdxl_clip
+from hypothesis import given
+from hypothesis import strategies as st
+
+OTHER = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
+A, PHOTO, OF, DOG, AND = 100, 101, 102, 104, 108
+
+
+def clip_with_files():
+    files = {"oth": OTHER, "wide": torch.zeros(1, 5), "one": OTHER[0]}
+    return sd1_clip(files=files)
+
+
+def one(clip, caption, **chosen):
+    return prepare_captions(clip, [caption], "sks", **chosen)[0]
+
+
+def test_a_caption():
+    found = one(sd1_clip(), "a photo of a {}")
+    assert found.ids.dtype == torch.int64 and found.ids.shape == (1, 77)
+    assert found.ids[0].tolist() == [START, A, PHOTO, OF, A, 0] + [END] * 71
+    assert found.places == (5,)
+    assert found.fixed_positions == () and found.fixed_vectors is None
+
+
+def test_a_word_of_several_vectors_and_places():
+    found = one(sd1_clip(), "{}, SKS{}s and asks", vectors=3)
+    symbols = [1000 + ord(c) for c in "asks"]
+    assert found.places == (1, 5, 8)
+    expected = [START, 0, 0, 0, 1000 + ord(","), 0, 0, 0, 0, 0, 0, 1000 + ord("s"), AND, *symbols]
+    assert found.ids[0, :17].tolist() == expected
+    assert found.fixed_positions == () and found.fixed_vectors is None
+
+
+def test_earlier_words_and_files_keep_their_vectors():
+    clip = apply_token(clip_with_files(), Token("bear", {"clip_l": OTHER[1:] * 3}, {}))
+    found = one(clip, "a bear {} (embedding:oth:1.2) dog")
+    # Brackets are text, so ":1.2)" belongs to the name, as it does in a prompt after "\\(".
+    assert found.places == (3,)
+    assert found.fixed_positions == (2,)
+    assert torch.equal(found.fixed_vectors, OTHER[1:] * 3)
+
+
+def test_embeddings_of_files():
+    found = one(clip_with_files(), "{} embedding:oth, dog embedding:one")
+    assert found.places == (1,)
+    assert found.fixed_positions == (2, 3, 6)
+    assert torch.equal(found.fixed_vectors, torch.cat([OTHER, OTHER[:1]]))
+    assert found.ids[0, 1:8].tolist() == [0, 0, 0, 1000 + ord(","), DOG, 0, END]
+
+
+@given(st.text(alphabet="a (){}\\:1.5,dog", max_size=30))
+def test_brackets_and_backslashes_are_literal(text):
+    found = prepare_plain(sd1_clip(), text)
+    tokenizer = FakeSDTokenizer()
+    assert (
+        found.ids[0, : 1 + len(text)].tolist()
+        == (tokenizer.tokenizer(text)["input_ids"] + [END] * 77)[: 1 + len(text)]
+    )
+
+
+def test_learning_a_known_word_again():
+    clip = apply_token(sd1_clip(), Token("sks", {"clip_l": OTHER}, {}))
+    found = one(clip, "a {}")
+    assert found.places == (2,) and found.fixed_vectors is None
+    assert known_words(clip) == ["sks"]
+
+
+def test_75_tokens_fit():
+    assert one(sd1_clip(), "{} " + "dog " * 74).places == (1,)
+
+
+@pytest.mark.parametrize(
+    ("caption", "says"),
+    [
+        ("a dog", "'a dog' does not contain the word: put {}"),
+        ("asks", "does not contain the word"),
+        ("{} " + "dog " * 75, "has 76 tokens, and the text encoder reads 75"),
+        ("{} " + "dog " * 200, "has 201 tokens"),
+        ("{} embedding:nope", "embedding:nope, and there is no such embedding"),
+        ("{} embedding:wide", "an embedding of 5 numbers, and this CLIP takes 4"),
+    ],
+)
+def test_captions_that_cannot_be_used(caption, says):
+    with pytest.raises(CaptionError, match=says):
+        one(clip_with_files(), caption)
+
+
+def test_clips_that_cannot_be_used():
+    with pytest.raises(CaptionError, match="SDXL"):
+        prepare_captions(sdxl_clip(), ["{}"], "sks", width=4)
+    with pytest.raises(CaptionError, match="reads 248 tokens at once"):
+        one(sd1_clip(length=248), "{}")
+    with pytest.raises(TokenError, match="takes vectors of 4 .* have 5"):
+        one(sd1_clip(), "{}", width=5)
+    with pytest.raises(TokenError, match="cannot name"):
+        prepare_captions(sd1_clip(), ["{}"], "s k s")
+
+
+def test_the_empty_prompt():
+    found = prepare_plain(sd1_clip(), "")
+    assert found.ids[0].tolist() == [START] + [END] * 76
+    assert found.places == () and found.fixed_vectors is None
+
+
+def test_initialisers():
+    clip = apply_token(clip_with_files(), Token("bear", {"clip_l": OTHER[:1]}, {}))
+    assert initialiser(clip, "dog") == DOG
+    assert initialiser(clip, " Dog ") == DOG
+    assert torch.equal(initialiser(clip, "bear"), OTHER[0])
+    assert torch.equal(initialiser(clip, "embedding:one"), OTHER[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "needs one word .* got ''"),
+        ("big dog", r"is 2 tokens \(big, dog\).* single words in it: big, dog"),
+        ("ab dog dog", r"is 4 tokens \(a, b, dog, dog\).* single words in it: dog$"),
+        ("xy", r"is 2 tokens \(x, y\).* use a plainer word"),
+        ("embedding:oth", r"is 2 tokens \(a vector, a vector\)"),
+        ("embedding:nope", "no such embedding"),
+    ],
+)
+def test_initialisers_that_are_not_one_token(text, says):
+    with pytest.raises(CaptionError, match=says):
+        initialiser(clip_with_files(), text)
+
+
+def test_nothing_made_in_inference_mode_stays_in_it():
+    with torch.inference_mode():
+        found = one(clip_with_files(), "{} embedding:oth")
+    assert not found.ids.is_inference() and not found.fixed_vectors.is_inference()
