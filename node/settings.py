@@ -30,7 +30,7 @@ PRECISIONS = {
 }
 
 # On the Personalize nodes, or told by the wires.
-_ELSEWHERE = {
+ELSEWHERE = {
     "steps",
     "seed",
     "caption",
@@ -50,7 +50,7 @@ def declared() -> dict[str, dict[str, Any]]:
 
 def advanced() -> list[dict[str, Any]]:
     """Those of Training Options (ZO)."""
-    fields = [field for name, field in declared().items() if name not in _ELSEWHERE]
+    fields = [field for name, field in declared().items() if name not in ELSEWHERE]
     return [*fields, PREVIEW_PERCENT]
 
 

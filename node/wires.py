@@ -7,7 +7,7 @@ Knows ComfyUI's objects by their attributes alone, so that it can be tested with
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -276,8 +276,10 @@ def _merged(
 def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
     """Refuses weights that somebody else has quantised, by name."""
     kind = type(weight)
-    if kind not in (torch.Tensor, torch.nn.Parameter) or weight.is_meta:
+    if kind not in (torch.Tensor, torch.nn.Parameter):
         what = f"{kind.__name__} weights"
+    elif weight.is_meta:
+        what = "weights without numbers"
     elif "float8" in str(weight.dtype):
         what = f"{str(weight.dtype).removeprefix('torch.')} weights"
     else:
@@ -286,8 +288,3 @@ def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
         f"{wire}: holds {what} ('{key}'); the engine quantises by itself, and needs fp16, bf16 or "
         "fp32. Load the checkpoint with its own weights"
     )
-
-
-def tensors_of(wired: WiredModel, start: str) -> Iterator[WiredTensor]:
-    """Those of one part: UNET, TEXT or VAE."""
-    return (tensor for name, tensor in wired.tensors.items() if name.startswith(start))

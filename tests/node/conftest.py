@@ -22,5 +22,5 @@ def _load_package() -> None:
 
 if PACKAGE not in sys.modules:
     _load_package()
-# For the helpers beside the tests.
-sys.path.append(str(Path(__file__).parent))
+# For the helpers beside the tests and those that all tests share.
+sys.path += [str(Path(__file__).parent), str(ROOT / "tests" / "tools")]

@@ -1,0 +1,304 @@
+"""Trainings by the real engine under a stand-in for ComfyUI: kept, stopped, interrupted, reused."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from comfyui_zoodip.node import training as module
+from comfyui_zoodip.node.live import LiveRuns
+from comfyui_zoodip.node.native import engine_problem, graph, zoodip
+from comfyui_zoodip.node.store import Store, StoreError
+from comfyui_zoodip.node.training import Place, Training, learn
+from make_checkpoint import write_checkpoint
+
+STEPS = 40
+LONG = 300
+PLACE = Place("7", "graph", "prompt")
+DOG = 1929
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engine():
+    problem = engine_problem()
+    if problem is not None:
+        pytest.skip(problem)
+
+
+class Interruption(Exception):
+    """ComfyUI's InterruptProcessingException."""
+
+
+class FakeHost:
+    """Records what it is asked. `on_event` sees every event, and may interrupt."""
+
+    def __init__(self, on_event=lambda host, payload: None):
+        self.events, self.calls, self.on_event = [], [], on_event
+        self.cancel = lambda: None
+        self.bar_raises = False
+
+    def send(self, event, payload):
+        self.events.append(payload)
+        self.on_event(self, payload)
+
+    def free_memory(self, needed):
+        self.calls.append(("free", needed))
+
+    def memory_given_back(self):
+        self.calls.append(("back",))
+
+    def interruption(self):
+        return Interruption()
+
+    @contextmanager
+    def watch_interruption(self, cancel):
+        self.cancel = cancel
+        yield
+
+    def progress_bar(self, steps, node):
+        def move(step):
+            if self.bar_raises:
+                raise Interruption
+
+        return move
+
+    @property
+    def states(self):
+        """Each state once, in order."""
+        return list(dict.fromkeys(event["state"] for event in self.events))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    write_checkpoint(path, "tiny-taesd", seed=3)
+    return path
+
+
+def ids(text, place=None):
+    found = torch.tensor([zoodip()._native.Tokenizer().encode_prompt(text)])
+    if place is not None:
+        found[0, place] = 0
+    return graph().Text(found, [] if place is None else [place])
+
+
+@pytest.fixture
+def wanted(checkpoint):
+    pixels = torch.randint(0, 256, (64, 64, 3), generator=torch.Generator().manual_seed(0))
+    picture = graph().Picture(
+        "picture 1", pixels.to(torch.uint8), "0" * 64, "a photo of a {}", ids("a photo of a dog", 5)
+    )
+    return Training(
+        weights=checkpoint,
+        digest="d" * 64,
+        pictures=[picture],
+        word="sks",
+        initialiser=("dog", DOG),
+        empty_text=ids(""),
+        settings={"resolution": 64, "device": "cpu"},
+        steps=STEPS,
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "zoodip")
+
+
+def unbroken(wanted, folder):
+    return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
+
+
+def same(one, other):
+    return torch.equal(one.token.vectors["clip_l"], other.token.vectors["clip_l"])
+
+
+def at_step(step, act):
+    """An `on_event` that acts once, at the first event from that step on."""
+    done = []
+
+    def on_event(host, payload):
+        if payload["state"] == "training" and payload["step"] >= step and not done:
+            done.append(True)
+            act(host, payload)
+
+    return on_event
+
+
+def test_a_training_ends_with_its_word_and_is_not_done_twice(wanted, store):
+    host, runs = FakeHost(), LiveRuns()
+    learned = learn(wanted, PLACE, store, runs, host)
+    assert learned.finished
+    assert (learned.steps, len(learned.losses)) == (STEPS, STEPS)
+    assert learned.token.word == "sks"
+    assert host.states == ["preparing", "training", "finished"]
+    assert [call[0] for call in host.calls] == ["free", "back"]
+    assert host.calls[0][1] > 10_000_000  # bytes
+    assert store.node_run("graph", "7") == wanted.key
+    assert runs.current() is None
+
+    again = FakeHost()
+    known = learn(wanted, PLACE, store, LiveRuns(), again)
+    assert again.states[-1] == "reused"
+    assert again.calls == []  # nothing was trained
+    assert same(learned, known)
+    assert known.losses == pytest.approx(learned.losses)
+    assert (known.steps, known.finished) == (STEPS, True)
+
+
+def test_every_point_of_the_curve_reaches_the_page(wanted, store):
+    host = FakeHost()
+    learn(wanted, PLACE, store, LiveRuns(), host)
+    points = [point[0] for event in host.events for point in event["points"]]
+    assert points == list(range(1, STEPS + 1))
+
+
+def test_stop_and_keep_goes_on_with_the_same_bits(wanted, store, tmp_path):
+    runs = LiveRuns()
+    long = replace(wanted, steps=LONG)
+    stop = at_step(1, lambda host, payload: runs.get(long.key).request_stop())
+    host = FakeHost(stop)
+    kept = learn(long, PLACE, store, runs, host)
+    assert not kept.finished
+    assert 1 <= kept.steps < LONG
+    assert host.states[-1] == "stopped"
+    assert len(kept.losses) == kept.steps
+    assert store.finished(long.key) is None
+
+    again = FakeHost()
+    rest = learn(long, PLACE, store, LiveRuns(), again)
+    assert rest.finished
+    assert len(rest.losses) == LONG
+    resumed = [event["step"] for event in again.events if event["state"] == "preparing"]
+    assert max(resumed) == kept.steps
+    assert same(rest, unbroken(long, tmp_path))
+
+
+@pytest.mark.parametrize("way", ["watched", "raised by the progress bar"])
+def test_an_interrupted_run_is_kept_and_says_where(wanted, store, tmp_path, way):
+    def interrupt(host, payload):
+        if way == "watched":
+            host.cancel()
+        else:
+            host.bar_raises = True
+
+    long = replace(wanted, steps=LONG)
+    host = FakeHost(at_step(1, interrupt))
+    with pytest.raises(Interruption):
+        learn(long, PLACE, store, LiveRuns(), host)
+    last = host.events[-1]
+    assert last["state"] == "interrupted"
+    assert str(store.token_path(long.key)) in last["message"]
+    assert f"step {last['step']}" in last["message"]
+    assert store.unfinished(long.key).step == last["step"]
+    assert host.calls[-1] == ("back",)
+
+    rest = learn(long, PLACE, store, LiveRuns(), FakeHost())
+    assert same(rest, unbroken(long, tmp_path))
+
+
+def test_an_interruption_before_the_first_step_leaves_nothing(wanted, store):
+    host = FakeHost(lambda host, payload: payload["stage"] == "loading the UNet" and host.cancel())
+    with pytest.raises(Interruption):
+        learn(wanted, PLACE, store, LiveRuns(), host)
+    assert host.events[-1]["state"] == "interrupted"
+    assert "nothing was learned" in host.events[-1]["message"]
+    assert not store.token_path(wanted.key).exists()
+
+
+def test_a_failure_is_told_and_does_no_harm_to_the_next(wanted, store):
+    broken = replace(wanted, settings={**wanted.settings, "t_lower": 950})
+    host = FakeHost()
+    with pytest.raises(zoodip().Error, match="t_lower: needs to be below t_upper"):
+        learn(broken, PLACE, store, LiveRuns(), host)
+    assert host.events[-1]["state"] == "failed"
+    assert "t_lower" in host.events[-1]["message"]
+    assert host.calls[-1] == ("back",)
+    assert learn(wanted, PLACE, store, LiveRuns(), FakeHost()).finished
+
+
+def test_the_self_check_is_made_before_training_and_only_then(wanted, store):
+    asked = []
+
+    def expected():
+        asked.append(True)
+        return graph().Expected(latent=(torch.zeros(1, 3, 64, 64), torch.ones(1, 4, 8, 8)))
+
+    checked = replace(wanted, expected=expected)
+    host = FakeHost()
+    with pytest.raises(zoodip().Error, match="self-check: latents differ by .* %"):
+        learn(checked, PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "failed"
+    learn(wanted, PLACE, store, LiveRuns(), FakeHost())
+    learn(checked, PLACE, store, LiveRuns(), FakeHost())  # the same key: from the store
+    assert len(asked) == 1
+
+
+def test_previews_are_drawn_shown_and_kept(wanted, store):
+    shown = replace(
+        wanted, steps=200, preview_percent=10.0, preview=lambda latents: b"jpeg %d" % latents.ndim
+    )
+    host = FakeHost()
+    learn(shown, PLACE, store, LiveRuns(), host)
+    assert host.events[-1]["preview"]["step"] > 0
+    assert store.preview(shown.key) == b"jpeg 4"
+
+
+def test_one_training_of_a_key_at_a_time(wanted, store):
+    long = replace(wanted, steps=3000)
+    runs, begun = LiveRuns(), threading.Event()
+    host = FakeHost(at_step(1, lambda *_: begun.set()))
+    thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
+    thread.start()
+    try:
+        assert begun.wait(60)
+        with pytest.raises(StoreError):
+            learn(long, PLACE, store, LiveRuns(), FakeHost())
+    finally:
+        runs.get(long.key).request_stop()
+        thread.join()
+
+
+def test_the_host_can_end_during_a_training(wanted, store):
+    """What is registered for the interpreter's end: stops, keeps, and waits."""
+    long = replace(wanted, steps=10**6)
+    runs, begun = LiveRuns(), threading.Event()
+    host = FakeHost(at_step(2, lambda *_: begun.set()))
+    thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
+    thread.start()
+    assert begun.wait(60)
+    assert runs.shutdown(timeout=60)
+    thread.join()
+    assert store.unfinished(long.key).step >= 2
+
+
+def test_the_key_follows_all_that_decides(wanted):
+    picture = wanted.pictures[0]
+    other_text = graph().Text(picture.text.ids, [5], [2], torch.ones(1, 32))
+    changes = {
+        "digest": "e" * 64,
+        "word": "zwx",
+        "initialiser": ("cat", 2368),
+        "steps": STEPS + 1,
+        "alphas_cumprod": [0.5],
+        "settings": {**wanted.settings, "n": 4},
+        "pictures": [replace(picture, sha256="1" * 64)],
+    }
+    keys = {replace(wanted, **{name: value}).key for name, value in changes.items()}
+    keys |= {replace(wanted, pictures=[replace(picture, caption="{}")]).key}
+    keys |= {replace(wanted, pictures=[replace(picture, text=other_text)]).key}
+    keys |= {replace(wanted, initialiser=("dog", torch.ones(32))).key}
+    keys |= {replace(wanted, initialiser=("dog", torch.zeros(32))).key}
+    assert wanted.key not in keys
+    assert len(keys) == len(changes) + 4
+    for name, value in (("device", "cuda"), ("threads", 1), ("checkpoint_every", 7)):
+        assert replace(wanted, settings={**wanted.settings, name: value}).key == wanted.key
+
+
+def test_another_version_learns_anew(wanted, monkeypatch):
+    key = wanted.key
+    monkeypatch.setattr(module, "version", lambda: "99")
+    assert wanted.key != key
