@@ -40,14 +40,19 @@ def start_line() -> str:
     return f"ZOODiP {version()}: {engine}; device {device}; {instruction_sets()}"
 
 
+# What matters here beside torch's own choice, as torch tells it; not every torch tells all.
+_EXTENSIONS = {
+    "VNNI": "_is_vnni_supported",
+    "BF16": "_is_avx512_bf16_supported",
+    "AMX": "_is_amx_tile_supported",
+}
+
+
 def instruction_sets() -> str:
-    """Those of the processor that matter here: "AVX512, VNNI"."""
+    """Those of the processor: "AVX512 VNNI"."""
     found = [torch.backends.cpu.get_cpu_capability()]
-    for name, function in (
-        ("VNNI", "_is_avx512_vnni_supported"),
-        ("AMX", "_is_amx_tile_supported"),
-    ):
-        supported = getattr(torch.cpu, function, None) or getattr(torch._C._cpu, function, None)
+    for name, function in _EXTENSIONS.items():
+        supported = getattr(torch.cpu, function, None)
         if supported is not None and supported():
             found.append(name)
-    return ", ".join(found)
+    return " ".join(found)

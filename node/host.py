@@ -43,8 +43,12 @@ def send(event: str, payload: dict[str, Any]) -> None:
 
 
 def device_name() -> str:
-    """The engine's name of the device that ComfyUI computes on; "cpu" for those it cannot use."""
-    return "cuda" if comfy.model_management.get_torch_device().type == "cuda" else "cpu"
+    """The engine's name of the device that ComfyUI computes on; "cpu" for those it cannot use.
+
+    Torch calls AMD's cards "cuda" too, but its build for them has no CUDA.
+    """
+    kind = comfy.model_management.get_torch_device().type
+    return "cuda" if kind == "cuda" and torch.version.cuda else "cpu"
 
 
 def free_memory(needed: int) -> None:

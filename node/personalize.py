@@ -16,6 +16,7 @@ from .caption_ids import initialiser, prepare_captions, prepare_plain
 from .captions import match_captions, split_captions
 from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
+from .nodes_token import ZoToken
 from .options import Options
 from .pictures import Picture, pictures_from
 from .self_check import as_text, expected_of, text_states
@@ -23,9 +24,6 @@ from .token import Token
 from .token_clip import apply_token
 from .training import Learned, Place, Training, learn
 from .wires import clip_skip_of, read_wires
-
-ZoToken = io.Custom("ZO_TOKEN")
-LossMap = io.Custom("LOSS_MAP")
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
 # training that was not finished must go on when it is queued again instead.
@@ -104,7 +102,7 @@ def _outputs() -> list[io.Output]:
         ZoToken.Output(
             display_name="token", tooltip="The word itself, for Save Token and Apply Token (ZO)."
         ),
-        LossMap.Output(display_name="loss_map", tooltip="The loss of every step."),
+        io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step."),
         io.Int.Output("steps_done", display_name="steps", tooltip="How many steps were made."),
     ]
 
