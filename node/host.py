@@ -16,7 +16,7 @@ import comfy.utils
 import folder_paths
 import latent_preview
 import torch
-from comfy.cli_args import LatentPreviewMethod, args
+from comfy.taesd.taesd import TAESD
 from PIL import Image
 from server import PromptServer
 
@@ -96,45 +96,63 @@ def progress_bar(steps: int, node: str) -> Callable[[int], None]:
 
 
 class Previews:
-    """Latents -> JPEG as ComfyUI's own previews: TAESD where it was chosen and is there, else the
-    latent's nearest colours. A model's own format goes before."""
+    """Latents -> JPEG: by a tiny decoder that is wired in, else by TAESD where ComfyUI has its file,
+    else the nearest colours of each latent pixel."""
 
-    def __init__(self, latent_format: Any, decode: Callable[[torch.Tensor], torch.Tensor] | None):
-        """decode: latents -> pixels [B, H, W, 3] in [0, 1] of a decoder that costs next to nothing;
-        None for ComfyUI's."""
-        self._decode = decode
-        self._previewer = None
-        self._format = latent_format
+    def __init__(
+        self, latent_format: Any, decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        """latent_format: ComfyUI's. decode: latents as a VAE takes them -> pixels [B, H, W, 3] in
+        [0, 1]; of a decoder that costs next to nothing."""
+        self._format, self._decode = latent_format, decode
+        self._draw: Callable[[torch.Tensor], Image.Image | None] | None = None
 
     def jpeg(self, latents: torch.Tensor) -> bytes | None:
         """latents: in the UNet's scale [1, 4, h, w]. None where nothing can draw them."""
-        image = self._image(latents)
+        try:
+            self._draw = self._draw or self._choose(latents.device)
+            image = self._draw(latents)
+        except Exception as error:  # a picture that cannot be drawn must not end a training
+            log.warning("ZOODiP: no previews, drawing one failed: %s", error)
+            self._draw = _draw_nothing
+            return None
         if image is None:
             return None
         buffer = bytes_io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
 
-    def _image(self, latents: torch.Tensor) -> Image.Image | None:
+    def _choose(self, device: torch.device) -> Callable[[torch.Tensor], Image.Image | None]:
         if self._decode is not None:
-            pixels = self._decode(self._format.process_out(latents))[0]
-            return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().cpu().numpy())
-        if self._previewer is None:
-            self._previewer = _host_previewer(latents.device, self._format)
-        if self._previewer is None:
-            return None
-        image = self._previewer.decode_latent_to_preview(latents)
-        side = max(256, image.width)
-        return image.resize((side, side * image.height // image.width), Image.Resampling.BICUBIC)
+            return self._draw_wired
+        file = _taesd_file(self._format.taesd_decoder_name)
+        if file is not None:
+            taesd = TAESD(None, file, latent_channels=self._format.latent_channels).to(device)
+            return latent_preview.TAESDPreviewerImpl(taesd).decode_latent_to_preview
+        if self._format.latent_rgb_factors is None:
+            return _draw_nothing
+        bias = getattr(self._format, "latent_rgb_factors_bias", None)
+        colours = latent_preview.Latent2RGBPreviewer(self._format.latent_rgb_factors, bias)
+        return lambda latents: _enlarged(colours.decode_latent_to_preview(latents))
+
+    def _draw_wired(self, latents: torch.Tensor) -> Image.Image:
+        pixels = self._decode(self._format.process_out(latents))[0]
+        return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
-def _host_previewer(device: torch.device, latent_format: Any) -> Any:
-    """ComfyUI's previewer. Where previews are switched off for sampling, the cheap one: whether the
-    page shows a training is this package's own setting."""
-    previewer = latent_preview.get_previewer(device, latent_format)
-    if previewer is None and args.preview_method == LatentPreviewMethod.NoPreviews:
-        factors = latent_format.latent_rgb_factors
-        if factors is not None:
-            bias = getattr(latent_format, "latent_rgb_factors_bias", None)
-            previewer = latent_preview.Latent2RGBPreviewer(factors, bias)
-    return previewer
+def _draw_nothing(latents: torch.Tensor) -> None:
+    return None
+
+
+def _taesd_file(name: str | None) -> str | None:
+    """The decoder's file in ComfyUI's models/vae_approx."""
+    if name is None:
+        return None
+    files = folder_paths.get_filename_list("vae_approx")
+    found = next((file for file in files if file.startswith(name)), None)
+    return None if found is None else folder_paths.get_full_path("vae_approx", found)
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    """A pixel for each latent is too small to see."""
+    return image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)

@@ -296,7 +296,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             steps=given["steps"],
             expected=_clip_check(wired_clip, f"a photo of a {start[0]}"),
             preview_percent=percent,
-            preview=host.Previews(comfy.latent_formats.SD15(), None).jpeg,
+            preview=host.Previews(comfy.latent_formats.SD15()).jpeg,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
         return _output(wired_clip or _load_clip(path, learned.token), learned)

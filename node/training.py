@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ import torch
 from .live import LiveRun, LiveRuns
 from .native import graph, version, zoodip
 from .store import Store, StoreError
-from .token import Token, read_token
+from .token import Token, TokenError, read_token
 
 log = logging.getLogger("zoodip")
 
@@ -23,6 +24,7 @@ log = logging.getLogger("zoodip")
 _FREE_SETTINGS = ("device", "threads", "checkpoint_every")
 
 _BAR_SECONDS = 0.25  # between two moves of the node's progress bar
+_SAVE_SECONDS = 30.0  # between two writings of the curve, which a killed process leaves behind
 
 
 class Host(Protocol):
@@ -137,6 +139,7 @@ class _Session:
         self._cancel = zoodip().CancelToken()
         self._bar = host.progress_bar(training.steps, live.node)
         self._bar_moved = 0.0
+        self._saved = time.monotonic()
         self._drawn: bytes | None = None
         self._done = 0
 
@@ -144,8 +147,8 @@ class _Session:
         live = self._live
         earlier = self._store.unfinished(live.key)
         if earlier is not None:
-            self._done = earlier.step
-            live.resumed_at(earlier.step, earlier.curve, earlier.preview_step)
+            self._done = self._kept_step(earlier.step)
+            live.resumed_at(self._done, earlier.curve, earlier.preview_step)
         try:
             self._store.save(live.record())  # found again by it, should this process be killed
             live.on_stop(self._cancel.cancel)
@@ -202,6 +205,9 @@ class _Session:
         if now - self._bar_moved >= _BAR_SECONDS or step == steps:
             self._bar_moved = now
             self._bar(step)
+        if now - self._saved >= _SAVE_SECONDS:
+            self._saved = now
+            self._keep_record()
 
     def _preview(self, step: int, latents: torch.Tensor) -> None:
         assert self._training.preview is not None  # no share of the time was given otherwise
@@ -210,8 +216,18 @@ class _Session:
             self._drawn = drawn
             self._live.preview(step, drawn)
 
+    def _kept_step(self, recorded: int) -> int:
+        """The step of the kept word: a process that was killed had no time to record its last."""
+        with suppress(TokenError, ValueError):
+            token = read_token(self._store.token_path(self._live.key))
+            return int(token.metadata.get("step", recorded))
+        return recorded
+
     def _end(self, state: str, message: str = "") -> None:
         self._live.end(state, message)
+        self._keep_record()
+
+    def _keep_record(self) -> None:
         try:
             self._store.save(self._live.record(), self._drawn)
         except StoreError as error:  # the token is on disk: only the curve and the reuse are lost

@@ -302,3 +302,27 @@ def test_another_version_learns_anew(wanted, monkeypatch):
     key = wanted.key
     monkeypatch.setattr(module, "version", lambda: "99")
     assert wanted.key != key
+
+
+def test_what_a_killed_process_left_is_gone_on_with(wanted, store, tmp_path):
+    """The record says step 0, as it was written before the training; the word is further."""
+    long = replace(wanted, steps=LONG, settings={**wanted.settings, "checkpoint_every": 10})
+    host = FakeHost(at_step(1, lambda host, payload: host.cancel()))
+    with pytest.raises(Interruption):
+        learn(long, PLACE, store, LiveRuns(), host)
+    reached = store.unfinished(long.key).step
+    store.save(replace(store.record(long.key), step=0, state="training", curve=()))
+
+    again = FakeHost()
+    rest = learn(long, PLACE, store, LiveRuns(), again)
+    assert max(event["step"] for event in again.events if event["state"] == "preparing") == reached
+    assert rest.steps == LONG
+    assert same(rest, unbroken(long, tmp_path))
+
+
+def test_the_curve_is_written_while_it_grows(wanted, store, monkeypatch):
+    monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
+    kept = []
+    host = FakeHost(lambda *_: kept.append(len(store.record(wanted.key).losses)))
+    learn(wanted, PLACE, store, LiveRuns(), host)
+    assert any(0 < count < STEPS for count in kept)
