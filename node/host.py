@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ RUNS = LiveRuns()
 _POLL_SECONDS = 0.05
 
 
+@cache
 def store() -> Store:
     """The trainings kept in this ComfyUI's user folder."""
     return Store(Path(folder_paths.get_user_directory()) / "zoodip")
@@ -96,8 +98,8 @@ def progress_bar(steps: int, node: str) -> Callable[[int], None]:
 
 
 class Previews:
-    """Latents -> JPEG: by a tiny decoder that is wired in, else by TAESD where ComfyUI has its file,
-    else the nearest colours of each latent pixel."""
+    """Latents -> JPEG: by a tiny decoder that is wired in, else by TAESD where ComfyUI has its
+    file, else the nearest colours of each latent pixel."""
 
     def __init__(
         self, latent_format: Any, decode: Callable[[torch.Tensor], torch.Tensor] | None = None
