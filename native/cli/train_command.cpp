@@ -21,8 +21,7 @@ struct TrainOptions {
 
 class TerminalObserver : public PersonalizeObserver {
   public:
-    explicit TerminalObserver(const nlohmann::json& chosen)
-        : settings_(resolve_settings(chosen)) {}
+    explicit TerminalObserver(const nlohmann::json& chosen) : settings_(resolve_settings(chosen)) {}
 
     void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
 
