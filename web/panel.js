@@ -1,0 +1,243 @@
+// The live panel of the Personalize nodes.
+
+import { api } from "../../scripts/api.js";
+import { LossCurve } from "./curve.js";
+import { html, setText } from "./dom.js";
+import { formatCount, formatLoss, formatSeconds, formatSpeed } from "./format.js";
+import { executionIds, workflowId } from "./graph.js";
+import { RunModel } from "./run.js";
+import { fetchNodeRun, fetchRun, previewUrl, reasonOf, stopRun } from "./server.js";
+import { text } from "./texts.js";
+
+/** Height of the panel in CSS pixels below which it never gets; zoodip.css has the same. */
+export const MIN_HEIGHT = 330;
+
+function figure(label) {
+  const value = html("dd", {}, "\u2013");
+  return { value, element: html("div", {}, html("dt", {}, label), value) };
+}
+
+function button(name, action) {
+  const attributes = { type: "button", class: `zoodip-${name}` };
+  const element = html("button", attributes, text(`${name}.label`));
+  element.title = text(`${name}.tooltip`);
+  element.addEventListener("click", action);
+  return element;
+}
+
+export class TrainingPanel {
+  #node;
+  #model = new RunModel();
+  #curve = new LossCurve();
+  #frame = 0;
+  #fetches = new AbortController();
+  /** The run whose stop was asked for and that has not ended yet. */
+  #asked = { run: null, text: "" };
+  /** The host had this node's result and did not run it; no payload tells of it. */
+  #cached = false;
+  /** Address of the preview that is shown or being fetched. */
+  #previewUrl = "";
+  #parts;
+
+  constructor(node) {
+    this.#node = node;
+    this.element = this.#build();
+    this.#render();
+  }
+
+  #build() {
+    const parts = {
+      state: html("strong", { class: "zoodip-state" }),
+      stage: html("span", { class: "zoodip-stage" }),
+      message: html("p", { class: "zoodip-message" }),
+      steps: html("span", { class: "zoodip-steps" }),
+      progress: html("progress", { max: "1", value: "0", "aria-label": text("progressLabel") }),
+      speed: figure(text("speed")),
+      left: figure(text("timeLeft")),
+      loss: figure(text("smoothedLoss")),
+      caption: html("figcaption", {}, text("noPreview")),
+      share: html("span", { class: "zoodip-share" }),
+      stop: button("stop", () => this.#stop()),
+      cancel: button("cancel", () => this.#cancel()),
+    };
+    this.#parts = parts;
+    parts.preview = html("figure", { class: "zoodip-preview" }, parts.caption);
+    const line = html("div", { class: "zoodip-line" }, parts.state, parts.stage);
+    const live = { class: "zoodip-status", role: "status", "aria-live": "polite" };
+    const figures = [parts.speed, parts.left, parts.loss].map(({ element }) => element);
+    return html(
+      "section",
+      { class: "zoodip-panel", "aria-label": text("panelLabel") },
+      html(
+        "header",
+        { class: "zoodip-head" },
+        html("div", live, line, parts.message),
+        parts.steps,
+      ),
+      parts.progress,
+      html("dl", { class: "zoodip-figures" }, ...figures),
+      html("div", { class: "zoodip-body" }, this.#curve.element, parts.preview),
+      html("footer", { class: "zoodip-foot" }, parts.stop, parts.cancel, parts.share),
+    );
+  }
+
+  attach() {
+    this.#fetches = new AbortController();
+    this.#curve.attach();
+  }
+
+  detach() {
+    this.#fetches.abort();
+    this.#curve.detach();
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+  }
+
+  /** Takes the payload of a "zoodip.progress" event of this node. */
+  update(payload) {
+    if (this.#model.applyEvent(payload)) {
+      this.#load((signal) => fetchRun(payload.run, signal));
+    }
+    this.#schedule();
+  }
+
+  /** The host took this node's result from its own cache. */
+  noteCached() {
+    this.#cached = true;
+    this.#schedule();
+  }
+
+  /** Asks the server for the last run of this node: after a reload, or when events were missed. */
+  reload() {
+    return this.#load(async (signal) => {
+      for (const id of executionIds(this.#node)) {
+        const run = await fetchNodeRun(id, workflowId(), signal);
+        if (run) return run;
+      }
+      return null;
+    });
+  }
+
+  async #load(fetchWhole) {
+    const { signal } = this.#fetches;
+    const since = this.#model.expectWhole();
+    let whole = null;
+    try {
+      whole = await fetchWhole(signal);
+    } catch {
+      // A server without these routes, or one that went away: the panel shows what it has.
+    }
+    this.#model.applyWhole(since, whole);
+    if (!signal.aborted) this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#frame) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#render();
+    });
+  }
+
+  #render() {
+    const info = this.#model.info ?? {};
+    const asked = this.#model.running && this.#asked.run === info.run;
+    if (!asked) this.#asked = { run: null, text: "" };
+    this.#renderStatus(info, asked);
+    this.#renderFigures(info);
+    this.#renderPreview(info);
+    this.#curve.setPoints(this.#model.points);
+    this.#parts.stop.disabled = !this.#model.training || asked;
+    this.#parts.cancel.disabled = !this.#model.running || asked;
+  }
+
+  #renderStatus(info, asked) {
+    const { state, stage, message } = this.#parts;
+    const name = info.state ?? (this.#cached ? "reused" : "idle");
+    this.element.dataset.state = name;
+    setText(state, text(`state.${name}`));
+    setText(stage, this.#model.running ? this.#stageOf(info) : "");
+    const words = asked ? this.#asked.text : info.message;
+    setText(message, words || (info.run ? "" : text(this.#cached ? "cached" : "hint")));
+    message.title = message.textContent;
+  }
+
+  /** While training, the word says more than the stage, which is "training" too. */
+  #stageOf(info) {
+    return this.#model.training ? text("learning", { word: info.word ?? "" }) : (info.stage ?? "");
+  }
+
+  #renderFigures(info) {
+    const { steps, progress, speed, left, loss } = this.#parts;
+    const values = { step: formatCount(info.step ?? 0), steps: formatCount(info.steps ?? 0) };
+    setText(steps, info.steps ? text("stepOf", values) : "");
+    // A progress element without a value is one of unknown length.
+    progress.max = info.steps || 1;
+    progress.value = Math.min(info.step ?? 0, progress.max);
+    progress.setAttribute("aria-valuemin", 0);
+    progress.setAttribute("aria-valuemax", progress.max);
+    progress.setAttribute("aria-valuenow", progress.value);
+    progress.setAttribute("aria-valuetext", text("stepOf", values));
+    setText(speed.value, formatSpeed(info.speed));
+    setText(left.value, this.#model.training ? formatSeconds(info.seconds_left ?? NaN) : "\u2013");
+    setText(loss.value, formatLoss(info.smooth ?? info.loss ?? NaN));
+  }
+
+  #renderPreview(info) {
+    const { preview, share } = this.#parts;
+    const percent = info.preview_percent;
+    const known = Number.isFinite(percent);
+    const words = () =>
+      percent > 0 ? text("previewShare", { percent: +percent.toFixed(1) }) : text("previewOff");
+    setText(share, known ? words() : "");
+    preview.hidden = !info.preview && known && percent <= 0;
+    const url = info.preview ? previewUrl(info.preview.url) : "";
+    if (url === this.#previewUrl) return;
+    this.#previewUrl = url;
+    if (!url) this.#showImage(null, text("noPreview"));
+    else this.#fetchImage(url, formatCount(info.preview.step), info.word ?? "");
+  }
+
+  /** The old picture stays until the new one is here, so that nothing flickers. */
+  #fetchImage(url, step, word) {
+    const alt = text("previewLabel", { step, word });
+    const image = html("img", { alt, draggable: "false" });
+    const settle = (shown, caption) => {
+      if (this.#previewUrl === url) this.#showImage(shown, caption);
+    };
+    image.addEventListener("load", () => settle(image, text("previewStep", { step })));
+    image.addEventListener("error", () => settle(null, text("noPreview")));
+    image.src = url;
+  }
+
+  #showImage(image, caption) {
+    const { preview, caption: captionPart } = this.#parts;
+    setText(captionPart, caption);
+    preview.replaceChildren(...(image ? [image] : []), captionPart);
+    preview.classList.toggle("zoodip-has-image", Boolean(image));
+  }
+
+  async #stop() {
+    await this.#ask("stop", (info) => stopRun(info.run));
+  }
+
+  async #cancel() {
+    await this.#ask("cancel", (info) => api.interrupt(info.prompt || null));
+  }
+
+  /** Buttons stay off from the click until the run ends, or until the request fails. */
+  async #ask(name, send) {
+    const info = this.#model.info;
+    if (!info || !this.#model.running) return;
+    this.#asked = { run: info.run, text: text(`${name}.asked`) };
+    this.#render();
+    try {
+      await send(info);
+    } catch (error) {
+      this.#asked = { run: null, text: "" };
+      const message = text(`${name}.failed`, { reason: reasonOf(error) });
+      this.#model.info = { ...this.#model.info, message };
+      this.#render();
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// ZOODiP in the front end: the live panel, Token Info's text, a setting and a command.
+//
+// The front end imports every .js file of this folder; only this one does something when imported.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { html } from "./dom.js";
+import { chain, findNode, forEachNode, workflowId } from "./graph.js";
+import { MIN_HEIGHT, TrainingPanel } from "./panel.js";
+import { commands, menuCommands, readLimit, settings } from "./store.js";
+import { loadTexts } from "./texts.js";
+import { addTokenInfo } from "./token_info.js";
+
+const PERSONALIZE = new Set(["PersonalizeZO", "PersonalizeFromCheckpointZO"]);
+const TOKEN_INFO = "TokenInfoZO";
+const WIDGET = "zoodip_panel";
+/** Space in CSS pixels that the front end leaves around a DOM widget. */
+const WIDGET_MARGIN = 10;
+const NEW_NODE_WIDTH = 420;
+
+/** Panels by node: held weakly, so that a removed node takes its panel along. */
+const panels = new WeakMap();
+
+function addPanel(node) {
+  const panel = new TrainingPanel(node);
+  panels.set(node, panel);
+  const widget = node.addDOMWidget(WIDGET, WIDGET, panel.element, {
+    serialize: false,
+    hideOnZoom: false,
+    margin: WIDGET_MARGIN,
+    getMinHeight: () => MIN_HEIGHT + 2 * WIDGET_MARGIN,
+  });
+  widget.serialize = false;
+  forwardToCanvas(panel.element);
+  chain(node, "onAdded", () => panel.attach());
+  chain(node, "onRemoved", () => panel.detach());
+  // Only a node that comes from a saved workflow can have run before.
+  chain(node, "onConfigure", () => setTimeout(() => node.graph && panel.reload()));
+  node.setSize?.([Math.max(node.size[0], NEW_NODE_WIDTH), node.computeSize()[1]]);
+}
+
+/** Zooming by wheel and panning by middle button work over the panel as beside it. */
+function forwardToCanvas(element) {
+  const forward = (type, method, wanted) => {
+    const listener = (event) => {
+      // Nodes drawn by Vue hand these on themselves.
+      if (window.LiteGraph?.vueNodesMode || !wanted(event)) return;
+      if (type === "wheel") event.preventDefault();
+      app.canvas?.[method]?.(event);
+    };
+    element.addEventListener(type, listener, { passive: false });
+  };
+  forward("wheel", "processMouseWheel", () => true);
+  forward("pointerdown", "processMouseDown", (event) => event.button === 1);
+  forward("pointermove", "processMouseMove", (event) => (event.buttons & 4) === 4);
+  forward("pointerup", "processMouseUp", (event) => event.button === 1);
+}
+
+function onProgress({ detail }) {
+  if (!detail?.run) return;
+  if (detail.workflow && workflowId() && String(detail.workflow) !== workflowId()) return;
+  panels.get(findNode(detail.node))?.update(detail);
+}
+
+function onCached({ detail }) {
+  for (const id of detail?.nodes ?? []) panels.get(findNode(id))?.noteCached();
+}
+
+function linkStyles() {
+  const href = new URL("./zoodip.css", import.meta.url).href;
+  document.head.append(html("link", { rel: "stylesheet", href }));
+}
+
+app.registerExtension({
+  name: "ZOODiP",
+  settings,
+  commands,
+  menuCommands,
+  async init() {
+    linkStyles();
+    await loadTexts();
+  },
+  async setup() {
+    api.addEventListener("zoodip.progress", onProgress);
+    api.addEventListener("execution_cached", onCached);
+    // Events sent while the connection was down are lost: ask for the whole again.
+    api.addEventListener("reconnected", () => forEachNode((node) => panels.get(node)?.reload()));
+    await readLimit();
+  },
+  nodeCreated(node) {
+    if (PERSONALIZE.has(node.comfyClass)) addPanel(node);
+    else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
+  },
+});
