@@ -22,7 +22,7 @@ def _widget(field: dict[str, Any]) -> io.Input:
         whole = {key: int(value) for key, value in limits.items()}
         return io.Int.Input(name, default=default, tooltip=tooltip, **whole)
     # Small numbers: a step that spoils none, and no rounding to what the page can show.
-    step = 0.5 if field.get("unit") == "%" else 1e-6
+    step = 0.5 if field.get("unit") == "percent" else 1e-6
     return io.Float.Input(name, default=default, tooltip=tooltip, step=step, round=False, **limits)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial, wraps
 from typing import Any
 
@@ -106,13 +107,17 @@ class _Pages:
             raise _Refusal(404, "There is no training of this key: it was dropped or never begun.")
         return stored_payload(record)
 
-    def _payload_of_node(self, workflow: str, node: str) -> Payload:
+    def _payload_of_node(self, workflow: str, node: str) -> Payload | None:
+        """None for a node that has shown none, or whose run was dropped: every fresh node is asked
+        for, and a page reports what is not found as an error."""
         run = self._runs.of_node(workflow, node)
         key = run.key if run else self._store.node_run(workflow, node)
         if key is None:
-            raise _Refusal(404, "This node has shown no training yet.")
-        # The same run may have been shown by another node last.
-        return {**self._payload(key), "node": node, "workflow": workflow}
+            return None
+        with suppress(_Refusal):
+            # The same run may have been shown by another node last.
+            return {**self._payload(key), "node": node, "workflow": workflow}
+        return None
 
     def _preview(self, key: str) -> bytes:
         run = self._runs.get(key)

@@ -17,7 +17,7 @@ PREVIEW_PERCENT = {
     "default": 5.0,
     "minimum": 0.0,
     "maximum": 10.0,
-    "unit": "%",
+    "unit": "percent",
     "help": "Share of the training's time that previews may take. 0 draws none.",
 }
 
