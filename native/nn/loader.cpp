@@ -5,9 +5,13 @@
 #include <ATen/ops/isfinite.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 
 namespace zoodip {
 namespace {
+
+// Bytes of weights between two times that freed memory is given back.
+constexpr std::size_t give_back_after = 64u << 20;
 
 // Sixteen windows of 64 bytes, evenly spread: a fine-tune or a merged LoRA changes nearly every
 // number of the tensors that it touches.
@@ -37,7 +41,12 @@ std::int64_t Loader::size(const std::string& name, std::int64_t dimension) const
 
 at::Tensor Loader::read(const std::string& name) const {
     options_.cancel.check();
+    if (read_bytes_ > give_back_after) {
+        give_back_memory();
+        read_bytes_ = 0;
+    }
     at::Tensor tensor = source_.get(name);
+    read_bytes_ += tensor.nbytes();
     require(at::isFloatingType(tensor.scalar_type()), source_.description(), ": '", name,
             "' holds ", c10::toString(tensor.scalar_type()), ", expected floating point");
     require(at::isfinite(tensor).all().item<bool>(), source_.description(), ": '", name,

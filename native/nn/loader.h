@@ -100,6 +100,7 @@ class Loader {
 
     const WeightSource& source_;
     LoadOptions options_;
+    mutable std::size_t read_bytes_ = 0;  // since memory was last given back
 };
 
 }  // namespace zoodip

@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "nn/unet.h"
 #include "train/engine.h"
 #include "train/preview.h"
@@ -151,6 +152,7 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ThreadCount threads(plan.settings.threads);
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
+    give_back_memory();
     observer.on_stage("loading the text encoder");
     const TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
     const TrainSettings& settings = plan.settings;
@@ -166,6 +168,7 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
                                           settings.clip_skip,
                                           plan.load.device,
                                           plan.schedule};
+    give_back_memory();
     check_denoised(plan.check, unet, plan.schedule, parts.prediction, plan.load.device);
 
     std::vector<PreparedText> texts;
@@ -176,9 +179,15 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     return Run(plan, trainer, previewer, observer).go();
 }
 
+// However a run ends, its memory goes back to the system: a host lives on.
+struct GiveBackAtEnd {
+    ~GiveBackAtEnd() { give_back_memory(); }
+};
+
 template <class Request>
 PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& observer,
                                const CancelToken& cancel) {
+    const GiveBackAtEnd at_end;
     observer.on_stage("checking");
     return run(make_plan(request, cancel), observer);
 }
