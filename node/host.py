@@ -92,6 +92,11 @@ def watch_interruption(cancel: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
+def rest_if_ending() -> None:
+    """Does not return where ComfyUI is ending: what came next would run into its end."""
+    RUNS.rest_when_closing()
+
+
 def progress_bar(steps: int, node: str) -> Callable[[int], None]:
     """Moves the bar on the node. What it calls raises when the prompt is interrupted."""
     return comfy.utils.ProgressBar(steps, node_id=node).update_absolute

@@ -320,6 +320,14 @@ class LiveRuns:
                 run.request_stop()
         return all([run.wait(max(0.0, until - time.monotonic())) for run in running])
 
+    def rest_when_closing(self) -> None:
+        """After `shutdown` does not return for a minute, which this process does not live.
+
+        A thread that goes on into torch while the interpreter ends aborts the process.
+        """
+        if self._closing:
+            threading.Event().wait(60)
+
     def _latest(self, wanted: Callable[[LiveRun], bool]) -> LiveRun | None:
         with self._mutex:
             return next((run for run in reversed(self._runs.values()) if wanted(run)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import comfy.latent_formats
@@ -126,6 +127,10 @@ def _settings(precision: str, train_seed: int, options: dict | None) -> tuple[di
     """The engine's settings, and what share previews may take."""
     chosen = dict(options or {})
     preview = chosen.pop("preview_percent", settings.PREVIEW_PERCENT["default"])
+    if precision not in settings.PRECISIONS:
+        raise ValueError(
+            f"precision: needs one of {', '.join(settings.PRECISIONS)}; got '{precision}'"
+        )
     chosen |= settings.PRECISIONS[precision]
     if train_seed:
         chosen["seed"] = train_seed
@@ -169,7 +174,14 @@ def _widgets(**values: list) -> tuple:
 class _Personalize(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
-        return _STOPPED.get(_widgets(**values), 0)
+        # Values that come over links are not known yet: any will do.
+        unknown = (str(None), str((None,)))
+        given = [(i, text) for i, text in enumerate(_widgets(**values)) if text not in unknown]
+        return sum(
+            count
+            for stopped, count in _STOPPED.items()
+            if all(stopped[i] == text for i, text in given)
+        )
 
 
 class PersonalizeZO(_Personalize):
@@ -283,7 +295,8 @@ class PersonalizeFromCheckpointZO(_Personalize):
         start = (given["initialiser"].strip(), initialiser(clip, given["initialiser"].strip()))
         chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
         chosen["prediction"] = given["prediction"]
-        if wired_clip is not None:
+        # As a default that is not named: with or without the wire it is the same training.
+        if wired_clip is not None and clip_skip_of(wired_clip) != 1:
             chosen["clip_skip"] = clip_skip_of(wired_clip)
         training = Training(
             weights=path,
@@ -311,7 +324,8 @@ def _clip_check(clip: Any, text: str) -> Any:
 
 def _load_clip(path: str, token: Token) -> Any:
     """The checkpoint's own CLIP by ComfyUI's loader."""
-    with torch.inference_mode(False):
+    clip = None
+    with torch.inference_mode(False), suppress(RuntimeError):  # of a model that it does not know
         _, clip, *_ = comfy.sd.load_checkpoint_guess_config(
             path,
             output_vae=False,

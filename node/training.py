@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -36,6 +36,7 @@ class Host(Protocol):
     def interruption(self) -> Exception: ...
     def watch_interruption(self, cancel: Callable[[], object]) -> Any: ...
     def progress_bar(self, steps: int, node: str) -> Callable[[int], None]: ...
+    def rest_if_ending(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,16 @@ def learn(training: Training, place: Place, store: Store, runs: LiveRuns, host: 
         host.send,
     )
     record = store.finished(key)
+    token = None
     if record is not None:
+        with suppress(TokenError):  # a damaged one is trained anew
+            token = read_token(store.token_path(key))
+    if record is not None and token is not None:
         runs.add(live)
         store.set_node_run(place.workflow, place.node, key)
         live.resumed_at(record.step, record.curve, record.preview_step)
         live.end("reused", "Learned before with the same inputs: taken from the store.")
-        return Learned(read_token(store.token_path(key)), record.losses, record.step)
+        return Learned(token, record.losses, record.step)
     with store.hold(key):
         runs.add(live)
         store.set_node_run(place.workflow, place.node, key)
@@ -170,11 +175,13 @@ class _Session:
 
     def _train(self, resume: bool) -> Any:
         training, live = self._training, self._live
+        # First: it names weights that cannot be trained on.
+        needed = graph().memory(training.weights, training.settings)
         expected = None
         if training.expected is not None:
             live.stage("asking the wired model for the self-check")
             expected = training.expected()
-        self._host.free_memory(graph().memory(training.weights, training.settings))
+        self._host.free_memory(needed)
         hooks = graph().Hooks(
             on_stage=live.stage,
             on_forecast=lambda seconds, _: live.forecast(seconds),
@@ -224,12 +231,14 @@ class _Session:
         return recorded
 
     def _end(self, state: str, message: str = "") -> None:
+        # Kept first: who waits for the end may be about to end the process.
+        self._keep_record(state=state, message=message)
         self._live.end(state, message)
-        self._keep_record()
+        self._host.rest_if_ending()
 
-    def _keep_record(self) -> None:
+    def _keep_record(self, **changed: str) -> None:
         try:
-            self._store.save(self._live.record(), self._drawn)
+            self._store.save(replace(self._live.record(), **changed), self._drawn)
         except StoreError as error:  # the token is on disk: only the curve and the reuse are lost
             log.warning("%s", error)
 

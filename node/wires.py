@@ -33,6 +33,7 @@ _OTHER_SAMPLINGS = (
     "IMG_TO_IMG",
     "CONST",
     "COSMOS_RFLOW",
+    "ModelSamplingContinuousEDM",
     "StableCascadeSampling",
     "ModelSamplingDiscreteDistilled",
 )
@@ -154,6 +155,10 @@ def _check_patches(model: Any) -> None:
     transformer = options.get("transformer_options", {})
     found = [name for kind in ("patches", "patches_replace") for name in transformer.get(kind, {})]
     found += [name for name in ("model_function_wrapper",) if options.get(name)]
+    for kind in ("diffusion_model", "apply_model"):
+        found += [
+            name for name, calls in getattr(model, "wrappers", {}).get(kind, {}).items() if calls
+        ]
     found += [name for name, patch in getattr(model, "hook_patches", {}).items() if patch]
     found += [
         name
