@@ -73,6 +73,7 @@ def build_here() -> None:
     system.require_tools(environment.python_executable, environment.python_include)
     folder = build(environment, ROOT, development=False)
     finish(environment, folder / ("zoodip.exe" if os.name == "nt" else "zoodip"))
+    say("  in ComfyUI: restart it; the nodes are under ZOODiP, the templates under ComfyUI-ZOODiP")
 
 
 def announce(folder: Path) -> None:
