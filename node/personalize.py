@@ -149,6 +149,28 @@ def _pictures(clip: Any, pictures: list[Picture], captions: list[str], word: str
     ]
 
 
+def _single(inputs: dict[str, list]) -> dict[str, Any]:
+    """The first of each input: only the pictures and captions may be several."""
+    return {name: values[0] if values else None for name, values in inputs.items()}
+
+
+def _asked(clip: Any, inputs: dict[str, list]) -> dict[str, Any]:
+    """The fields of a Training that both nodes ask for."""
+    given = _single(inputs)
+    word, name = given["word"].strip(), given["initialiser"].strip()
+    start = (name, initialiser(clip, name))
+    chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+    return {
+        "pictures": _pictures(clip, pictures_from(inputs["images"]), inputs["captions"], word),
+        "word": word,
+        "initialiser": start,
+        "empty_text": as_text(prepare_plain(clip, "")),
+        "settings": chosen,
+        "steps": given["steps"],
+        "preview_percent": percent,
+    }
+
+
 def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
     learned = learn(training, _place(hidden), host.store(), host.RUNS, host)
     if not learned.finished:
@@ -214,28 +236,19 @@ class PersonalizeZO(_Personalize):
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
         _require_engine()
-        given = {name: values[0] if values else None for name, values in inputs.items()}
+        given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, host.merge)
-        pictures = pictures_from(inputs["images"])
-        word = given["word"].strip()
-        start = (given["initialiser"].strip(), initialiser(clip, given["initialiser"].strip()))
-        chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
-        chosen |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
-        text = f"a photo of a {start[0]}"
+        asked = _asked(clip, inputs)
+        asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
+        picture, text = asked["pictures"][0], f"a photo of a {asked['initialiser'][0]}"
         training = Training(
             weights=wired.weights(),
             digest=wired.digest(),
-            pictures=_pictures(clip, pictures, inputs["captions"], word),
-            word=word,
-            initialiser=start,
-            empty_text=as_text(prepare_plain(clip, "")),
-            settings=chosen,
-            steps=given["steps"],
             alphas_cumprod=wired.alphas_cumprod,
-            expected=lambda: expected_of(model, clip, vae, wired, pictures[0], text),
-            preview_percent=percent,
+            expected=lambda: expected_of(model, clip, vae, wired, picture.pixels, text),
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
+            **asked,
         )
         return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
 
@@ -287,29 +300,21 @@ class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
         _require_engine()
-        given = {name: values[0] if values else None for name, values in inputs.items()}
+        given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
-        word = given["word"].strip()
-        start = (given["initialiser"].strip(), initialiser(clip, given["initialiser"].strip()))
-        chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
-        chosen["prediction"] = given["prediction"]
+        asked = _asked(clip, inputs)
+        asked["settings"]["prediction"] = given["prediction"]
         # As a default that is not named: with or without the wire it is the same training.
         if wired_clip is not None and clip_skip_of(wired_clip) != 1:
-            chosen["clip_skip"] = clip_skip_of(wired_clip)
+            asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
         training = Training(
             weights=path,
             digest=file_digest(path),
-            pictures=_pictures(clip, pictures_from(inputs["images"]), inputs["captions"], word),
-            word=word,
-            initialiser=start,
-            empty_text=as_text(prepare_plain(clip, "")),
-            settings=chosen,
-            steps=given["steps"],
-            expected=_clip_check(wired_clip, f"a photo of a {start[0]}"),
-            preview_percent=percent,
+            expected=_clip_check(wired_clip, f"a photo of a {asked['initialiser'][0]}"),
             preview=host.Previews(comfy.latent_formats.SD15()).jpeg,
+            **asked,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
         return _output(wired_clip or _load_clip(path, learned.token), learned)

@@ -10,7 +10,6 @@ import torch
 
 from .caption_ids import prepare_plain
 from .native import graph
-from .pictures import Picture
 from .wires import WiredModel
 
 SIDE = 128  # pixels; 16 x 16 latents, which every UNet of the family takes
@@ -18,11 +17,11 @@ TIMESTEP = 400
 
 
 def expected_of(
-    model: Any, clip: Any, vae: Any, wired: WiredModel, picture: Picture, text: str
+    model: Any, clip: Any, vae: Any, wired: WiredModel, picture: torch.Tensor, text: str
 ) -> Any:
     """zoodip.graph.Expected of the three wires.
 
-    picture: one of the subject's, for latents; text: without the new word.
+    picture: one of the subject's, uint8 [height, width, 3]; text: without the new word.
     """
     pixels = _crop(picture)
     latent = model.model.process_latent_in(vae.encode(pixels.movedim(1, -1)))
@@ -50,9 +49,8 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
-def _crop(picture: Picture) -> torch.Tensor:
+def _crop(pixels: torch.Tensor) -> torch.Tensor:
     """The middle of a picture, float32 [1, 3, SIDE, SIDE] in [0, 1]; a smaller one is repeated."""
-    pixels = picture.pixels
     for dimension in (0, 1):
         repeats = -(-SIDE // pixels.shape[dimension])
         pixels = torch.cat([pixels] * repeats, dimension)

@@ -146,7 +146,7 @@ def engine_beside_host(model, clip, vae, text="a photo of a dog", weights="dense
     wired = read(model, clip, vae)
     generator = torch.Generator().manual_seed(0)
     (picture,) = pictures.pictures_from(torch.rand(1, 160, 128, 3, generator=generator))
-    expected = self_check.expected_of(model, clip, vae, wired, picture, text)
+    expected = self_check.expected_of(model, clip, vae, wired, picture.pixels, text)
     native_module = native.zoodip()._native
     source = wired.weights()
     listed = [(name, list(shape), kind) for name, shape, kind in source.tensors]
