@@ -46,6 +46,10 @@ def comfyui_python(checkout: Path) -> str:
     return sys.executable
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -171,6 +175,8 @@ class Comfy:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A shell starts what it puts into the background with SIGINT ignored.
+                preexec_fn=_heed_interrupts if os.name == "posix" else None,
             )
 
     def _answers(self) -> bool:
