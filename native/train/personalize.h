@@ -6,24 +6,11 @@
 #include <string>
 
 #include <ATen/core/Tensor.h>
-#include <nlohmann/json.hpp>
 
 #include "core/cancel.h"
 #include "train/plan.h"
 
 namespace zoodip {
-
-// Everything named by files.
-struct PersonalizeRequest {
-    std::filesystem::path model;   // a checkpoint or a diffusers folder
-    std::filesystem::path images;  // a folder
-    std::string word;              // the placeholder, for example sks
-    std::string initialiser;       // a single-token word for the kind of thing
-    std::filesystem::path out;     // the token file
-    nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
-    bool resume = false;     // go on from the state that a stopped run left
-    bool overwrite = false;  // replace an earlier token, and forget a stopped run
-};
 
 // Called from the thread that trains. An exception thrown from here ends the run.
 class PersonalizeObserver {

@@ -6,7 +6,6 @@
 #include "core/sha256.h"
 #include "io/atomic_file.h"
 #include "train/engine.h"
-#include "train/personalize.h"
 
 namespace zoodip {
 namespace {

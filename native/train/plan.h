@@ -28,6 +28,18 @@ struct Output {
     bool overwrite = false;       // replace an earlier token, and forget a stopped run
 };
 
+// What a command names: files.
+struct PersonalizeRequest {
+    std::filesystem::path model;   // a checkpoint or a diffusers folder
+    std::filesystem::path images;  // a folder
+    std::string word;              // the placeholder, for example sks
+    std::string initialiser;       // a single-token word for the kind of thing
+    std::filesystem::path out;     // the token file
+    nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
+    bool resume = false;     // go on from the state that a stopped run left
+    bool overwrite = false;  // replace an earlier token, and forget a stopped run
+};
+
 // The word that the new one starts from: a row of the table, or a vector [width] of its own.
 using StartVector = std::variant<std::int64_t, at::Tensor>;
 
@@ -61,8 +73,6 @@ struct Plan {
     PreparedText empty_text;
     SelfCheck check;
 };
-
-struct PersonalizeRequest;
 
 // Check names, settings, captions and outputs, cheapest first. Throw Error.
 Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel);
