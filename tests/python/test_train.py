@@ -236,7 +236,10 @@ def test_global_random_state_is_left_alone(model, images, tmp_path):
     ("chosen", "parts"),
     [
         ({"steps": 0}, ["steps: needs a whole number from 1 to 10000000, got 0"]),
-        ({"mu": 0}, ["mu: needs a number from 1e-08 to 1, got 0"]),
+        ({"mu": 2}, ["mu: needs a number from 0 to 1, got 2"]),
+        ({"mu": "1e-9"}, ["mu: needs at least 1e-08, or 0 for the default, got 1e-09"]),
+        ({"tau": 1}, ["tau: needs at least 2, or 0 for the default, got 1"]),
+        ({"resolution": 56}, ["resolution: needs at least 64, or 0 for the model's own, got 56"]),
         ({"n": 0}, ["n: needs a whole number from 1 to 64, got 0"]),
         ({"mu": "nan"}, ["--mu: 'nan' is not a number"]),
         ({"steps": "1.5"}, ["steps: needs a whole number"]),
