@@ -63,10 +63,6 @@ def memory_given_back() -> None:
     comfy.model_management.soft_empty_cache()
 
 
-def raise_if_interrupted() -> None:
-    comfy.model_management.throw_exception_if_processing_interrupted()
-
-
 def interruption() -> Exception:
     """What ends a prompt without an error."""
     return comfy.model_management.InterruptProcessingException()

@@ -1,10 +1,10 @@
-"""How the store touches files: atomic writing, bounded reading, a lock between processes."""
+"""How files are touched: atomic writing, bounded reading, a lock between processes."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,14 @@ PARTIAL = ".partial"
 _MAX_JSON = 1 << 20  # bytes; a longer file is not ours
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all. Raises OSError; an earlier file is then as it was."""
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=PARTIAL, dir=path.parent)
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Writes a file whole or not at all. Raises OSError; an earlier file is then as it was.
+
+    mode: of a new file, as far as the process's umask allows.
+    """
+    name = path.with_name(f"{path.name}{uuid.uuid4().hex}{PARTIAL}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(name, flags, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+
+from .store_files import write_atomically
 
 # The width of the CLIP text encoders of which only one is in use at that width. Other files than
 # ours often do not say which encoder their vectors are for.
@@ -151,22 +152,13 @@ def write_token(path: str | os.PathLike[str], token: Token) -> None:
         for key, tensor in token.vectors.items()
     }
     contents = safetensors.torch.save(tensors, as_written(token).metadata)
-    # Not an ending that the host lists.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with partial.open("xb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        write_atomically(path, contents, mode=0o666)  # others may use the word, too
     except OSError as error:
         raise TokenError(
             f"{path}: cannot be written ({error.strerror or error}); check that the folder exists, "
             "may be written to and has room"
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _first_word(names: list[str], path: Path) -> str:
