@@ -4,9 +4,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
 
 #include "diffusion/sampler.h"
+#include "train/denoise.h"
 #include "train/render.h"
 
 namespace zoodip {
@@ -24,13 +24,10 @@ at::Tensor Previewer::draw(const at::Tensor& theta) {
     const at::Tensor with =
         parts_.text_encoder.forward(text_.ids, injection, parts_.clip_skip).hidden;
     const at::Tensor context = at::cat({empty_, with});
+    const Denoiser denoiser{parts_.unet, parts_.schedule, parts_.prediction, guidance};
     return sample_dpm_solver(
-        parts_.schedule, steps, noise_, [&](const at::Tensor& z, std::int64_t timestep) {
-            const at::Tensor t = at::full({1}, static_cast<double>(timestep), z.options());
-            const at::Tensor output = parts_.unet.forward(z, t, {context, std::nullopt});
-            const at::Tensor guided = (output[0] + guidance * (output[1] - output[0])).unsqueeze(0);
-            return parts_.schedule.denoised(z, guided, timestep, parts_.prediction);
-        });
+        parts_.schedule, steps, noise_,
+        [&](const at::Tensor& z, std::int64_t timestep) { return denoiser(z, timestep, context); });
 }
 
 }  // namespace zoodip

@@ -1,10 +1,9 @@
 // Small pictures of what the word has become, drawn while it is learned.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
+#include <utility>
 
 #include <ATen/core/Tensor.h>
 

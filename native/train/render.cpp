@@ -9,12 +9,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 
 #include "core/error.h"
 #include "core/random.h"
 #include "diffusion/sampler.h"
 #include "nn/vae.h"
+#include "train/denoise.h"
 #include "train/engine.h"
 #include "train/objective.h"
 #include "train/token_file.h"
@@ -94,18 +94,15 @@ class Renderer {
     at::Tensor latents(const at::Tensor& context,
                        const std::function<void(std::int64_t, std::int64_t)>& on_step) const {
         const UNet unet(*source_, load_, architecture_.unet_heads);
-        const Prediction prediction = choose_prediction(request_.prediction, architecture_);
         const NoiseSchedule schedule;
+        const Denoiser denoiser{unet, schedule,
+                                choose_prediction(request_.prediction, architecture_),
+                                request_.guidance};
         std::int64_t done = 0;
         const auto denoise = [&](const at::Tensor& z, std::int64_t timestep) {
-            const at::Tensor t = at::full({1}, static_cast<double>(timestep), z.options());
-            at::Tensor output = unet.forward(z, t, {context, std::nullopt});
-            if (output.size(0) == 2) {
-                output = output[0] + request_.guidance * (output[1] - output[0]);
-                output = output.unsqueeze(0);
-            }
+            at::Tensor x0 = denoiser(z, timestep, context);
             on_step(++done, request_.steps);
-            return schedule.denoised(z, output, timestep, prediction);
+            return x0;
         };
         return sample_dpm_solver(
             schedule, request_.steps,

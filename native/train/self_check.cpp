@@ -5,10 +5,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
 
 #include "core/error.h"
+#include "train/denoise.h"
 
 namespace zoodip {
 namespace {
@@ -63,12 +63,10 @@ void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedul
     if (!check.denoised) return;
     const auto& given = *check.denoised;
     const at::Tensor z_t = given.z_t.to(device, at::kFloat);
-    const at::Tensor t = at::full({1}, static_cast<double>(given.timestep), z_t.options());
-    const at::Tensor output =
-        unet.forward(z_t, t, {given.context.to(device, at::kFloat), std::nullopt});
+    const Denoiser denoiser{unet, schedule, prediction};
     require_agreement("denoised latents",
-                      schedule.denoised(z_t, output, given.timestep, prediction), given.expected,
-                      self_check_limit::denoised,
+                      denoiser(z_t, given.timestep, given.context.to(device, at::kFloat)),
+                      given.expected, self_check_limit::denoised,
                       "The MODEL may carry patches that are not understood: wire it without them");
 }
 
