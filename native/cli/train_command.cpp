@@ -33,11 +33,20 @@ class TerminalObserver : public PersonalizeObserver {
         began_ = std::chrono::steady_clock::now();
     }
 
+    void on_event(const nlohmann::json& event) override {
+        if (event["event"] == "validation") {
+            validated_ = concat("  validation ", short_number(event["loss"].get<double>()),
+                                event["best"].get<bool>() ? " (best)" : "");
+        }
+        if (event["event"] == "step") passes_ = event["forward_passes"].get<std::int64_t>();
+    }
+
     void on_step(std::int64_t step, std::int64_t steps, double, double loss) override {
         if (++seen_ == 1) began_ = std::chrono::steady_clock::now();
         const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began_;
         const double rate = seen_ > 1 ? static_cast<double>(seen_ - 1) / took.count() : 0;
-        std::string detail = concat("loss ", short_number(loss));
+        std::string detail =
+            concat("loss ", short_number(loss), validated_, "  ", passes_, " passes");
         if (rate > 0) {
             detail += rate >= 1 ? concat("  ", short_number(rate), " it/s")
                                 : concat("  ", short_number(1 / rate), " s/it");
@@ -65,6 +74,8 @@ class TerminalObserver : public PersonalizeObserver {
     }
 
     TrainSettings settings_;
+    std::string validated_;
+    std::int64_t passes_ = 0;
     ProgressLine line_;
     std::chrono::steady_clock::time_point began_{};
     std::int64_t seen_ = 0;
@@ -75,6 +86,10 @@ int train(const PersonalizeRequest& request, const CancelToken& cancel) {
     const PersonalizeResult result = personalize(request, observer, cancel);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';
+        if (!result.best.empty() && result.best_step != result.steps) {
+            std::cerr << "lowest validation loss at step " << result.best_step << ": "
+                      << result.best.string() << '\n';
+        }
         return 0;
     }
     std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
@@ -95,13 +110,17 @@ void add_train_command(CLI::App& app, Command& chosen) {
                      "Folder of 4 to 6 pictures of the subject; "
                      "NAME.txt beside NAME.jpg is its caption")
         ->required();
-    command->add_option("--word", request.word, "The new word, for example sks")->required();
-    command
-        ->add_option("--init", request.initialiser,
-                     "A known word for the kind of thing, for "
-                     "example dog")
-        ->required();
+    command->add_option("--word", request.word, "The new word, for example sks");
+    command->add_option("--init", request.initialiser,
+                        "A known word for the kind of thing, for example dog; several make a word "
+                        "of as many vectors");
     command->add_option("--out", request.out, "The token file to write, .safetensors")->required();
+    command->add_option("--like", request.like,
+                        "A token whose run to repeat: word, init and settings are its own unless "
+                        "they are given");
+    command->add_option("--log", request.log, "Write the run's events there as JSON lines");
+    command->add_option("--previews", request.previews,
+                        "Folder for the pictures of --preview-every [OUT.previews]");
     command->add_flag("--resume", request.resume, "Go on from where a stopped run was");
     command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
     options->settings.add_to(*command);

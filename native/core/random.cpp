@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
 
@@ -59,6 +62,18 @@ void RandomBlock::fill_normal(std::span<float> out, std::uint64_t offset) const 
         out[i] = static_cast<float>(radius * std::cos(angle));
         if (i + 1 < out.size()) out[i + 1] = static_cast<float>(radius * std::sin(angle));
     }
+}
+
+std::int64_t shuffled(std::uint64_t seed, Stream stream, std::uint64_t step, std::int64_t count,
+                      std::uint64_t index) {
+    const RandomBlock block(seed, stream, step);
+    std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    for (std::size_t i = order.size(); i > 1; --i) {
+        const auto other = block.integer(0, static_cast<std::int64_t>(i), i);
+        std::swap(order[i - 1], order[static_cast<std::size_t>(other)]);
+    }
+    return order.at(index);
 }
 
 }  // namespace zoodip

@@ -13,14 +13,17 @@ namespace zoodip {
 
 // One independent stream for each use of randomness.
 enum class Stream : std::uint32_t {
-    picture = 1,    // which picture a step takes
-    flip = 2,       // whether it is mirrored
-    timestep = 3,   // t
-    noise = 4,      // eps
-    latent = 5,     // the VAE posterior's sample
-    direction = 6,  // e_i
-    sampler = 7,    // the sampler's initial noise
-    test_data = 8,  // made-up weights and inputs
+    picture = 1,      // which picture a step takes
+    flip = 2,         // whether it is mirrored
+    timestep = 3,     // t
+    noise = 4,        // eps
+    latent = 5,       // the VAE posterior's sample
+    direction = 6,    // e_i
+    sampler = 7,      // the sampler's initial noise
+    test_data = 8,    // made-up weights and inputs
+    stratum = 9,      // the order of the parts of a timestep range
+    caption = 10,     // which of a picture's captions a step takes
+    validation = 11,  // the samples that validation looks at
 };
 
 // Ten rounds of Philox on one counter block.
@@ -48,5 +51,10 @@ class RandomBlock {
     Stream stream_;
     std::uint64_t step_;
 };
+
+// Place `index` of the numbers 0 .. count - 1 in the order of round `step`, each once
+// (Fisher and Yates). 0 <= index < count.
+std::int64_t shuffled(std::uint64_t seed, Stream stream, std::uint64_t step, std::int64_t count,
+                      std::uint64_t index);
 
 }  // namespace zoodip

@@ -26,6 +26,7 @@ struct Setting {
     std::string unit;
     std::string help;
     std::string equation;
+    bool decides = true;  // whether another value makes another result
 };
 
 // The candidate with the fewest edits to `name`; empty when there are none.
@@ -112,7 +113,7 @@ nlohmann::json get_fields(const Owner& owner, const std::vector<Setting<Owner>>&
 }
 
 // The declarations as JSON: [{name, type, default, minimum, maximum, choices, unit, help,
-// equation}], in the order declared.
+// equation, decides: false}], in the order declared.
 template <class Owner>
 nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
     static const char* types[] = {"integer", "number", "boolean", "string"};
@@ -129,6 +130,7 @@ nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
         if (!setting.choices.empty()) entry["choices"] = setting.choices;
         if (!setting.unit.empty()) entry["unit"] = setting.unit;
         if (!setting.equation.empty()) entry["equation"] = setting.equation;
+        if (!setting.decides) entry["decides"] = false;
         out.push_back(std::move(entry));
     }
     return out;

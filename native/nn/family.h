@@ -14,6 +14,7 @@ enum class VaeKind { kl, taesd };
 // What cannot be read off a layer's own shape when it is loaded.
 struct Architecture {
     std::string family;             // "Stable Diffusion 1.x"
+    std::string preset = "sd15";    // whose training values suit it
     std::int64_t unet_heads = 8;    // attention heads of every UNet block
     std::int64_t text_heads = 12;   // attention heads of the text encoder
     std::int64_t text_width = 768;  // d, the length of one token vector

@@ -36,6 +36,9 @@ class TextEncoder {
     // float32 [width]: the table's row.
     at::Tensor token_vector(std::int64_t id) const;
 
+    // [vocabulary, width], in its stored type on its device.
+    const at::Tensor& token_table() const { return token_embedding_; }
+
     std::int64_t width() const { return token_embedding_.size(1); }
     std::int64_t vocabulary() const { return token_embedding_.size(0); }
     std::int64_t layers() const { return static_cast<std::int64_t>(blocks_.size()); }

@@ -130,7 +130,7 @@ void bind_inputs(py::module_& module) {
                          const std::string& caption, const PreparedText& text,
                          const at::Tensor& pixels) {
                  require(!text.places.empty(), name, ": its caption does not contain the word");
-                 return TrainingPicture{name, sha256, caption, text, picture_of(pixels, name)};
+                 return TrainingPicture{name, sha256, {caption}, {text}, picture_of(pixels, name)};
              }),
              py::arg("name"), py::arg("sha256"), py::arg("caption"), py::arg("text"),
              py::arg("pixels"), "pixels: uint8 [height, width, 3].");
@@ -184,12 +184,12 @@ void bind_graph(py::module_& module) {
     module.def(
         "personalize_graph",
         [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,
-           const std::string& word, const std::string& initialiser, StartVector start,
+           const std::string& word, const std::string& initialiser, StartVectors start,
            const std::filesystem::path& out, const std::string& settings, bool resume,
            bool overwrite, std::optional<std::vector<double>> alphas_cumprod,
            const PreparedText& empty_text, const SelfCheck& check, const py::object& on_stage,
-           const py::object& on_forecast, const py::object& on_step, const py::object& on_preview,
-           double preview_share, const CancelToken& cancel) {
+           const py::object& on_forecast, const py::object& on_step, const py::object& on_event,
+           const py::object& on_preview, double preview_share, const CancelToken& cancel) {
             const GraphRequest request{std::move(source),
                                        std::move(pictures),
                                        word,
@@ -201,15 +201,16 @@ void bind_graph(py::module_& module) {
                                        empty_text,
                                        check};
             Callbacks callbacks(cancel);
-            PythonObserver observer({on_stage, on_forecast, on_step, on_preview, preview_share},
-                                    callbacks);
+            PythonObserver observer(
+                {on_stage, on_forecast, on_step, on_event, on_preview, preview_share}, callbacks);
             return run_personalize(request, observer, callbacks, cancel);
         },
         py::kw_only(), py::arg("source"), py::arg("pictures"), py::arg("word"),
         py::arg("initialiser"), py::arg("start"), py::arg("out"), py::arg("settings"),
         py::arg("resume"), py::arg("overwrite"), py::arg("alphas_cumprod"), py::arg("empty_text"),
         py::arg("check"), py::arg("on_stage"), py::arg("on_forecast"), py::arg("on_step"),
-        py::arg("on_preview"), py::arg("preview_share"), py::arg("cancel"), "See zoodip.graph.");
+        py::arg("on_event"), py::arg("on_preview"), py::arg("preview_share"), py::arg("cancel"),
+        "See zoodip.graph.");
 }
 
 }  // namespace zoodip

@@ -24,24 +24,34 @@ namespace zoodip {
 namespace {
 
 void bind_personalize(py::module_& module) {
+    py::class_<PersonalizeRequest>(module, "PersonalizeRequest", "What zoodip.train is asked for.")
+        .def(py::init<>())
+        .def_readwrite("model", &PersonalizeRequest::model)
+        .def_readwrite("images", &PersonalizeRequest::images)
+        .def_readwrite("word", &PersonalizeRequest::word)
+        .def_readwrite("initialiser", &PersonalizeRequest::initialiser)
+        .def_readwrite("out", &PersonalizeRequest::out)
+        .def_readwrite("resume", &PersonalizeRequest::resume)
+        .def_readwrite("overwrite", &PersonalizeRequest::overwrite)
+        .def_readwrite("log", &PersonalizeRequest::log)
+        .def_readwrite("previews", &PersonalizeRequest::previews)
+        .def_readwrite("like", &PersonalizeRequest::like)
+        .def_property(
+            "settings", [](const PersonalizeRequest& request) { return request.settings.dump(); },
+            [](PersonalizeRequest& request, const std::string& settings) {
+                request.settings = nlohmann::json::parse(settings);
+            });
     module.def(
         "personalize",
-        [](const std::filesystem::path& model, const std::filesystem::path& images,
-           const std::string& word, const std::string& initialiser,
-           const std::filesystem::path& out, const std::string& settings, bool resume,
-           bool overwrite, const py::object& on_stage, const py::object& on_forecast,
-           const py::object& on_step, const CancelToken& cancel) {
-            const PersonalizeRequest request{model,       images,   word,
-                                             initialiser, out,      nlohmann::json::parse(settings),
-                                             resume,      overwrite};
+        [](const PersonalizeRequest& request, const py::object& on_stage,
+           const py::object& on_forecast, const py::object& on_step, const py::object& on_event,
+           const CancelToken& cancel) {
             Callbacks callbacks(cancel);
-            PythonObserver observer({on_stage, on_forecast, on_step}, callbacks);
+            PythonObserver observer({on_stage, on_forecast, on_step, on_event}, callbacks);
             return run_personalize(request, observer, callbacks, cancel);
         },
-        py::kw_only(), py::arg("model"), py::arg("images"), py::arg("word"), py::arg("initialiser"),
-        py::arg("out"), py::arg("settings"), py::arg("resume"), py::arg("overwrite"),
-        py::arg("on_stage"), py::arg("on_forecast"), py::arg("on_step"), py::arg("cancel"),
-        "See zoodip.train.");
+        py::arg("request"), py::kw_only(), py::arg("on_stage"), py::arg("on_forecast"),
+        py::arg("on_step"), py::arg("on_event"), py::arg("cancel"), "See zoodip.train.");
     module.def(
         "describe_settings", [] { return describe_fields(train_setting_fields()).dump(); },
         "The declarations of all settings as JSON.");

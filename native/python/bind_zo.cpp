@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <string>
 #include <tuple>
 
 #include <torch/csrc/utils/pybind.h>
@@ -6,6 +7,7 @@
 #include "python/bindings.h"
 #include "python/guard.h"
 
+#include "zo/directions.h"
 #include "zo/estimator.h"
 #include "zo/subspace.h"
 #include "zo/zo_adam.h"
@@ -16,26 +18,34 @@ namespace zoodip {
 namespace {
 
 void bind_estimator(py::module_& module) {
-    using Rge = RandomGradientEstimator;
-    py::class_<Rge>(module, "RandomGradientEstimator",
-                    "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i, from n + 1 losses.")
-        .def(py::init<double>(), py::arg("mu"), "mu > 0: the length of a perturbation.")
+    py::class_<Estimator>(module, "Estimator",
+                          "Random gradient estimates: rge (g = 1/n sum_i (L(theta + mu e_i) - "
+                          "L(theta)) / mu e_i), spsa, one_point.")
+        .def(py::init([](const std::string& method, double mu) {
+                 return run_engine([&] { return make_estimator(method, mu); });
+             }),
+             py::arg("method"), py::arg("mu"), "mu > 0: the length of a perturbation.")
         .def(
             "points",
-            [](const Rge& self, const at::Tensor& theta, const at::Tensor& directions) {
+            [](const Estimator& self, const at::Tensor& theta, const at::Tensor& directions) {
                 return run_engine([&] { return self.points(theta, directions); });
             },
             py::arg("theta"), py::arg("directions"),
-            "theta float32 [d], directions float32 [n, d] -> float32 [n + 1, d], theta first.")
+            "theta float32 [d], directions float32 [directions(n), d] -> float32 [passes(n), d].")
         .def(
             "estimate",
-            [](const Rge& self, const at::Tensor& losses, const at::Tensor& directions) {
+            [](const Estimator& self, const at::Tensor& losses, const at::Tensor& directions) {
                 return run_engine([&] { return self.estimate(losses, directions); });
             },
             py::arg("losses"), py::arg("directions"),
-            "The losses [n + 1] of the points, directions [n, d] -> g, float32 [d]. A loss that is "
-            "not finite is an Error.")
-        .def("passes", &Rge::passes, py::arg("n"), "Forward passes of a step with n directions.");
+            "The losses [passes(n)] of the points and the directions -> g, float32 [d]. A loss "
+            "that is not finite is an Error.")
+        .def(
+            "loss",
+            [](const Estimator& self, const at::Tensor& losses) { return self.loss(losses); },
+            py::arg("losses"), "L(theta) as the points show it.")
+        .def("directions", &Estimator::directions, py::arg("n"), "Directions that a step draws.")
+        .def("passes", &Estimator::passes, py::arg("n"), "Forward passes of a step with n slopes.");
     module.def(
         "draw_directions",
         [](std::int64_t n, std::int64_t d, std::uint64_t seed, std::uint64_t step) {
@@ -43,6 +53,17 @@ void bind_estimator(py::module_& module) {
         },
         py::arg("n"), py::arg("d"), py::arg("seed"), py::arg("step"),
         "N(0, I) directions of a step, float32 [n, d]; a row depends on (seed, step, row) alone.");
+    module.def(
+        "principal_directions",
+        [](const at::Tensor& rows, std::int64_t rank) {
+            return run_engine([&] { return principal_directions(rows, rank); });
+        },
+        py::arg("rows"), py::arg("rank"),
+        "The leading principal directions of [count, width], float32 [rank, width].");
+    module.def(
+        "span_basis",
+        [](const at::Tensor& rows) { return run_engine([&] { return span_basis(rows); }); },
+        py::arg("rows"), "An orthonormal basis of what rows span, float32 [rank, width].");
 }
 
 void bind_subspace(py::module_& module) {

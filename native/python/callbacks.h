@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include <nlohmann/json.hpp>
 #include <torch/csrc/utils/pybind.h>
 
 #include "python/guard.h"
@@ -45,6 +46,7 @@ class Callbacks {
 // What may be called while a word is learned; None for what nobody wants to hear of.
 struct PythonHooks {
     pybind11::object on_stage, on_forecast, on_step;
+    pybind11::object on_event = pybind11::none();  // called with JSON
     pybind11::object on_preview = pybind11::none();
     double preview_share = 0;
 };
@@ -60,6 +62,9 @@ class PythonObserver : public PersonalizeObserver {
     }
     void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth) override {
         callbacks_.call(hooks_.on_step, step, steps, loss, smooth);
+    }
+    void on_event(const nlohmann::json& event) override {
+        if (!hooks_.on_event.is_none()) callbacks_.call(hooks_.on_event, event.dump());
     }
     double preview_share() const override { return hooks_.preview_share; }
     void on_preview(std::int64_t step, const at::Tensor& latents) override {
@@ -92,7 +97,10 @@ pybind11::dict run_personalize(const Request& request, PythonObserver& observer,
         run_with(callbacks, [&] { return personalize(request, observer, cancel); });
     using namespace pybind11::literals;
     return pybind11::dict("token"_a = result.token, "steps"_a = result.steps,
-                          "finished"_a = result.finished, "loss"_a = result.smooth_loss);
+                          "finished"_a = result.finished, "loss"_a = result.smooth_loss,
+                          "forward_passes"_a = result.forward_passes,
+                          "backward_passes"_a = result.backward_passes, "best"_a = result.best,
+                          "best_step"_a = result.best_step, "best_loss"_a = result.best_loss);
 }
 
 }  // namespace zoodip

@@ -48,4 +48,7 @@ void check_placeholder(const Tokenizer& tokenizer, const std::string& word);
 // it contains.
 std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word);
 
+// The ids of words with spaces or commas between them, each a single token. Throws as above.
+std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& words);
+
 }  // namespace zoodip

@@ -27,10 +27,9 @@ std::string read_text(const std::filesystem::path& file) {
 
 }  // namespace
 
-std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path& folder,
-                                                    const std::string& default_caption,
-                                                    const Tokenizer& tokenizer,
-                                                    const PlacedWord& word) {
+std::vector<TrainingPicture> list_training_pictures(
+    const std::filesystem::path& folder, const std::vector<std::string>& default_captions,
+    const Tokenizer& tokenizer, const PlacedWord& word) {
     std::vector<TrainingPicture> pictures;
     for (const auto& file : list_pictures(folder)) {
         TrainingPicture picture;
@@ -42,9 +41,11 @@ std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path&
         std::filesystem::path beside = file;
         beside.replace_extension(".txt");
         const bool own = std::filesystem::exists(beside);
-        picture.caption = own ? read_text(beside) : default_caption;
-        picture.text = prepare_caption(tokenizer, picture.caption, word,
-                                       own ? beside.string() : std::string("caption"));
+        picture.captions = own ? std::vector{read_text(beside)} : default_captions;
+        for (const std::string& caption : picture.captions) {
+            picture.texts.push_back(prepare_caption(
+                tokenizer, caption, word, own ? beside.string() : std::string("caption")));
+        }
         pictures.push_back(std::move(picture));
     }
     return pictures;
@@ -71,6 +72,7 @@ std::vector<LatentPicture> encode_pictures(
     for (const TrainingPicture& picture : pictures) {
         const at::Tensor pixels = load_pixels(picture, side).to(device);
         LatentPicture latent;
+        latent.captions = static_cast<std::int64_t>(picture.texts.size());
         latent.moments[0] = encoder.encode(pixels);
         if (with_flips) latent.moments[1] = encoder.encode(at::flip(pixels, {3}));
         latents.push_back(std::move(latent));

@@ -19,25 +19,25 @@ namespace zoodip {
 
 struct TrainingPicture {
     std::string name;
-    std::string sha256;  // of the file, or of what an edge handed over
-    std::string caption;
-    PreparedText text;
+    std::string sha256;                 // of the file, or of what an edge handed over
+    std::vector<std::string> captions;  // as many as texts
+    std::vector<PreparedText> texts;    // at least one: every step draws one of them
     std::variant<std::filesystem::path, Picture> source;  // decoded when it is needed, or already
 };
 
 // The pictures of a folder in order of name, each with the caption of NAME.txt beside it, else
-// `default_caption`. Nothing is decoded yet. Throws Error for an empty folder or a bad caption.
-std::vector<TrainingPicture> list_training_pictures(const std::filesystem::path& folder,
-                                                    const std::string& default_caption,
-                                                    const Tokenizer& tokenizer,
-                                                    const PlacedWord& word);
+// `default_captions`. Nothing is decoded yet. Throws Error for an empty folder or a bad caption.
+std::vector<TrainingPicture> list_training_pictures(
+    const std::filesystem::path& folder, const std::vector<std::string>& default_captions,
+    const Tokenizer& tokenizer, const PlacedWord& word);
 
 // float32 [1, 3, side, side] in [-1, 1]: centre crop, keeping the aspect.
 at::Tensor load_pixels(const TrainingPicture& picture, std::int64_t side);
 
 // Latent moments of one picture and of its mirror image: computed once, since they never change.
 struct LatentPicture {
-    Moments moments[2];  // [0] as it is, [1] mirrored; undefined when flips are never drawn
+    Moments moments[2];         // [0] as it is, [1] mirrored; undefined when flips are never drawn
+    std::int64_t captions = 1;  // texts to draw from
 };
 
 // on_picture(done, total) is called after each picture.

@@ -10,50 +10,68 @@
 #include "core/error.h"
 
 namespace zoodip {
+namespace {
 
-TokenInjection inject(const PreparedText& text, const TokenLayout& layout,
-                      const at::Tensor& thetas) {
-    TokenInjection injection;
-    std::vector<at::Tensor> parts;
-    for (const auto& place : text.places) {
-        const TokenSlot& slot = layout.slots().at(place.word);
-        parts.push_back(layout.slice(thetas, slot));
-        for (std::int64_t i = 0; i < slot.vectors; ++i) {
-            injection.positions.push_back(place.position + i);
-        }
-    }
-    if (text.fixed_vectors.defined()) {
-        const auto& positions = text.fixed_positions;
-        injection.positions.insert(injection.positions.end(), positions.begin(), positions.end());
-        parts.push_back(
-            text.fixed_vectors.to(thetas.device()).unsqueeze(0).expand({thetas.size(0), -1, -1}));
-    }
-    if (!parts.empty()) injection.vectors = at::cat(parts, 1);
-    return injection;
+at::Tensor mean_product(const at::Tensor& a, const at::Tensor& b) {
+    return (a * b).mean();
 }
 
-DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout,
-                                       std::vector<PreparedText> texts)
-    : parts_(std::move(parts)), layout_(std::move(layout)), texts_(std::move(texts)) {}
+}  // namespace
 
-at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sample) {
-    const PreparedText& text = texts_.at(static_cast<std::size_t>(sample.picture));
-    const TokenInjection injection = inject(text, layout_, thetas.to(parts_.device));
-    const at::Tensor context =
-        parts_.text_encoder.forward(text.ids, injection, parts_.clip_skip).hidden;
+LossGradient Objective::gradient(const at::Tensor&, const Sample&) {
+    fail("this objective has losses only, no exact gradient: use --method rge");
+}
 
+DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout, Texts texts,
+                                       std::int64_t chunk)
+    : parts_(std::move(parts)),
+      layout_(std::move(layout)),
+      texts_(std::move(texts)),
+      chunk_(chunk) {
+    require(chunk >= 0, "objective: needs chunks of at least 1 row, or 0 for all, got ", chunk);
+}
+
+const PreparedText& DiffusionObjective::text_of(const Sample& sample) const {
+    return texts_.at(static_cast<std::size_t>(sample.picture))
+        .at(static_cast<std::size_t>(sample.caption));
+}
+
+at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& sample,
+                                       const at::Tensor& z_t) {
+    const PreparedText& text = text_of(sample);
+    const at::Tensor timestep = at::full({1}, static_cast<double>(sample.timestep), z_t.options());
+    const std::int64_t rows = thetas.size(0), size = chunk_ == 0 ? rows : chunk_;
+    std::vector<at::Tensor> outputs;
+    for (std::int64_t begin = 0; begin < rows; begin += size) {
+        const std::int64_t there = std::min(size, rows - begin);
+        at::Tensor part = thetas.slice(0, begin, begin + there);
+        if (there < size) part = at::cat({part, thetas.slice(0, 0, 1).expand({size - there, -1})});
+        const at::Tensor context =
+            parts_.text_encoders.context(text, layout_, part, parts_.clip_skip);
+        outputs.push_back(
+            parts_.unet.forward(z_t, timestep, {context, std::nullopt}).slice(0, 0, there));
+        ++unet_calls_;
+    }
+    return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
+}
+
+at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sample,
+                                      LossForm form) {
     const at::Tensor z = sample.z.to(parts_.device), eps = sample.eps.to(parts_.device);
     const at::Tensor z_t = parts_.schedule.add_noise(z, eps, sample.timestep);
-    const at::Tensor timestep = at::full({1}, static_cast<double>(sample.timestep), z_t.options());
-    const at::Tensor output = parts_.unet.forward(z_t, timestep, {context, std::nullopt});
-    ++unet_calls_;
-
+    const at::Tensor output = predict(thetas.to(parts_.device), sample, z_t);
     const at::Tensor target = parts_.schedule.target(z, eps, sample.timestep, parts_.prediction);
+    const at::Tensor base = (output[0] - target[0]).to(at::kDouble);
     std::vector<at::Tensor> rows;
     // Row by row: a sum over all rows at once may be split between threads by their number.
     for (std::int64_t i = 0; i < output.size(0); ++i) {
-        const at::Tensor residual = (output[i] - target[0]).to(at::kDouble);
-        rows.push_back((residual * residual).mean());
+        if (form == LossForm::linearised) {
+            const at::Tensor change = (output[i] - output[0]).to(at::kDouble);
+            rows.push_back(mean_product(base, base) + 2 * mean_product(base, change));
+        } else {
+            const at::Tensor residual = (output[i] - target[0]).to(at::kDouble);
+            rows.push_back(mean_product(residual, residual));
+        }
     }
     return at::stack(rows).cpu();
 }

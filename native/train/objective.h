@@ -7,9 +7,9 @@
 #include <ATen/core/Tensor.h>
 
 #include "diffusion/schedule.h"
-#include "nn/text_encoder.h"
 #include "nn/unet.h"
 #include "train/captions.h"
+#include "train/text_encoders.h"
 #include "train/token_layout.h"
 
 namespace zoodip {
@@ -19,8 +19,22 @@ struct Sample {
     std::int64_t picture = 0;
     bool mirrored = false;
     std::int64_t timestep = 0;
-    at::Tensor z;    // [1, channels, height, width], in the UNet's scale
-    at::Tensor eps;  // the same shape, N(0, I)
+    at::Tensor z;              // [1, channels, height, width], in the UNet's scale
+    at::Tensor eps;            // the same shape, N(0, I)
+    std::int64_t caption = 0;  // which of the picture's texts
+};
+
+// How the losses of a step's points are told.
+enum class LossForm {
+    squared,  // L(theta_i) itself
+    // L(theta_0) + (2/N) <r, eps(theta_i) - eps(theta_0)>, r = eps(theta_0) - target: the loss less
+    // the square of the change, so that (loss_i - loss_0) / mu is the residual slope.
+    linearised,
+};
+
+struct LossGradient {
+    double loss = 0;      // L(theta)
+    at::Tensor gradient;  // float32 [d] on the CPU
 };
 
 class Objective {
@@ -28,40 +42,49 @@ class Objective {
     virtual ~Objective() = default;
 
     // thetas: float32 [k, d] on the CPU. Returns [k] on the CPU, float64 of float32 residuals.
-    // A row's loss has the same bits at any position and beside any neighbours.
-    virtual at::Tensor losses(const at::Tensor& thetas, const Sample& sample) = 0;
+    // A row's loss has the same bits at any position and beside any neighbours; linearised, beside
+    // the same row 0. Throws Cancelled.
+    virtual at::Tensor losses(const at::Tensor& thetas, const Sample& sample,
+                              LossForm form = LossForm::squared) = 0;
+
+    // L and its exact gradient at theta, float32 [d] on the CPU. Throws Error where there is none.
+    virtual LossGradient gradient(const at::Tensor& theta, const Sample& sample);
 };
 
 // The denoising loss of Eq. 1: mean over all elements of (target - UNet(z_t, t, c_theta))^2.
 class DiffusionObjective : public Objective {
   public:
     struct Parts {
-        const TextEncoder& text_encoder;
+        TextEncoders text_encoders;
         const UNet& unet;
         Prediction prediction = Prediction::epsilon;
         std::int64_t clip_skip = 1;
         at::Device device = at::kCPU;
         NoiseSchedule schedule = {};
     };
+    using Texts = std::vector<std::vector<PreparedText>>;  // of each picture, at least one
 
-    // texts: one for each picture, with places of layout slots.
-    DiffusionObjective(Parts parts, TokenLayout layout, std::vector<PreparedText> texts);
+    // texts: with places of the layout's words. chunk: rows that pass through the UNet at once, 0
+    // for all of a call; the last chunk is filled up with its own rows, so that all are of one size
+    // and a row's loss has the same bits in any.
+    DiffusionObjective(Parts parts, TokenLayout layout, Texts texts, std::int64_t chunk = 0);
 
-    at::Tensor losses(const at::Tensor& thetas, const Sample& sample) override;
+    at::Tensor losses(const at::Tensor& thetas, const Sample& sample,
+                      LossForm form = LossForm::squared) override;
 
-    // How often the UNet ran: one batched call a step.
+    // How often the UNet ran: one batched call a step without chunks.
     std::int64_t unet_calls() const { return unet_calls_; }
 
   private:
+    const PreparedText& text_of(const Sample& sample) const;
+    // What the UNet makes of every row, [k, channels, height, width].
+    at::Tensor predict(const at::Tensor& thetas, const Sample& sample, const at::Tensor& z_t);
+
     Parts parts_;
     TokenLayout layout_;
-    std::vector<PreparedText> texts_;
+    Texts texts_;
+    std::int64_t chunk_;
     std::int64_t unet_calls_ = 0;
 };
-
-// The vectors of every placed word, in the order of the text, then the fixed ones: thetas [rows,
-// d].
-TokenInjection inject(const PreparedText& text, const TokenLayout& layout,
-                      const at::Tensor& thetas);
 
 }  // namespace zoodip

@@ -1,29 +1,24 @@
 #include "train/personalize.h"
 
-#include <chrono>
-#include <memory>
-#include <optional>
 #include <utility>
+#include <vector>
 
-#include <c10/util/Exception.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "nn/unet.h"
 #include "train/engine.h"
 #include "train/preview.h"
-#include "train/token_file.h"
+#include "train/run.h"
 #include "train/trainer.h"
+#include "train/validation.h"
+#include "train/word_space.h"
 
 namespace zoodip {
 namespace {
-
-namespace fs = std::filesystem;
-
-double seconds_now() {
-    const auto since = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(since).count();
-}
 
 std::vector<LatentPicture> make_latents(const Plan& plan, PersonalizeObserver& observer) {
     observer.on_stage("loading the image encoder");
@@ -35,117 +30,59 @@ std::vector<LatentPicture> make_latents(const Plan& plan, PersonalizeObserver& o
                            [&](std::size_t, std::size_t) { plan.load.cancel.check(); });
 }
 
-// Writes word and state: the state last, so that it is never ahead of the word.
-void keep(const Plan& plan, const RunState& state, const nlohmann::json& identity) {
-    write_token(plan.output.token, plan.layout, state.theta,
-                {{"word", plan.word},
-                 {"step", std::to_string(state.step)},
-                 {"zoodip", identity.dump()},
-                 {"format", "pt"}});
-    save_run(state_path(plan.output.token), {state, identity});
+// float32 [count, width] on the CPU, the rows of the table that the word starts from.
+at::Tensor rows_of(const std::vector<std::int64_t>& ids, const TextEncoder& text_encoder,
+                   const std::string& initialiser) {
+    std::vector<at::Tensor> rows;
+    for (const std::int64_t id : ids) {
+        rows.push_back(text_encoder.token_vector(id).cpu());
+        require(rows.back().any().item<bool>(), "init: the model has never seen the word '",
+                initialiser, "', its embedding is all zeros; take a word that it knows");
+    }
+    return at::stack(rows);
 }
 
-class Run {
-  public:
-    Run(const Plan& plan, Trainer& trainer, Previewer& previewer, PersonalizeObserver& observer)
-        : plan_(plan),
-          trainer_(trainer),
-          previewer_(previewer),
-          observer_(observer),
-          identity_(identity_of(plan)) {}
-
-    PersonalizeResult go() {
-        if (plan_.output.resume) restore();
-        try {
-            loop();
-        } catch (const Cancelled&) {
-            if (trainer_.step() == 0) throw;
-            keep(plan_, trainer_.state(), identity_);
-            return {plan_.output.token, trainer_.step(), false, smooth_};
-        } catch (const c10::Error& error) {
-            keep_what_was_learned(error.what_without_backtrace());
-        } catch (const std::exception& error) {
-            keep_what_was_learned(error.what());
-        }
-        keep(plan_, trainer_.state(), identity_);
-        std::error_code ignored;  // the word is written; a state left behind is refused by name
-        fs::remove(state_path(plan_.output.token), ignored);
-        return {plan_.output.token, trainer_.step(), true, smooth_};
-    }
-
-  private:
-    void restore() {
-        const fs::path file = state_path(plan_.output.token);
-        const SavedRun saved = load_run(file);
-        require_same_run(saved.identity, identity_, file);
-        trainer_.restore(saved.state);
-    }
-
-    // Called while an exception is handled: a run that breaks keeps what it had learned.
-    [[noreturn]] void keep_what_was_learned(const std::string& why) {
-        if (trainer_.step() == 0) throw;
-        keep(plan_, trainer_.state(), identity_);
-        fail(why, ". The word as of step ", trainer_.step(), " is kept in ",
-             plan_.output.token.string());
-    }
-
-    // The first step's passes are timed before the word moves.
-    Evaluation forecast() {
-        observer_.on_stage("timing one pass");
-        const double start = seconds_now();
-        Evaluation first = trainer_.evaluate();
-        const double took = seconds_now() - start;
-        observer_.on_forecast(took, plan_.settings.steps - trainer_.step());
-        const double row = took / static_cast<double>(plan_.settings.n + 1);
-        budget_.emplace(observer_.preview_share(), row * static_cast<double>(Previewer::rows()),
-                        seconds_now);
-        observer_.on_stage("training");
-        return first;
-    }
-
-    void loop() {
-        if (trainer_.step() >= plan_.settings.steps) return;
-        take(forecast());
-        while (trainer_.step() < plan_.settings.steps) take(trainer_.evaluate());
-    }
-
-    void take(const Evaluation& evaluation) {
-        plan_.load.cancel.check();
-        trainer_.advance(evaluation);
-        const double loss = evaluation.loss();
-        smooth_ = seen_++ == 0 ? loss : 0.98 * smooth_ + 0.02 * loss;
-        const std::int64_t step = trainer_.step();
-        const bool last = step == plan_.settings.steps;
-        if (!last && step % plan_.settings.checkpoint_every == 0) {
-            keep(plan_, trainer_.state(), identity_);
-        }
-        observer_.on_step(step, plan_.settings.steps, loss, smooth_);
-        if (budget_->due()) {
-            budget_->spend([&] { observer_.on_preview(step, previewer_.draw(trainer_.theta())); });
-        }
-    }
-
-    const Plan& plan_;
-    Trainer& trainer_;
-    Previewer& previewer_;
-    PersonalizeObserver& observer_;
-    nlohmann::json identity_;
-    std::optional<PreviewBudget> budget_;
-    double smooth_ = 0;
-    std::int64_t seen_ = 0;
-};
-
-// float32 [width] on the CPU.
+// theta to start from, float32 [vectors * width] on the CPU: where there are fewer words than
+// vectors, the last one stands for the others.
 at::Tensor start_vector(const Plan& plan, const TextEncoder& text_encoder) {
-    if (const auto* vector = std::get_if<at::Tensor>(&plan.start)) {
-        require(vector->numel() == text_encoder.width(), "init: '", plan.initialiser, "' has ",
-                vector->numel(), " numbers, this model's words have ", text_encoder.width());
-        return vector->to(at::kCPU, at::kFloat).flatten();
+    const std::int64_t width = text_encoder.width();
+    at::Tensor rows;
+    if (const auto* vectors = std::get_if<at::Tensor>(&plan.start)) {
+        require(vectors->size(-1) == width, "init: '", plan.initialiser, "' has vectors of ",
+                vectors->size(-1), " numbers, this model's words have ", width);
+        rows = vectors->to(at::kCPU, at::kFloat).reshape({-1, width});
+    } else {
+        rows = rows_of(std::get<std::vector<std::int64_t>>(plan.start), text_encoder,
+                       plan.initialiser);
     }
-    const at::Tensor start = text_encoder.token_vector(std::get<std::int64_t>(plan.start)).cpu();
-    require(start.any().item<bool>(), "init: the model has never seen the word '", plan.initialiser,
-            "', its embedding is all zeros; take a word that it knows");
-    return start;
+    const std::int64_t more = plan.settings.vectors - rows.size(0);
+    return at::cat({rows, rows.slice(0, rows.size(0) - 1).expand({more, width})}).flatten();
+}
+
+// Of the texts, those of each picture.
+DiffusionObjective::Texts texts_of(const Plan& plan) {
+    DiffusionObjective::Texts texts;
+    for (const auto& picture : plan.pictures) texts.push_back(picture.texts);
+    return texts;
+}
+
+// Pixels of latents. The decoder is loaded for each picture and freed again: previews are rare,
+// and the memory is the run's.
+at::Tensor decode(const Plan& plan, const at::Tensor& latents) {
+    LoadOptions load = plan.load;
+    load.fingerprint = nullptr;  // the run's identity is of what it learns from
+    return load_latent_decoder(*plan.source, plan.architecture, load)->decode(latents);
+}
+
+void warn_unless_repeated(const Plan& plan) {
+    if (plan.like.is_null()) return;
+    const nlohmann::json now = identity_of(plan);
+    for (const char* what : {"model", "pictures"}) {
+        if (now[what] != plan.like.value(what, nlohmann::json())) {
+            log_warning("like: the ", what, " are not those of the run to repeat: another word ",
+                        "will come out");
+        }
+    }
 }
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
@@ -160,9 +97,10 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
             text_encoder.layers(), ", got ", settings.clip_skip);
     check_text(plan.check, text_encoder, settings.clip_skip, plan.load.device);
     const at::Tensor start = start_vector(plan, text_encoder);
+    DirectionSpace space = direction_space(settings, plan.layout, text_encoder);
     observer.on_stage("loading the UNet");
     const UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
-    const DiffusionObjective::Parts parts{text_encoder,
+    const DiffusionObjective::Parts parts{TextEncoders(text_encoder),
                                           unet,
                                           choose_prediction(settings.prediction, plan.architecture),
                                           settings.clip_skip,
@@ -170,13 +108,22 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
                                           plan.schedule};
     give_back_memory();
     check_denoised(plan.check, unet, plan.schedule, parts.prediction, plan.load.device);
+    warn_unless_repeated(plan);
 
-    std::vector<PreparedText> texts;
-    for (const auto& picture : plan.pictures) texts.push_back(picture.text);
-    Previewer previewer(parts, plan.layout, texts.front(), plan.empty_text, settings.resolution);
-    DiffusionObjective objective(parts, plan.layout, std::move(texts));
-    Trainer trainer(settings, objective, latents, start);
-    return Run(plan, trainer, previewer, observer).go();
+    Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
+                        settings.resolution);
+    DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
+    const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
+                                 plan.schedule);
+    Trainer trainer(settings, objective,
+                    {latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
+                    std::move(space), start);
+    const Validation validation(objective, Validation::samples(latents, settings, plan.schedule),
+                                settings.validation_samples, plan.load.cancel);
+    return Run(
+               plan, trainer, validation, previewer,
+               [&](const at::Tensor& z) { return decode(plan, z); }, observer)
+        .go();
 }
 
 // However a run ends, its memory goes back to the system: a host lives on.

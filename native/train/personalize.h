@@ -6,6 +6,7 @@
 #include <string>
 
 #include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
 
 #include "core/cancel.h"
 #include "train/plan.h"
@@ -26,6 +27,9 @@ class PersonalizeObserver {
                          double /*smooth_loss*/) {}
     // The share of the run's time that previews may take, from 0 (none) to 1.
     virtual double preview_share() const { return 0; }
+    // Everything that happens, as the log has it: {"event": "start" | "step" | "validation" |
+    // "checkpoint" | "preview" | "stop" | "failure" | "end", "step": n, ...}.
+    virtual void on_event(const nlohmann::json&) {}
     // What the first picture's caption gives at this step: latents in the UNet's scale, float32
     // [1, 4, side / 8, side / 8], on the run's device. The seed is fixed.
     virtual void on_preview(std::int64_t /*step*/, const at::Tensor& /*latents*/) {}
@@ -36,6 +40,10 @@ struct PersonalizeResult {
     std::int64_t steps = 0;  // done
     bool finished = true;    // false: stopped before the last step; the state was kept
     double smooth_loss = 0;
+    std::int64_t forward_passes = 0, backward_passes = 0;  // of the UNet, by the steps done
+    std::filesystem::path best = {};  // the word of the lowest validation loss; empty without one
+    std::int64_t best_step = 0;
+    double best_loss = 0;
 };
 
 // Checks names, settings, captions and outputs before a weight is read, then trains. When `cancel`

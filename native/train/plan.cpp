@@ -1,11 +1,15 @@
 #include "train/plan.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
 #include "core/sha256.h"
 #include "io/atomic_file.h"
+#include "train/caption_templates.h"
 #include "train/engine.h"
+#include "train/run_files.h"
+#include "train/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -22,10 +26,13 @@ void check_output(const Output& output) {
     } else if (!output.overwrite) {
         require(!fs::exists(state), state.string(), " holds a stopped run: add --resume to go on ",
                 "from it, or --overwrite to start anew");
-        require(!fs::exists(output.token), output.token.string(),
-                " exists: name another --out, or add --overwrite");
+        for (const fs::path& file : {output.token, best_path(output.token)}) {
+            require(!fs::exists(file), file.string(),
+                    " exists: name another --out, or add --overwrite");
+        }
     }
     probe_writable(output.token);
+    if (!output.log.empty()) probe_writable(output.log);
 }
 
 void require_other_file(const fs::path& out, const fs::path& model) {
@@ -34,12 +41,19 @@ void require_other_file(const fs::path& out, const fs::path& model) {
             " is the model itself: name another --out");
 }
 
+std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
+    require(asked == 0 || asked >= words, "vectors: needs at least one for each of the ", words,
+            " words of the initialiser, or 0 for as many, got ", asked);
+    return std::max(asked, words);
+}
+
 // What follows from source, settings and word.
 void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel) {
     plan.architecture = detect_architecture(*plan.source);
     plan.settings = resolve_settings(settings, plan.architecture);
+    plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
-    plan.layout.add(plan.word, "clip_l", 1, plan.architecture.text_width);
+    plan.layout.add(plan.word, "clip_l", plan.settings.vectors, plan.architecture.text_width);
     plan.load = {parse_weight_type(plan.settings.weights),
                  parse_compute_type(plan.settings.compute), open_device(plan.settings.device),
                  cancel};
@@ -64,36 +78,92 @@ std::string digest(const NoiseSchedule& schedule) {
 
 nlohmann::json identity_of(const TrainingPicture& picture) {
     nlohmann::json out = {
-        {"name", picture.name}, {"sha256", picture.sha256}, {"caption", picture.caption}};
-    const at::Tensor& others = picture.text.fixed_vectors;
+        {"name", picture.name}, {"sha256", picture.sha256}, {"captions", picture.captions}};
+    const at::Tensor& others = picture.texts.front().fixed_vectors;
     if (others.defined()) out["other_words"] = digest(others);
     return out;
 }
 
-}  // namespace
-
-fs::path state_path(const fs::path& token) {
-    fs::path state = token;
-    state.replace_extension(".state.safetensors");
-    return state;
+// What was not chosen is taken from the run that made a token. The words' names are the request's.
+PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& before) {
+    nlohmann::json settings = before.at("settings");
+    settings.update(request.settings);
+    request.settings = settings;
+    if (request.word.empty()) request.word = before.at("word").get<std::string>();
+    if (request.initialiser.empty()) {
+        request.initialiser = before.at("initialiser").get<std::string>();
+    }
+    return request;
 }
 
-Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel) {
+nlohmann::json identity_to_repeat(const fs::path& token) {
+    const auto& metadata = read_token(token).metadata;
+    const auto found = metadata.find("zoodip");
+    const auto identity = found == metadata.end()
+                              ? nlohmann::json()
+                              : nlohmann::json::parse(found->second, nullptr, false);
+    require(identity.is_object() && identity.contains("settings"), "like: ", token.string(),
+            " does not say how it was made: it needs a token that zoodip trained");
+    return identity;
+}
+
+void require_words(const PersonalizeRequest& request) {
+    require(!request.word.empty(), "word: needs a name for the new word, for example sks");
+    require(!request.initialiser.empty(), "init: needs a word for the kind of thing, for example ",
+            "dog");
+}
+
+std::vector<std::string> captions_of(const TrainSettings& settings) {
+    return settings.caption.empty() ? caption_templates(settings.templates)
+                                    : std::vector{settings.caption};
+}
+
+// Every occurrence has room for the word's vectors.
+void require_room(const TrainingPicture& picture, std::int64_t vectors) {
+    for (const PreparedText& text : picture.texts) {
+        for (const auto& place : text.places) {
+            require(place.position + vectors <= text.ids.size(1), picture.name, ": the word's ",
+                    vectors, " vectors do not fit behind token ", place.position,
+                    " of its caption, which has ", text.ids.size(1));
+        }
+    }
+}
+
+}  // namespace
+
+std::int64_t count_of(const StartVectors& start) {
+    if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&start)) {
+        return static_cast<std::int64_t>(ids->size());
+    }
+    const auto& vectors = std::get<at::Tensor>(start);
+    return vectors.dim() == 2 ? vectors.size(0) : 1;
+}
+
+Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel) {
+    Plan plan;
+    PersonalizeRequest request = given;
+    if (!request.like.empty()) {
+        plan.like = identity_to_repeat(request.like);
+        request = as_before(request, plan.like);
+    }
+    require_words(request);
     // Names and ranges first: they cost nothing.
     resolve_settings(request.settings);
     const Tokenizer& tokenizer = clip_tokenizer();
     check_placeholder(tokenizer, request.word);
-    Plan plan;
     plan.word = request.word;
     plan.initialiser = request.initialiser;
-    plan.start = initialiser_id(tokenizer, request.initialiser);
-    plan.output = {request.out, request.resume, request.overwrite};
+    plan.start = initialiser_ids(tokenizer, request.initialiser);
+    plan.output = {request.out, request.resume, request.overwrite, request.log, request.previews};
+    if (plan.output.previews.empty()) {
+        plan.output.previews = fs::path(request.out).replace_extension(".previews");
+    }
     check_output(plan.output);
     require_other_file(request.out, request.model);
     plan.source = open_weights(request.model);
     complete(plan, request.settings, cancel);
-    plan.pictures =
-        list_training_pictures(request.images, plan.settings.caption, tokenizer, {request.word, 1});
+    plan.pictures = list_training_pictures(request.images, captions_of(plan.settings), tokenizer,
+                                           {request.word, plan.settings.vectors});
     plan.empty_text = prepare_text(tokenizer, "", {});
     return plan;
 }
@@ -112,6 +182,7 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     plan.own_schedule = !request.alphas_cumprod;
     complete(plan, request.settings, cancel);
     plan.pictures = request.pictures;
+    for (const auto& picture : plan.pictures) require_room(picture, plan.settings.vectors);
     plan.empty_text = request.empty_text;
     plan.check = request.check;
     return plan;

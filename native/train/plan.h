@@ -23,9 +23,11 @@ namespace zoodip {
 
 // Where the token goes, and what may be there already.
 struct Output {
-    std::filesystem::path token;  // .safetensors
-    bool resume = false;          // go on from the state that a stopped run left
-    bool overwrite = false;       // replace an earlier token, and forget a stopped run
+    std::filesystem::path token;          // .safetensors
+    bool resume = false;                  // go on from the state that a stopped run left
+    bool overwrite = false;               // replace an earlier token, and forget a stopped run
+    std::filesystem::path log = {};       // JSON lines; empty for none
+    std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
 };
 
 // What a command names: files.
@@ -33,15 +35,19 @@ struct PersonalizeRequest {
     std::filesystem::path model;   // a checkpoint or a diffusers folder
     std::filesystem::path images;  // a folder
     std::string word;              // the placeholder, for example sks
-    std::string initialiser;       // a single-token word for the kind of thing
+    std::string initialiser;       // words for the kind of thing, each a single token
     std::filesystem::path out;     // the token file
     nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
-    bool resume = false;     // go on from the state that a stopped run left
-    bool overwrite = false;  // replace an earlier token, and forget a stopped run
+    bool resume = false;                  // go on from the state that a stopped run left
+    bool overwrite = false;               // replace an earlier token, and forget a stopped run
+    std::filesystem::path log = {};       // JSON lines; empty for none
+    std::filesystem::path previews = {};  // folder; empty puts them into OUT.previews
+    std::filesystem::path like = {};      // a token whose run to repeat; empty for none
 };
 
-// The word that the new one starts from: a row of the table, or a vector [width] of its own.
-using StartVector = std::variant<std::int64_t, at::Tensor>;
+// The words that the new one starts from: rows of the table, or vectors [count, width].
+using StartVectors = std::variant<std::vector<std::int64_t>, at::Tensor>;
+std::int64_t count_of(const StartVectors& start);
 
 // What a graph hands over.
 struct GraphRequest {
@@ -49,7 +55,7 @@ struct GraphRequest {
     std::vector<TrainingPicture> pictures;  // decoded, their texts tokenised
     std::string word;
     std::string initialiser;  // as the user wrote it
-    StartVector start;
+    StartVectors start;
     Output output;
     nlohmann::json settings = nlohmann::json::object();
     std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of Stable Diffusion
@@ -60,7 +66,7 @@ struct GraphRequest {
 // Everything known before a weight is read.
 struct Plan {
     std::string word, initialiser;
-    StartVector start = std::int64_t{0};
+    StartVectors start;
     Output output;
     std::shared_ptr<const WeightSource> source;
     Architecture architecture;
@@ -72,6 +78,7 @@ struct Plan {
     TokenLayout layout;
     PreparedText empty_text;
     SelfCheck check;
+    nlohmann::json like;  // the identity to repeat; null for none
 };
 
 // Check names, settings, captions and outputs, cheapest first. Throw Error.
@@ -81,8 +88,5 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 // What a run is. Two runs with equal identities make the same word. The model's digest is that of
 // the weights read so far: asked for once all are.
 nlohmann::json identity_of(const Plan& plan);
-
-// The state file beside a token file: sks.safetensors -> sks.state.safetensors.
-std::filesystem::path state_path(const std::filesystem::path& token);
 
 }  // namespace zoodip

@@ -16,13 +16,12 @@ Previewer::Previewer(DiffusionObjective::Parts parts, TokenLayout layout, Prepar
     : parts_(std::move(parts)),
       layout_(std::move(layout)),
       text_(std::move(text)),
-      empty_(parts_.text_encoder.forward(empty_text.ids, {}, parts_.clip_skip).hidden),
+      empty_(parts_.text_encoders.context(empty_text, parts_.clip_skip)),
       noise_(initial_noise(0, resolution, resolution).to(parts_.device)) {}
 
 at::Tensor Previewer::draw(const at::Tensor& theta) {
-    const TokenInjection injection = inject(text_, layout_, theta.unsqueeze(0).to(parts_.device));
-    const at::Tensor with =
-        parts_.text_encoder.forward(text_.ids, injection, parts_.clip_skip).hidden;
+    const at::Tensor with = parts_.text_encoders.context(
+        text_, layout_, theta.unsqueeze(0).to(parts_.device), parts_.clip_skip);
     const at::Tensor context = at::cat({empty_, with});
     const Denoiser denoiser{parts_.unet, parts_.schedule, parts_.prediction, guidance};
     return sample_dpm_solver(

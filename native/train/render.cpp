@@ -57,17 +57,6 @@ at::Tensor encode_text(const TextEncoder& encoder, const std::string& text, cons
     return encoder.forward(prepared.ids, injection, request.clip_skip).hidden;
 }
 
-Picture to_picture(const at::Tensor& pixels) {
-    const at::Tensor image = ((pixels[0].cpu().clamp(-1, 1) + 1) * 127.5)
-                                 .round()
-                                 .to(at::kByte)
-                                 .permute({1, 2, 0})
-                                 .contiguous();
-    const auto* data = image.const_data_ptr<std::uint8_t>();
-    return {static_cast<int>(image.size(1)), static_cast<int>(image.size(0)),
-            std::vector<std::uint8_t>(data, data + image.numel())};
-}
-
 // Text first, its encoder freed; then the UNet, freed; then the decoder: one part at a time.
 class Renderer {
   public:
@@ -130,6 +119,17 @@ at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t wi
     RandomBlock(static_cast<std::uint64_t>(seed), Stream::sampler, 0)
         .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
     return noise;
+}
+
+Picture to_picture(const at::Tensor& pixels) {
+    const at::Tensor image = ((pixels[0].cpu().clamp(-1, 1) + 1) * 127.5)
+                                 .round()
+                                 .to(at::kByte)
+                                 .permute({1, 2, 0})
+                                 .contiguous();
+    const auto* data = image.const_data_ptr<std::uint8_t>();
+    return {static_cast<int>(image.size(1)), static_cast<int>(image.size(0)),
+            std::vector<std::uint8_t>(data, data + image.numel())};
 }
 
 Picture render(const RenderRequest& request,

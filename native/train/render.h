@@ -32,6 +32,9 @@ struct RenderRequest {
 // N(0, I), float32 [1, 4, height / 8, width / 8]: what a picture of this seed starts from.
 at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width);
 
+// pixels: [1, 3, height, width], in [-1, 1] up to overshoot, which is cut off.
+Picture to_picture(const at::Tensor& pixels);
+
 // DPM-Solver++(2M) with guidance. on_step(done, total) after each step. Throws Error or Cancelled.
 Picture render(const RenderRequest& request,
                const std::function<void(std::int64_t, std::int64_t)>& on_step,

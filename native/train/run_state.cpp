@@ -11,13 +11,19 @@
 namespace zoodip {
 namespace {
 
-constexpr const char* kind = "zoodip run 1";
+constexpr const char* kind = "zoodip run 2";
 
-at::Tensor take(TensorFile& contents, const char* name, const std::filesystem::path& file) {
+at::Tensor take(TensorFile& contents, const char* name, const std::filesystem::path& file,
+                at::ScalarType type = at::kFloat) {
     const auto found = contents.tensors.find(name);
-    require(found != contents.tensors.end() && found->second.scalar_type() == at::kFloat,
-            file.string(), ": lacks '", name, "'; it is damaged. Start anew with --overwrite");
+    require(found != contents.tensors.end() && found->second.scalar_type() == type, file.string(),
+            ": lacks '", name, "'; it is damaged. Start anew with --overwrite");
     return found->second;
+}
+
+at::Tensor take_if_there(TensorFile& contents, const char* name,
+                         const std::filesystem::path& file) {
+    return contents.tensors.count(name) > 0 ? take(contents, name, file) : at::Tensor();
 }
 
 // The first leaf in which two values differ, as "path was X, now Y".
@@ -45,29 +51,35 @@ std::string first_difference(const nlohmann::json& saved, const nlohmann::json& 
 void save_run(const std::filesystem::path& file, const SavedRun& run) {
     const RunState& state = run.state;
     TensorFile contents;
-    contents.tensors = {{"theta", state.theta}, {"m", state.m}, {"v", state.v}};
+    contents.tensors = {
+        {"theta", state.theta}, {"m", state.m}, {"v", state.v}, {"average", state.average}};
     if (state.buffer.defined()) contents.tensors["buffer"] = state.buffer;
     if (state.projection.defined()) contents.tensors["projection"] = state.projection;
-    contents.metadata = {
-        {"kind", kind}, {"step", std::to_string(state.step)}, {"identity", run.identity.dump()}};
+    if (state.best.defined()) contents.tensors["best"] = state.best;
+    contents.metadata = {{"kind", kind},
+                         {"step", std::to_string(state.step)},
+                         {"watch", state.watch.dump()},
+                         {"identity", run.identity.dump()}};
     write_tensor_file(file, contents);
 }
 
 SavedRun load_run(const std::filesystem::path& file) {
     TensorFile contents = read_tensor_file(file);
-    require(contents.metadata["kind"] == kind, file.string(), ": is not the state of a run");
+    require(contents.metadata["kind"] == kind, file.string(),
+            ": is not the state of a run of this version. Start anew with --overwrite");
     SavedRun run;
     run.identity = nlohmann::json::parse(contents.metadata["identity"], nullptr, false);
     run.state.step = std::atoll(contents.metadata["step"].c_str());
-    require(run.identity.is_object() && run.state.step >= 0, file.string(),
-            ": is damaged. Start anew with --overwrite");
+    run.state.watch = nlohmann::json::parse(contents.metadata["watch"], nullptr, false);
+    require(run.identity.is_object() && run.state.watch.is_object() && run.state.step >= 0,
+            file.string(), ": is damaged. Start anew with --overwrite");
     run.state.theta = take(contents, "theta", file);
     run.state.m = take(contents, "m", file);
     run.state.v = take(contents, "v", file);
-    if (contents.tensors.count("buffer") > 0) run.state.buffer = take(contents, "buffer", file);
-    if (contents.tensors.count("projection") > 0) {
-        run.state.projection = take(contents, "projection", file);
-    }
+    run.state.average = take(contents, "average", file, at::kDouble);
+    run.state.buffer = take_if_there(contents, "buffer", file);
+    run.state.projection = take_if_there(contents, "projection", file);
+    run.state.best = take_if_there(contents, "best", file);
     return run;
 }
 

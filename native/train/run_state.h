@@ -16,6 +16,9 @@ struct RunState {
     at::Tensor m, v;        // float32 [d], ZOAdam's moments
     at::Tensor buffer;      // float32 [rows < tau, d], words recorded for the subspace
     at::Tensor projection;  // float32 [rows, d], P
+    at::Tensor average;     // float64 [d], the sum of the words averaged so far
+    at::Tensor best;        // float32 [d], the word of the best validation; undefined before one
+    nlohmann::json watch = nlohmann::json::object();  // what LossWatch has seen
 };
 
 struct SavedRun {

@@ -3,170 +3,29 @@
 #include <algorithm>
 #include <cmath>
 
+#include "zo/estimator.h"
+
 namespace zoodip {
 namespace {
 
-using Field = Setting<TrainSettings>;
-using S = TrainSettings;
-
-std::vector<Field> method_fields() {
-    return {
-        {"steps", &S::steps, 1, 1e7, {}, "steps", "How many updates of the word to make.", ""},
-        {"n",
-         &S::n,
-         1,
-         64,
-         {},
-         "",
-         "Random directions a step; a step makes n + 1 forward passes.",
-         "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"},
-        {"mu",
-         &S::mu,
-         0,
-         1,
-         {},
-         "",
-         "How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 activations "
-         "1e-2.",
-         "theta + mu e_i"},
-        {"learning_rate",
-         &S::learning_rate,
-         1e-8,
-         10,
-         {},
-         "",
-         "Step size of ZOAdam.",
-         "theta -= learning_rate mhat / (sqrt(vhat) + 1e-3)"},
-        {"subspace",
-         &S::subspace,
-         0,
-         0,
-         {},
-         "",
-         "Subspace gradient: leave out the directions in "
-         "which the last tau words hardly moved.",
-         "g' = g (I - P^T P)"},
-        {"tau",
-         &S::tau,
-         0,
-         8192,
-         {},
-         "steps",
-         "How many words the subspace is found from. 0 takes 128, "
-         "for a narrower text encoder a sixth of its width.",
-         ""},
-        {"nu",
-         &S::nu,
-         1e-9,
-         0.999,
-         {},
-         "",
-         "Share of the variance that counts as hardly moved.",
-         "i* = min i: sum_{j<=i} lambda_j / sum_k lambda_k > 1 - nu"},
-        {"t_lower",
-         &S::t_lower,
-         0,
-         999,
-         {},
-         "",
-         "Smallest timestep drawn.",
-         "t ~ U{t_lower, ..., t_upper - 1}"},
-        {"t_upper", &S::t_upper, 1, 1000, {}, "", "One more than the largest timestep drawn.", ""},
-    };
+// ZOODiP's values where they differ from the defaults, which are those for SD1.5.
+nlohmann::json preset_values(const std::string& name) {
+    if (name == "sd21") return {{"mu", 1e-2}, {"learning_rate", 1e-2}, {"resolution", 768}};
+    if (name == "sdxl") {
+        return {{"mu", 1e-2}, {"t_lower", 700}, {"steps", 20000}, {"resolution", 1024}};
+    }
+    return nlohmann::json::object();
 }
 
-std::vector<Field> data_fields() {
-    return {
-        {"resolution",
-         &S::resolution,
-         0,
-         2048,
-         {},
-         "pixels",
-         "Pictures are cropped and scaled to squares of this side; time and memory grow with its "
-         "square. 0 takes what the model was made for, 512 for Stable Diffusion 1.x.",
-         ""},
-        {"flip",
-         &S::flip,
-         0,
-         1,
-         {},
-         "",
-         "Probability of a mirrored picture. 0 for subjects with "
-         "writing on them.",
-         ""},
-        {"caption",
-         &S::caption,
-         0,
-         0,
-         {},
-         "",
-         "Caption of pictures without a .txt file beside "
-         "them; {} is where the word goes.",
-         ""},
-        {"seed", &S::seed, 0, 9007199254740991.0, {}, "", "All randomness follows from it.", ""},
-    };
-}
-
-std::vector<Field> machine_fields() {
-    return {
-        {"clip_skip",
-         &S::clip_skip,
-         1,
-         12,
-         {},
-         "",
-         "1 takes the text encoder's last layer, 2 the "
-         "one before.",
-         ""},
-        {"prediction",
-         &S::prediction,
-         0,
-         0,
-         {"auto", "epsilon", "v"},
-         "",
-         "What the UNet was "
-         "trained to predict; auto follows the model's own metadata, else epsilon.",
-         ""},
-        {"weights",
-         &S::weights,
-         0,
-         0,
-         {"int8", "dense"},
-         "",
-         "How Linear and Conv2d weights are "
-         "kept. int8 takes a quarter of the memory of dense fp32.",
-         "W_q = round(W / s), s = max|W_row| / 127"},
-        {"compute",
-         &S::compute,
-         0,
-         0,
-         {"fp32", "bf16"},
-         "",
-         "Type of the UNet's activations. bf16 "
-         "is faster where the processor has it, but its rounding hides small differences of the "
-         "loss.",
-         ""},
-        {"device", &S::device, 0, 0, {"cpu", "cuda"}, "", "Where the model runs.", ""},
-        {"threads",
-         &S::threads,
-         0,
-         1024,
-         {},
-         "",
-         "Processor threads; 0 leaves the choice to "
-         "torch.",
-         ""},
-        {"checkpoint_every",
-         &S::checkpoint_every,
-         1,
-         1e7,
-         {},
-         "steps",
-         "How often the run's state "
-         "and the word so far are written.",
-         ""},
-    };
+// The values of a preset suit its estimates; the exact gradient has its own.
+nlohmann::json preset_for(const TrainSettings& chosen, const Architecture& architecture) {
+    std::string name = chosen.preset;
+    if (name == "auto") name = architecture.preset;
+    nlohmann::json values = preset_values(name);
+    if (chosen.method == "exact") {
+        for (const char* own : {"steps", "learning_rate"}) values.erase(own);
+    }
+    return values;
 }
 
 std::int64_t default_tau(std::int64_t text_width) {
@@ -174,41 +33,69 @@ std::int64_t default_tau(std::int64_t text_width) {
     return std::max<std::int64_t>(2, std::lround(static_cast<double>(text_width) / 6.0));
 }
 
-}  // namespace
-
-const std::vector<Field>& train_setting_fields() {
-    static const std::vector<Field> fields = [] {
-        std::vector<Field> all = method_fields();
-        for (auto part : {data_fields(), machine_fields()}) {
-            all.insert(all.end(), part.begin(), part.end());
-        }
-        return all;
-    }();
-    return fields;
-}
-
-TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture) {
-    TrainSettings settings;
-    set_fields(settings, train_setting_fields(), chosen);
-    if (settings.mu == 0) settings.mu = settings.compute == "bf16" ? 1e-2 : 1e-3;
+void fill_in(TrainSettings& settings, const Architecture& architecture) {
+    const bool exact = settings.method == "exact";
+    const bool coarse = settings.compute == "bf16" || settings.weights == "int4";
+    if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
+    if (settings.learning_rate == 0) settings.learning_rate = exact ? 2e-2 : 5e-3;
+    if (settings.mu == 0) settings.mu = coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
-    require(settings.mu >= 1e-8, "mu: needs at least 1e-08, or 0 for the default, got ",
-            settings.mu);
-    require(settings.tau >= 2, "tau: needs at least 2, or 0 for the default, got ", settings.tau);
-    require(settings.resolution >= 64, "resolution: needs at least 64, or 0 for the model's own, ",
-            "got ", settings.resolution);
-    require(settings.t_lower < settings.t_upper, "t_lower: needs to be below t_upper, got ",
-            settings.t_lower, " and ", settings.t_upper);
+    settings.average_steps = std::min(settings.average_steps, settings.steps);
+}
+
+void require_least(const char* name, double least, double value) {
+    require(value >= least, name, ": needs at least ", format_number(least),
+            ", or 0 for the default, got ", format_number(value));
+}
+
+void check(const TrainSettings& settings) {
+    require_least("mu", 1e-8, settings.mu);
+    require_least("learning_rate", 1e-8, settings.learning_rate);
+    require_least("tau", 2, static_cast<double>(settings.tau));
+    require_least("resolution", 64, static_cast<double>(settings.resolution));
     require(settings.resolution % 8 == 0, "resolution: needs a multiple of 8, got ",
             settings.resolution);
+    require(settings.t_lower < settings.t_upper, "t_lower: needs to be below t_upper, got ",
+            settings.t_lower, " and ", settings.t_upper);
+    require(settings.slope == "loss" || settings.method == "rge",
+            "slope: residual is defined for method rge, which looks at theta itself, got method ",
+            settings.method);
+    const bool related = settings.directions == "related";
+    require(related == !settings.related_words.empty(), "related_words: ",
+            related ? "needs words, with spaces between, for directions related; got none"
+                    : "is for directions related, got directions " + settings.directions);
+    require(settings.early_stop == 0 || settings.validate_every > 0,
+            "early_stop: needs validate_every above 0, got 0");
+}
+
+}  // namespace
+
+TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture) {
+    const auto& fields = train_setting_fields();
+    TrainSettings asked;
+    set_fields(asked, fields, chosen);
+    if (asked.method == "auto") asked.method = "rge";
+    TrainSettings settings;
+    set_fields(settings, fields, preset_for(asked, architecture));
+    set_fields(settings, fields, chosen);
+    settings.method = asked.method;
+    fill_in(settings, architecture);
+    check(settings);
     return settings;
 }
 
 nlohmann::json result_settings(const TrainSettings& settings) {
-    nlohmann::json out = get_fields(settings, train_setting_fields());
-    for (const char* name : {"device", "threads", "checkpoint_every"}) out.erase(name);
+    nlohmann::json out = nlohmann::json::object();
+    for (const auto& field : train_setting_fields()) {
+        if (field.decides) out[field.name] = get_field(settings, field);
+    }
     return out;
+}
+
+StepPasses passes_of(const TrainSettings& settings) {
+    if (settings.method == "exact") return {settings.batch, settings.batch};
+    return {settings.batch * make_estimator(settings.method, settings.mu)->passes(settings.n), 0};
 }
 
 }  // namespace zoodip

@@ -13,40 +13,73 @@
 namespace zoodip {
 
 struct TrainSettings {
-    std::int64_t steps = 30000;
+    std::string preset = "auto";
+    std::int64_t steps = 0;
+    std::string method = "rge";
+    std::string slope = "loss";
     std::int64_t n = 2;
     double mu = 0;
-    double learning_rate = 5e-3;
+    std::string directions = "normal";
+    std::int64_t direction_rank = 32;
+    std::string related_words;
+    std::int64_t batch = 1;
+    std::int64_t chunk = 0;
+    double learning_rate = 0;
+    std::string learning_rate_schedule = "constant";
+    std::int64_t average_steps = 0;
     bool subspace = true;
     std::int64_t tau = 0;
     double nu = 1e-3;
+    std::string timesteps = "puts";
     std::int64_t t_lower = 500;
     std::int64_t t_upper = 900;
+
+    std::int64_t vectors = 0;
     std::int64_t resolution = 0;
     double flip = 0.5;
-    std::string caption = "a photo of a {}";
+    std::string caption;
+    std::string templates = "object";
+    std::int64_t seed = 0;
+
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
     std::string weights = "int8";
     std::string compute = "fp32";
     std::string device = "cpu";
     std::int64_t threads = 0;
-    std::int64_t seed = 0;
+    std::int64_t memory_limit = 0;
+
+    std::int64_t validate_every = 500;
+    std::int64_t validation_samples = 8;
+    std::int64_t early_stop = 0;
+    double divergence = 3;
     std::int64_t checkpoint_every = 500;
+    std::int64_t checkpoints_kept = 3;
+    std::int64_t preview_every = 0;
 };
 
 const std::vector<Setting<TrainSettings>>& train_setting_fields();
 
-// The defaults for a model with what the user chose on top. 0 stands for what depends on other
-// things:
-//   mu          1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences
-//   tau         128, or round(text_width / 6) for a width under 768: the paper's proportion
-//   resolution  what the model was made for
+// The defaults for a model with what the user chose on top. A preset ("auto": that of the model's
+// family) goes between the two. 0 stands for what depends on other things:
+//   steps          30000 by estimates, 1000 by the exact gradient
+//   learning_rate  5e-3 by estimates, 2e-2 by the exact gradient
+//   mu             1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences, and
+//                  with weights int4
+//   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion
+//   resolution     what the model was made for
+// Method "auto" is taken as rge: choose_method (train/method_choice.h) goes before.
 // Throws Error for an unknown name, a value out of range, or two that contradict each other.
 TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture = {});
 
 // The settings that decide which numbers come out; device, threads and how often to save do not
 // name a different run.
 nlohmann::json result_settings(const TrainSettings& settings);
+
+// Passes of the UNet that one step makes.
+struct StepPasses {
+    std::int64_t forward = 0, backward = 0;
+};
+StepPasses passes_of(const TrainSettings& settings);
 
 }  // namespace zoodip

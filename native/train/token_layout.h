@@ -16,6 +16,7 @@ struct TokenSlot {
     std::int64_t vectors = 1;  // rows
     std::int64_t width = 0;    // columns
     std::int64_t offset = 0;   // into theta
+    std::size_t index = 0;     // of the word, among the words in the order added
 };
 
 class TokenLayout {
@@ -24,6 +25,8 @@ class TokenLayout {
 
     std::int64_t size() const { return size_; }  // d
     const std::vector<TokenSlot>& slots() const { return slots_; }
+    // The slot of a word, by its index, for an encoder. Throws Error when there is none.
+    const TokenSlot& slot(std::size_t index, const std::string& encoder) const;
 
     // thetas [rows, d] -> [rows, vectors, width], a view.
     at::Tensor slice(const at::Tensor& thetas, const TokenSlot& slot) const;

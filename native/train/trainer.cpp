@@ -1,95 +1,123 @@
 #include "train/trainer.h"
 
 #include <cmath>
-#include <numeric>
+#include <numbers>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/zeros.h>
 
 #include "core/error.h"
-#include "diffusion/timestep_plan.h"
 
 namespace zoodip {
 namespace {
 
-// float32 N(0, 1) of the same shape as `like`, on the CPU.
-at::Tensor draw_normal(const at::Tensor& like, std::uint64_t seed, Stream stream,
-                       std::uint64_t step) {
-    at::Tensor out = at::empty(like.sizes(), at::kFloat);
-    RandomBlock(seed, stream, step)
-        .fill_normal({out.mutable_data_ptr<float>(), static_cast<std::size_t>(out.numel())});
-    return out;
-}
+constexpr const char* what_helps = ". A smaller --learning-rate, or --compute fp32, helps";
 
 }  // namespace
 
-std::int64_t draw_picture(std::uint64_t seed, std::int64_t step, std::int64_t count) {
-    const RandomBlock block(seed, Stream::picture, static_cast<std::uint64_t>(step / count));
-    std::vector<std::int64_t> order(static_cast<std::size_t>(count));
-    std::iota(order.begin(), order.end(), std::int64_t{0});
-    for (std::size_t i = order.size(); i > 1; --i) {  // Fisher and Yates
-        const auto other = block.integer(0, static_cast<std::int64_t>(i), i);
-        std::swap(order[i - 1], order[static_cast<std::size_t>(other)]);
-    }
-    return order[static_cast<std::size_t>(step % count)];
+double schedule_factor(const std::string& schedule, std::int64_t step, std::int64_t steps) {
+    const double done = static_cast<double>(step) / static_cast<double>(steps);
+    if (schedule == "linear") return 1 - done;
+    if (schedule == "cosine") return 0.5 * (1 + std::cos(std::numbers::pi * done));
+    return 1;
 }
 
-double Evaluation::loss() const {
-    return losses[0].item<double>();
-}
-
-Trainer::Trainer(const TrainSettings& settings, Objective& objective,
-                 const std::vector<LatentPicture>& latents, const at::Tensor& theta)
+Trainer::Trainer(const TrainSettings& settings, Objective& objective, Sampling sampling,
+                 DirectionSpace space, const at::Tensor& theta)
     : settings_(settings),
       objective_(objective),
-      latents_(latents),
-      estimator_(std::make_unique<RandomGradientEstimator>(settings.mu)),
+      sampling_(std::move(sampling)),
+      space_(std::move(space)),
+      estimator_(settings.method == "exact" ? nullptr
+                                            : make_estimator(settings.method, settings.mu)),
       subspace_(settings.subspace
                     ? std::make_unique<Subspace>(settings.tau, settings.nu, theta.numel())
                     : nullptr),
       adam_(theta.numel(), {.learning_rate = settings.learning_rate}),
-      theta_(theta.to(at::kFloat).clone()) {
-    require(!latents.empty(), "trainer: needs at least one picture");
+      theta_(theta.to(at::kFloat).clone()),
+      average_(at::zeros({theta.numel()}, at::kDouble)) {
+    require(space_.size() == theta.numel(), "trainer: directions have ", space_.size(),
+            " numbers, the word has ", theta.numel());
 }
 
-Sample Trainer::draw() const {
-    const auto seed = static_cast<std::uint64_t>(settings_.seed);
-    const auto step = static_cast<std::uint64_t>(step_);
-    Sample sample;
-    sample.picture = draw_picture(seed, step_, static_cast<std::int64_t>(latents_.size()));
-    sample.mirrored = RandomBlock(seed, Stream::flip, step).uniform(0) < settings_.flip;
-    sample.timestep = PartialUniformPlan{settings_.t_lower, settings_.t_upper}.draw(seed, step);
-    const Moments& moments =
-        latents_[static_cast<std::size_t>(sample.picture)].moments[sample.mirrored ? 1 : 0];
-    const at::Tensor noise = draw_normal(moments.mean, seed, Stream::latent, step);
-    sample.z = moments.mean + moments.deviation * noise.to(moments.mean.device());
-    sample.eps = draw_normal(moments.mean, seed, Stream::noise, step);
-    return sample;
+Sample Trainer::draw(std::int64_t of_batch) const {
+    return sampling_.draw(static_cast<std::uint64_t>(step_ * settings_.batch + of_batch));
 }
 
-Evaluation Trainer::evaluate() const {
+Evaluation Trainer::exact() const {
     Evaluation evaluation;
-    evaluation.directions =
-        draw_directions(settings_.n, theta_.numel(), static_cast<std::uint64_t>(settings_.seed),
-                        static_cast<std::uint64_t>(step_));
-    evaluation.losses =
-        objective_.losses(estimator_->points(theta_, evaluation.directions), draw());
-    require(std::isfinite(evaluation.loss()), "step ", step_ + 1,
-            ": the loss is not finite. A smaller --learning-rate, or --compute fp32, helps");
+    const auto batch = static_cast<double>(settings_.batch);
+    for (std::int64_t i = 0; i < settings_.batch; ++i) {
+        const LossGradient one = objective_.gradient(theta_, draw(i));
+        evaluation.loss += one.loss / batch;
+        const at::Tensor part = one.gradient / batch;
+        evaluation.gradient = i == 0 ? part : evaluation.gradient + part;
+    }
     return evaluation;
 }
 
+Evaluation Trainer::estimated() const {
+    const at::Tensor directions =
+        space_.draw(estimator_->directions(settings_.n), static_cast<std::uint64_t>(settings_.seed),
+                    static_cast<std::uint64_t>(step_));
+    const at::Tensor points = estimator_->points(theta_, directions);
+    const LossForm form = settings_.slope == "residual" ? LossForm::linearised : LossForm::squared;
+    at::Tensor losses = at::zeros({points.size(0)}, at::kDouble);
+    for (std::int64_t i = 0; i < settings_.batch; ++i) {
+        losses += objective_.losses(points, draw(i), form);
+    }
+    losses /= static_cast<double>(settings_.batch);
+    const double loss = estimator_->loss(losses);
+    if (!std::isfinite(loss)) return {loss, {}};
+    return {loss, estimator_->estimate(losses, directions)};
+}
+
+Evaluation Trainer::evaluate() const {
+    const Evaluation evaluation = estimator_ ? estimated() : exact();
+    require(std::isfinite(evaluation.loss) && at::isfinite(evaluation.gradient).all().item<bool>(),
+            "step ", step_ + 1, ": the loss is not finite", what_helps);
+    return evaluation;
+}
+
+std::int64_t Trainer::left_out() const {
+    const std::int64_t outside = space_.size() - space_.rank();
+    const std::int64_t removed = subspace_ ? subspace_->removed() : 0;
+    return std::min(outside + removed, space_.size() - 1);
+}
+
+double Trainer::learning_rate() const {
+    return settings_.learning_rate *
+           schedule_factor(settings_.learning_rate_schedule, step_, settings_.steps);
+}
+
 void Trainer::advance(const Evaluation& evaluation) {
-    at::Tensor g = estimator_->estimate(evaluation.losses, evaluation.directions);
-    if (subspace_) g = subspace_->project(g);
-    theta_ = adam_.step(theta_, g, subspace_ ? subspace_->removed() : 0, settings_.n);
+    const at::Tensor g = subspace_ ? subspace_->project(evaluation.gradient) : evaluation.gradient;
+    adam_.set_learning_rate(learning_rate());
+    const at::Tensor moved =
+        adam_.step(theta_, g, left_out(), settings_.n, /*estimated=*/estimator_ != nullptr);
+    require(at::isfinite(moved).all().item<bool>(), "step ", step_ + 1,
+            ": the word is no longer finite", what_helps);
+    theta_ = moved;
     if (subspace_) subspace_->record(theta_);
     ++step_;
+    if (step_ > settings_.steps - settings_.average_steps) average_ += theta_;
+}
+
+at::Tensor Trainer::word() const {
+    const std::int64_t count = step_ - (settings_.steps - settings_.average_steps);
+    if (count < 1) return theta_;
+    return (average_ / static_cast<double>(count)).to(at::kFloat);
 }
 
 RunState Trainer::state() const {
-    RunState state{step_, theta_.clone(), adam_.state().m, adam_.state().v};
+    RunState state;
+    state.step = step_;
+    state.theta = theta_.clone();
+    state.m = adam_.state().m;
+    state.v = adam_.state().v;
+    state.average = average_.clone();
     if (subspace_) {
         state.buffer = subspace_->state().buffer;
         state.projection = subspace_->state().projection;
@@ -98,9 +126,11 @@ RunState Trainer::state() const {
 }
 
 void Trainer::restore(const RunState& state) {
-    require(state.theta.sizes() == theta_.sizes(), "state: the word has ", state.theta.numel(),
-            " numbers, this model's words have ", theta_.numel());
+    require(state.theta.sizes() == theta_.sizes() && state.average.sizes() == theta_.sizes(),
+            "state: the word has ", state.theta.numel(), " numbers, this model's words have ",
+            theta_.numel());
     theta_ = state.theta.clone();
+    average_ = state.average.clone();
     adam_.set_state({state.m, state.v, state.step});
     if (subspace_) subspace_->set_state({state.buffer, state.projection});
     step_ = state.step;

@@ -1,6 +1,6 @@
-// The loop's inside: one step of zeroth-order training, top to bottom.
+// The loop's inside: one step of training, top to bottom.
 //
-//   sample = draw(step) -> losses = objective.losses(thetas, sample) -> g = estimate(losses)
+//   sample = sampling.draw -> losses = objective.losses(thetas, sample) -> g = estimate(losses)
 //   -> g = subspace.project(g) -> theta = adam.step(theta, g) -> subspace.record(theta)
 #pragma once
 
@@ -13,54 +13,67 @@
 #include "train/dataset.h"
 #include "train/objective.h"
 #include "train/run_state.h"
+#include "train/sampling.h"
 #include "train/settings.h"
+#include "zo/directions.h"
 #include "zo/estimator.h"
 #include "zo/subspace.h"
 #include "zo/zo_adam.h"
 
 namespace zoodip {
 
-// The forward passes of one step, made before the word moves.
+// What the passes of one step tell, made before the word moves.
 struct Evaluation {
-    at::Tensor directions;  // [n, d]
-    at::Tensor losses;      // [n + 1]
-    double loss() const;    // L(theta), the unperturbed one
+    double loss = 0;      // L(theta), the mean over the batch
+    at::Tensor gradient;  // estimated or exact, float32 [d]
 };
 
 class Trainer {
   public:
-    // theta: float32 [d], the word to start from. The references must outlive the trainer.
-    Trainer(const TrainSettings& settings, Objective& objective,
-            const std::vector<LatentPicture>& latents, const at::Tensor& theta);
+    // settings: resolved. space: where directions lie, of theta's size. theta: float32 [d], the
+    // word to start from. The references must outlive the trainer.
+    Trainer(const TrainSettings& settings, Objective& objective, Sampling sampling,
+            DirectionSpace space, const at::Tensor& theta);
 
     // Steps done so far.
     std::int64_t step() const { return step_; }
     const at::Tensor& theta() const { return theta_; }
+    // The result as of now: theta, or the mean over the last average_steps of the run once they
+    // have begun. float32 [d].
+    at::Tensor word() const;
 
     // The passes of step step() + 1; changes nothing. Throws Cancelled, or Error when a loss is
     // not finite.
     Evaluation evaluate() const;
-    // Moves the word.
+    // Moves the word. Throws Error, and moves nothing, where it would not stay finite.
     void advance(const Evaluation& evaluation);
+    // Of the next step.
+    double learning_rate() const;
 
+    // The trainer's part of a run's state.
     RunState state() const;
     void restore(const RunState& state);
 
   private:
-    Sample draw() const;
+    Evaluation exact() const;
+    Evaluation estimated() const;
+    Sample draw(std::int64_t of_batch) const;
+    // Dimensions that an estimate cannot have: those of P, and those outside of the directions.
+    std::int64_t left_out() const;
 
     TrainSettings settings_;
     Objective& objective_;
-    const std::vector<LatentPicture>& latents_;
-    std::unique_ptr<Estimator> estimator_;
-    std::unique_ptr<Subspace> subspace_;  // null when switched off
+    Sampling sampling_;
+    DirectionSpace space_;
+    std::unique_ptr<Estimator> estimator_;  // null for the exact gradient
+    std::unique_ptr<Subspace> subspace_;    // null when switched off
     ZoAdam adam_;
     at::Tensor theta_;
+    at::Tensor average_;  // float64 [d], the sum of the words so far averaged
     std::int64_t step_ = 0;
 };
 
-// Which of `count` pictures step `step` (from 0) takes: each once in every `count` steps, in an
-// order shuffled anew.
-std::int64_t draw_picture(std::uint64_t seed, std::int64_t step, std::int64_t count);
+// The part of the learning rate that is left at `step` (from 0) of `steps`.
+double schedule_factor(const std::string& schedule, std::int64_t step, std::int64_t steps);
 
 }  // namespace zoodip

@@ -51,6 +51,12 @@ at::Tensor ZoAdam::step(const at::Tensor& theta, const at::Tensor& g, std::int64
     return theta - options_.learning_rate * m_hat / (v_hat.sqrt() + options_.eps);
 }
 
+void ZoAdam::set_learning_rate(double learning_rate) {
+    require(learning_rate == 0 || is_positive(learning_rate),
+            "zoadam: needs a learning rate of at least 0, got ", learning_rate);
+    options_.learning_rate = learning_rate;
+}
+
 ZoAdam::State ZoAdam::state() const {
     return {m_.clone(), v_.clone(), step_};
 }

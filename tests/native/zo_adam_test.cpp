@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "zo/directions.h"
 #include "zo/estimator.h"
 
 namespace zoodip {

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "zo/directions.h"
 #include "zo/estimator.h"
 
 namespace zoodip {

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "zo/directions.h"
 #include "zo/estimator.h"
 #include "zo/subspace.h"
 

@@ -129,7 +129,7 @@ def test_estimates_have_the_gradient_of_autograd_as_their_mean(n: int) -> None:
 
     theta = torch.randn(d, generator=generator).requires_grad_()
     (gradient,) = torch.autograd.grad(loss(theta.double()), theta)
-    estimator = _native.RandomGradientEstimator(mu)
+    estimator = _native.Estimator("rge", mu)
     assert estimator.passes(n) == n + 1
     total = torch.zeros(d, dtype=torch.float64)
     for step in range(repeats):
@@ -193,11 +193,9 @@ def test_state_goes_through_python() -> None:
 
 def test_errors_reach_python_by_name() -> None:
     with pytest.raises(_native.Error, match="mu > 0"):
-        _native.RandomGradientEstimator(0)
+        _native.Estimator("rge", 0)
     with pytest.raises(_native.Error, match="loss 1 of 2 is nan"):
-        _native.RandomGradientEstimator(1e-3).estimate(
-            torch.tensor([1.0, math.nan]), torch.ones(1, 3)
-        )
+        _native.Estimator("rge", 1e-3).estimate(torch.tensor([1.0, math.nan]), torch.ones(1, 3))
     with pytest.raises(_native.Error, match="tau >= 2"):
         _native.Subspace(1, 0.1, 8)
     with pytest.raises(_native.Error, match="a word"):
@@ -208,7 +206,7 @@ def test_errors_reach_python_by_name() -> None:
 
 def everything(words: torch.Tensor) -> list[torch.Tensor]:
     """What every function returns for these words, with P empty and with a P."""
-    estimator, adam = _native.RandomGradientEstimator(1e-3), _native.ZoAdam(words.shape[1])
+    estimator, adam = _native.Estimator("rge", 1e-3), _native.ZoAdam(words.shape[1])
     subspace = _native.Subspace(len(words), 0.1, words.shape[1])
     out = [subspace.project(words[0])]
     for word in words:

@@ -31,6 +31,34 @@ class TrainResult:
     """False when it was stopped before the last step; `resume=True` goes on from there."""
     loss: float
     """Exponential mean of the loss."""
+    forward_passes: int = 0
+    """Forward passes of the UNet that the steps made; validation and previews apart."""
+    backward_passes: int = 0
+    best: Path | None = None
+    """The word of the lowest validation loss, beside `token`; None without validation."""
+    best_step: int = 0
+    best_loss: float = 0.0
+
+
+def train_result(result: Mapping[str, Any]) -> TrainResult:
+    """The native module's answer, typed."""
+    best = str(result["best"])
+    return TrainResult(
+        Path(result["token"]),
+        result["steps"],
+        result["finished"],
+        result["loss"],
+        result["forward_passes"],
+        result["backward_passes"],
+        Path(best) if best not in ("", ".") else None,
+        result["best_step"],
+        result["best_loss"],
+    )
+
+
+def event_hook(on_event: Callable[[Mapping[str, Any]], object] | None) -> Any:
+    """For the native module, which tells events as JSON."""
+    return None if on_event is None else lambda line: on_event(json.loads(line))
 
 
 def encode_settings(chosen: Mapping[str, Any]) -> str:
@@ -46,15 +74,19 @@ def encode_settings(chosen: Mapping[str, Any]) -> str:
 def train(
     model: StrPath,
     images: StrPath,
-    word: str,
-    init: str,
-    out: StrPath,
+    word: str = "",
+    init: str = "",
+    out: StrPath = "",
     *,
+    like: StrPath | None = None,
+    log: StrPath | None = None,
+    previews: StrPath | None = None,
     resume: bool = False,
     overwrite: bool = False,
     on_stage: Callable[[str], object] | None = None,
     on_forecast: Callable[[float, int], object] | None = None,
     on_step: Callable[[int, int, float, float], object] | None = None,
+    on_event: Callable[[Mapping[str, Any]], object] | None = None,
     cancel: Any = None,
     **settings: Setting,
 ) -> TrainResult:
@@ -65,14 +97,20 @@ def train(
         images: a folder of pictures; `NAME.txt` beside `NAME.jpg` is its caption, with `{}` where
             the word goes.
         word: the new word, for example `sks`.
-        init: a known single-token word for the kind of thing, for example `dog`.
+        init: a known single-token word for the kind of thing, for example `dog`; several, with
+            spaces between, make a word of as many vectors.
         out: the token file to write; ComfyUI loads it as an embedding.
+        like: a token file whose run to repeat: word, init and settings are its own where they are
+            not given here.
+        log: a file for the run's events as JSON lines.
+        previews: a folder for the pictures that `preview_every` asks for; else `OUT.previews`.
         resume: go on from the state that a stopped run left beside `out`.
         overwrite: replace an earlier `out`.
         on_stage: called with what is being done.
         on_forecast: called once with (seconds a step, steps left) before the word first moves.
         on_step: called after each step with (step, steps, loss, smoothed loss). What a callback
             raises stops the run, which keeps what was learned, and is raised again here.
+        on_event: called with everything that happens, as `log` has it.
         cancel: a `CancelToken`; cancelling it stops and keeps.
         settings: what differs from the defaults; `settings()` lists them.
 
@@ -81,21 +119,24 @@ def train(
         Cancelled: when it was stopped before the first step.
     """
     native = load_native()
-    result = native.personalize(
-        model=Path(model),
-        images=Path(images),
-        word=word,
-        initialiser=init,
-        out=Path(out),
-        settings=encode_settings(settings),
-        resume=resume,
-        overwrite=overwrite,
-        on_stage=on_stage,
-        on_forecast=on_forecast,
-        on_step=on_step,
-        cancel=native.CancelToken() if cancel is None else cancel,
+    request = native.PersonalizeRequest()
+    request.model, request.images, request.out = Path(model), Path(images), Path(out)
+    request.word, request.initialiser = word, init
+    request.settings = encode_settings(settings)
+    request.resume, request.overwrite = resume, overwrite
+    for name, path in (("like", like), ("log", log), ("previews", previews)):
+        if path is not None:
+            setattr(request, name, Path(path))
+    return train_result(
+        native.personalize(
+            request,
+            on_stage=on_stage,
+            on_forecast=on_forecast,
+            on_step=on_step,
+            on_event=event_hook(on_event),
+            cancel=native.CancelToken() if cancel is None else cancel,
+        )
     )
-    return TrainResult(Path(result["token"]), result["steps"], result["finished"], result["loss"])
 
 
 def sample(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._api import Setting, StrPath, TrainResult, encode_settings
+from ._api import Setting, StrPath, TrainResult, encode_settings, event_hook, train_result
 from ._loader import load_native
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Hooks:
     """(seconds a step, steps left) before the word first moves."""
     on_step: Callable[[int, int, float, float], object] | None = None
     """(step, steps, loss, smoothed loss)."""
+    on_event: Callable[[Mapping[str, Any]], object] | None = None
+    """Everything that happens, as the log of `zoodip.train` has it."""
     on_preview: Callable[[int, Tensor], object] | None = None
     """(step, latents in the UNet's scale [1, 4, side / 8, side / 8])."""
     preview_share: float = 0.0
@@ -129,7 +131,7 @@ def train(
     weights: Weights | StrPath,
     pictures: Sequence[Picture],
     word: str,
-    initialiser: tuple[str, int | Tensor],
+    initialiser: tuple[str, int | Sequence[int] | Tensor],
     out: StrPath,
     *,
     empty_text: Text,
@@ -147,7 +149,7 @@ def train(
         weights: the model, or a checkpoint's path.
         pictures: with their captions as ids.
         word: the new word.
-        initialiser: how the user wrote it, and its token id or its vector [width].
+        initialiser: how the user wrote it, and its token ids or its vectors [count, width].
         out: the token file to write.
         empty_text: the empty prompt's ids, for previews.
         alphas_cumprod: 1000 numbers, where the schedule is not Stable Diffusion's own.
@@ -160,6 +162,7 @@ def train(
     """
     native = load_native()
     hooks = hooks or Hooks()
+    start = initialiser[1]
     result = native.personalize_graph(
         source=_source(weights),
         pictures=[
@@ -168,7 +171,7 @@ def train(
         ],
         word=word,
         initialiser=initialiser[0],
-        start=initialiser[1],
+        start=[start] if isinstance(start, int) else start,
         out=Path(out),
         settings=encode_settings(settings or {}),
         resume=resume,
@@ -179,8 +182,9 @@ def train(
         on_stage=hooks.on_stage,
         on_forecast=hooks.on_forecast,
         on_step=hooks.on_step,
+        on_event=event_hook(hooks.on_event),
         on_preview=hooks.on_preview,
         preview_share=hooks.preview_share,
         cancel=native.CancelToken() if cancel is None else cancel,
     )
-    return TrainResult(Path(result["token"]), result["steps"], result["finished"], result["loss"])
+    return train_result(result)

@@ -1,0 +1,211 @@
+#include "train/run.h"
+
+#include <chrono>
+#include <utility>
+
+#include <c10/util/Exception.h>
+
+#include "core/error.h"
+#include "io/picture.h"
+#include "train/render.h"
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+
+double seconds_now() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration<double>(since).count();
+}
+
+}  // namespace
+
+Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previewer& previewer,
+         Decode decode, PersonalizeObserver& observer)
+    : plan_(plan),
+      trainer_(trainer),
+      validation_(validation),
+      previewer_(previewer),
+      decode_(std::move(decode)),
+      observer_(observer),
+      passes_(passes_of(plan.settings)),
+      watch_(plan.settings.divergence, plan.settings.early_stop),
+      files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept) {
+    if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.resume);
+}
+
+void Run::tell(const char* event, nlohmann::json more) {
+    nlohmann::json all = {{"event", event}, {"step", trainer_.step()}};
+    all.update(more);
+    log_.write(all);
+    observer_.on_event(all);
+}
+
+PersonalizeResult Run::result(bool finished) const {
+    PersonalizeResult out;
+    out.token = plan_.output.token;
+    out.steps = trainer_.step();
+    out.finished = finished;
+    out.smooth_loss = watch_.smooth();
+    out.forward_passes = trainer_.step() * passes_.forward;
+    out.backward_passes = trainer_.step() * passes_.backward;
+    if (watch_.best()) {
+        out.best = best_path(plan_.output.token);
+        out.best_step = watch_.best()->step;
+        out.best_loss = watch_.best()->loss;
+    }
+    return out;
+}
+
+PersonalizeResult Run::go() {
+    if (plan_.output.resume) {
+        restore();
+    } else {
+        files_.forget_earlier();
+    }
+    began_ = seconds_now();
+    tell("start", {{"run", identity_of(plan_)},
+                   {"steps", plan_.settings.steps},
+                   {"forward_passes_a_step", passes_.forward},
+                   {"backward_passes_a_step", passes_.backward}});
+    try {
+        loop();
+    } catch (const Cancelled&) {
+        if (trainer_.step() == 0) throw;
+        keep();
+        tell("stop", {{"seconds", seconds_now() - began_}});
+        return result(false);
+    } catch (const c10::Error& error) {
+        keep_what_was_learned(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+        keep_what_was_learned(error.what());
+    }
+    files_.write_word(trainer_.step(), trainer_.word());
+    if (watch_.best()) files_.write_best(*watch_.best());
+    files_.forget_states();
+    tell("end", {{"seconds", seconds_now() - began_}, {"smooth_loss", watch_.smooth()}});
+    return result(true);
+}
+
+void Run::restore() {
+    const RunState state = files_.newest();
+    trainer_.restore(state);
+    watch_.restore(state);
+    validated_ = state.watch.value("validated", std::int64_t{-1});
+    good_ = {trainer_.step(), trainer_.word().clone()};
+}
+
+// Called while an exception is handled: a run that breaks keeps what it had learned.
+void Run::keep_what_was_learned(const std::string& why) {
+    if (trainer_.step() == 0) throw;
+    tell("failure", {{"why", why}});
+    if (diverged_) {  // the word has gone astray since
+        files_.write_word(good_.step, good_.vector);
+        files_.forget_states();
+        fail(why, ". The word as of step ", good_.step, " is kept in ",
+             plan_.output.token.string());
+    }
+    keep();
+    fail(why, ". The word as of step ", trainer_.step(), " is kept in ",
+         plan_.output.token.string());
+}
+
+void Run::keep() {
+    RunState state = trainer_.state();
+    watch_.store(state);
+    state.watch["validated"] = validated_;
+    if (watch_.best()) files_.write_best(*watch_.best());
+    files_.keep(state, trainer_.word());
+}
+
+// The first step's passes are timed before the word moves.
+Evaluation Run::forecast() {
+    observer_.on_stage("timing one step");
+    const double start = seconds_now();
+    Evaluation first = trainer_.evaluate();
+    const double took = seconds_now() - start;
+    observer_.on_forecast(took, plan_.settings.steps - trainer_.step());
+    const double row =
+        took / static_cast<double>(passes_.forward + 2 * passes_.backward);  // backward: about two
+    budget_.emplace(observer_.preview_share(), row * static_cast<double>(Previewer::rows()),
+                    seconds_now);
+    observer_.on_stage("training");
+    return first;
+}
+
+void Run::loop() {
+    // What a stop may have interrupted.
+    validate_if_due();
+    preview_if_due();
+    if (trainer_.step() >= plan_.settings.steps) return;
+    take(forecast());
+    while (trainer_.step() < plan_.settings.steps && !watch_.exhausted()) {
+        take(trainer_.evaluate());
+    }
+}
+
+void Run::take(const Evaluation& evaluation) {
+    plan_.load.cancel.check();
+    const double learning_rate = trainer_.learning_rate();
+    trainer_.advance(evaluation);
+    watch(evaluation.loss);
+    const std::int64_t step = trainer_.step();
+    tell("step", {{"loss", evaluation.loss},
+                  {"smooth_loss", watch_.smooth()},
+                  {"learning_rate", learning_rate},
+                  {"forward_passes", step * passes_.forward},
+                  {"backward_passes", step * passes_.backward},
+                  {"seconds", seconds_now() - began_}});
+    observer_.on_step(step, plan_.settings.steps, evaluation.loss, watch_.smooth());
+    validate_if_due();
+    if (step < plan_.settings.steps && step % plan_.settings.checkpoint_every == 0) {
+        keep();
+        tell("checkpoint", {{"file", state_path(plan_.output.token).string()}});
+    }
+    preview_if_due();
+    if (budget_->due()) budget_->spend([&] { draw_preview(); });
+}
+
+void Run::watch(double loss) {
+    watch_.take(loss);
+    diverged_ = watch_.diverges();
+    require(!diverged_, "the loss diverges: its mean rose to ", watch_.smooth(), ", ",
+            watch_.smooth() / watch_.lowest(), " times its lowest, ", watch_.lowest(), ", at step ",
+            trainer_.step(), ". A smaller --learning-rate helps");
+    // A mean that has hardly risen is no sign of anything.
+    if (watch_.smooth() <= 1.2 * watch_.lowest() || watch_.lowest() == 0) {
+        good_ = {trainer_.step(), trainer_.word().clone()};
+    }
+}
+
+void Run::validate_if_due() {
+    const std::int64_t every = plan_.settings.validate_every, step = trainer_.step();
+    const bool due = every > 0 && step > 0 && (step % every == 0 || step == plan_.settings.steps);
+    if (!due || validated_ == step) return;
+    const at::Tensor word = trainer_.word();
+    const double loss = validation_.loss(word);
+    validated_ = step;
+    const bool best = watch_.validate(step, loss, word);
+    tell("validation", {{"loss", loss}, {"best", best}});
+}
+
+void Run::preview_if_due() {
+    const std::int64_t every = plan_.settings.preview_every, step = trainer_.step();
+    if (every > 0 && step > 0 && step % every == 0 && previewed_ != step) draw_preview();
+}
+
+void Run::draw_preview() {
+    previewed_ = trainer_.step();
+    const at::Tensor latents = previewer_.draw(trainer_.word());
+    observer_.on_preview(previewed_, latents);
+    if (plan_.output.previews.empty()) return;
+    std::string digits = std::to_string(previewed_);
+    digits.insert(0, std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0'));
+    const fs::path file = plan_.output.previews / (digits + ".png");
+    fs::create_directories(plan_.output.previews);
+    write_png(file, to_picture(decode_(latents)));
+    tell("preview", {{"file", file.string()}});
+}
+
+}  // namespace zoodip

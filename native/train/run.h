@@ -1,0 +1,72 @@
+// A run from its first step to its last: what is written, told and decided on the way.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+#include "train/loss_watch.h"
+#include "train/personalize.h"
+#include "train/plan.h"
+#include "train/preview.h"
+#include "train/run_files.h"
+#include "train/run_log.h"
+#include "train/trainer.h"
+#include "train/validation.h"
+
+namespace zoodip {
+
+class Run {
+  public:
+    // Latents in the UNet's scale, float32 [1, 4, h, w] -> pixels in [-1, 1].
+    using Decode = std::function<at::Tensor(const at::Tensor&)>;
+
+    // The references must outlive the run. The weights have been read: the plan has its identity.
+    Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previewer& previewer,
+        Decode decode, PersonalizeObserver& observer);
+
+    // Trains to the end. When cancelled, keeps word and state as of the last whole step; before the
+    // first step it throws Cancelled. A run that breaks keeps what it had learned and throws Error.
+    PersonalizeResult go();
+
+  private:
+    struct Word {
+        std::int64_t step = 0;
+        at::Tensor vector;
+    };
+
+    void restore();
+    void loop();
+    Evaluation forecast();
+    void take(const Evaluation& evaluation);
+    void watch(double loss);
+    void validate_if_due();
+    void preview_if_due();
+    void draw_preview();
+    void keep();
+    PersonalizeResult result(bool finished) const;
+    [[noreturn]] void keep_what_was_learned(const std::string& why);
+    void tell(const char* event, nlohmann::json more);
+
+    const Plan& plan_;
+    Trainer& trainer_;
+    const Validation& validation_;
+    Previewer& previewer_;
+    Decode decode_;
+    PersonalizeObserver& observer_;
+    StepPasses passes_;  // of a step
+    LossWatch watch_;
+    RunFiles files_;
+    RunLog log_;
+    std::optional<PreviewBudget> budget_;
+    Word good_;  // the latest of a run that does not diverge
+    bool diverged_ = false;
+    std::int64_t validated_ = -1, previewed_ = 0;  // the steps at which that was done last
+    double began_ = 0;
+};
+
+}  // namespace zoodip

@@ -1,0 +1,180 @@
+#include "train/run_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <map>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "train/token_file.h"
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+
+// sks.state.1500.safetensors, for token sks.safetensors -> 1500.
+std::optional<std::int64_t> step_of(const fs::path& file, const fs::path& token) {
+    const std::string name = file.filename().string(), start = token.stem().string() + ".state.";
+    const std::string end = ".safetensors";
+    if (!name.starts_with(start) || !name.ends_with(end)) return std::nullopt;
+    if (name.size() <= start.size() + end.size()) return std::nullopt;
+    const char* first = name.data() + start.size();
+    const char* last = name.data() + name.size() - end.size();
+    std::int64_t step = 0;
+    const auto parsed = std::from_chars(first, last, step);
+    if (parsed.ec != std::errc() || parsed.ptr != last) return std::nullopt;
+    return step;
+}
+
+// What write_file_atomic of a killed process left: sks.state.safetensors.123-0.tmp
+bool is_leftover(const fs::path& file, const fs::path& token) {
+    const std::string name = file.filename().string();
+    return name.ends_with(".tmp") && (name.starts_with(token.filename().string() + ".") ||
+                                      name.starts_with(token.stem().string() + ".state.") ||
+                                      name.starts_with(token.stem().string() + ".best."));
+}
+
+std::vector<fs::path> neighbours(const fs::path& token) {
+    const fs::path folder = token.parent_path().empty() ? fs::path(".") : token.parent_path();
+    std::error_code unreadable;
+    std::vector<fs::path> all;
+    for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
+        all.push_back(entry.path());
+    }
+    return all;
+}
+
+fs::path with_ending(const fs::path& token, const std::string& ending) {
+    fs::path out = token;
+    return out.replace_extension(ending);
+}
+
+// A second name for a file, or a copy where the file system has no links.
+void link_or_copy(const fs::path& from, const fs::path& to) {
+    std::error_code ignored, refused;
+    fs::remove(to, ignored);
+    fs::create_hard_link(from, to, refused);
+    if (refused) fs::copy_file(from, to, fs::copy_options::overwrite_existing, ignored);
+}
+
+}  // namespace
+
+fs::path state_path(const fs::path& token) {
+    return with_ending(token, ".state.safetensors");
+}
+
+fs::path best_path(const fs::path& token) {
+    return with_ending(token, ".best.safetensors");
+}
+
+RunFiles::RunFiles(fs::path token, TokenLayout layout, nlohmann::json identity, std::int64_t kept)
+    : token_(std::move(token)),
+      layout_(std::move(layout)),
+      identity_(std::move(identity)),
+      kept_(kept) {}
+
+void RunFiles::write_token_of(const fs::path& file, std::int64_t step, const at::Tensor& word,
+                              const nlohmann::json& more) const {
+    std::map<std::string, std::string> metadata = {{"word", layout_.slots().front().word},
+                                                   {"step", std::to_string(step)},
+                                                   {"zoodip", identity_.dump()},
+                                                   {"format", "pt"}};
+    for (const auto& [name, value] : more.items()) metadata[name] = value.dump();
+    write_token(file, layout_, word, metadata);
+}
+
+void RunFiles::write_word(std::int64_t step, const at::Tensor& word) const {
+    write_token_of(token_, step, word, nlohmann::json::object());
+}
+
+void RunFiles::write_best(const LossWatch::Best& best) const {
+    write_token_of(best_path(token_), best.step, best.word, {{"validation_loss", best.loss}});
+}
+
+std::vector<fs::path> RunFiles::older() const {
+    std::map<std::int64_t, fs::path, std::greater<>> found;
+    for (const fs::path& file : neighbours(token_)) {
+        if (const auto step = step_of(file, token_)) found[*step] = file;
+    }
+    std::vector<fs::path> files;
+    for (const auto& [step, file] : found) files.push_back(file);
+    return files;
+}
+
+void RunFiles::rotate() const {
+    const fs::path newest = state_path(token_);
+    if (kept_ > 1 && fs::exists(newest)) {
+        try {
+            const auto step = load_run(newest).state.step;
+            link_or_copy(newest, with_ending(token_, concat(".state.", step, ".safetensors")));
+        } catch (const Error&) {
+            // A damaged one is not kept.
+        }
+    }
+    const auto files = older();
+    for (std::size_t i = static_cast<std::size_t>(kept_ - 1); i < files.size(); ++i) {
+        std::error_code ignored;
+        fs::remove(files[i], ignored);
+    }
+}
+
+void RunFiles::keep(const RunState& state, const at::Tensor& word) const {
+    write_word(state.step, word);
+    rotate();
+    save_run(state_path(token_), {state, identity_});
+}
+
+RunState RunFiles::newest() const {
+    std::vector<fs::path> files = older();
+    files.insert(files.begin(), state_path(token_));
+    std::string problem;
+    for (const fs::path& file : files) {
+        if (!fs::exists(file)) continue;
+        SavedRun run;
+        try {
+            run = load_run(file);
+        } catch (const Error& error) {
+            log_warning(error.what(), "; going on from an older state, if there is one");
+            if (problem.empty()) problem = error.what();
+            continue;
+        }
+        require_same_run(run.identity, identity_, file);
+        return run.state;
+    }
+    fail(problem.empty()
+             ? concat("resume: there is no stopped run at ", state_path(token_).string())
+             : problem);
+}
+
+void RunFiles::forget_states() const {
+    std::vector<fs::path> files = older();
+    files.push_back(state_path(token_));
+    for (const fs::path& file : neighbours(token_)) {
+        if (is_leftover(file, token_)) files.push_back(file);
+    }
+    for (const fs::path& file : files) {
+        std::error_code ignored;  // a state left behind is refused by name
+        fs::remove(file, ignored);
+    }
+}
+
+void RunFiles::forget_earlier() const {
+    forget_states();
+    std::error_code ignored;
+    fs::remove(best_path(token_), ignored);
+}
+
+nlohmann::json identity_of_state(const fs::path& token) {
+    try {
+        return load_run(state_path(token)).identity;
+    } catch (const Error&) {
+        return nullptr;
+    }
+}
+
+}  // namespace zoodip

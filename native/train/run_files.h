@@ -1,0 +1,61 @@
+// What a run leaves on the disk: the word, the best word, and states to go on from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+#include "train/loss_watch.h"
+#include "train/run_state.h"
+#include "train/token_layout.h"
+
+namespace zoodip {
+
+// The newest state beside a token file: sks.safetensors -> sks.state.safetensors. Older ones are
+// sks.state.STEP.safetensors.
+std::filesystem::path state_path(const std::filesystem::path& token);
+// sks.safetensors -> sks.best.safetensors
+std::filesystem::path best_path(const std::filesystem::path& token);
+
+class RunFiles {
+  public:
+    // kept: how many states there are at most. identity: what the run is.
+    RunFiles(std::filesystem::path token, TokenLayout layout, nlohmann::json identity,
+             std::int64_t kept);
+
+    // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
+    // process is killed, the newest whole state is there.
+    void keep(const RunState& state, const at::Tensor& word) const;
+    // The word alone: a run's end.
+    void write_word(std::int64_t step, const at::Tensor& word) const;
+    void write_best(const LossWatch::Best& best) const;
+
+    // The newest state that can be read; a damaged one is passed over with a warning. Throws Error
+    // when there is none, and when it is that of another run, naming the difference.
+    RunState newest() const;
+
+    // Removes what an earlier run left beside the word: its states and its best word.
+    void forget_earlier() const;
+    // Removes the states, and what a killed process left half-written.
+    void forget_states() const;
+
+  private:
+    void write_token_of(const std::filesystem::path& file, std::int64_t step,
+                        const at::Tensor& word, const nlohmann::json& more) const;
+    // Older states by step, newest first.
+    std::vector<std::filesystem::path> older() const;
+    void rotate() const;
+
+    std::filesystem::path token_;
+    TokenLayout layout_;
+    nlohmann::json identity_;
+    std::int64_t kept_;
+};
+
+// The settings and model of the run whose newest state lies beside a token; null without one.
+nlohmann::json identity_of_state(const std::filesystem::path& token);
+
+}  // namespace zoodip

@@ -1,0 +1,32 @@
+// What a step looks at: a picture, its caption, a timestep and noise, each a value of (seed,
+// index).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "diffusion/timestep_plan.h"
+#include "train/dataset.h"
+#include "train/objective.h"
+
+namespace zoodip {
+
+class Sampling {
+  public:
+    // flip: the probability of a mirrored picture. The latents must outlive this. Throws Error
+    // without pictures.
+    Sampling(const std::vector<LatentPicture>& latents, TimestepPlan plan, double flip,
+             std::uint64_t seed);
+
+    // Draw `index` from 0: every picture once in as many draws as there are pictures, in an order
+    // shuffled anew.
+    Sample draw(std::uint64_t index) const;
+
+  private:
+    const std::vector<LatentPicture>& latents_;
+    TimestepPlan plan_;
+    double flip_;
+    std::uint64_t seed_;
+};
+
+}  // namespace zoodip

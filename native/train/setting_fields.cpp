@@ -1,0 +1,194 @@
+// The declarations: name, range or choices, unit, help, equation.
+#include "train/settings.h"
+
+namespace zoodip {
+namespace {
+
+using Field = Setting<TrainSettings>;
+using S = TrainSettings;
+using Member = decltype(Field::member);
+using Choices = std::vector<std::string>;
+
+struct Text {
+    std::string help, equation = "", unit = "";
+};
+
+Field number(const char* name, Member member, double low, double high, Text text) {
+    return {name, member, low, high, {}, text.unit, text.help, text.equation};
+}
+
+Field choice(const char* name, Member member, Choices choices, Text text) {
+    return {name, member, 0, 0, std::move(choices), text.unit, text.help, text.equation};
+}
+
+Field plain(const char* name, Member member, Text text) {
+    return {name, member, 0, 0, {}, text.unit, text.help, text.equation};
+}
+
+// One that changes how a run goes, not what comes out.
+Field free(Field field) {
+    field.decides = false;
+    return field;
+}
+
+std::vector<Field> method_fields() {
+    return {
+        choice("preset", &S::preset, {"auto", "sd15", "sd21", "sdxl"},
+               {"The paper's values for a family of models; auto takes those of the model. Other "
+                "settings go before it."}),
+        number(
+            "steps", &S::steps, 0, 1e7,
+            {"How many updates of the word to make. 0 takes 30000, with the exact gradient 1000.",
+             "", "steps"}),
+        choice("method", &S::method, {"rge", "spsa", "one_point", "exact", "auto"},
+               {"How the gradient is found. rge, one-sided differences, n + 1 forward passes a "
+                "step; spsa, central ones, 2 n; one_point, differences between neighbours, n + 1; "
+                "exact, back-propagation through the quantised weights, one forward and one "
+                "backward pass, with more memory; auto takes exact where the estimate says that it "
+                "fits in free memory, else rge."}),
+        choice("slope", &S::slope, {"loss", "residual"},
+               {"What a slope is made of: the difference of two losses; or, for rge, the residual "
+                "times the change of the prediction, which lacks the squared term and bears "
+                "rounded activations better.",
+                "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu"}),
+        number("n", &S::n, 1, 64,
+               {"Slopes a step, each along a random direction.",
+                "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"}),
+        number("mu", &S::mu, 0, 1,
+               {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
+                "activations or int4 weights 1e-2.",
+                "theta + mu e_i"}),
+        choice("directions", &S::directions, {"normal", "principal", "related"},
+               {"Where the random directions lie: anywhere; within the leading principal "
+                "directions of the model's vocabulary; or within what the related words span.",
+                "e_i ~ N(0, I), or e_i = z_i U, z_i ~ N(0, I)"}),
+        number("direction_rank", &S::direction_rank, 1, 4096,
+               {"How many principal directions of the vocabulary."}),
+        plain("related_words", &S::related_words,
+              {"Words that the model knows, with spaces between, whose vectors span the "
+               "directions: dog puppy wolf brown fur."}),
+        number("batch", &S::batch, 1, 64,
+               {"How many (picture, timestep, noise) a step looks at. All points of a step see the "
+                "same ones; passes and time grow with it."}),
+        number("chunk", &S::chunk, 0, 128,
+               {"How many points pass through the UNet at once; fewer take less memory. 0 takes "
+                "all, or fewer where memory is short."}),
+        number("learning_rate", &S::learning_rate, 0, 10,
+               {"Step size of ZOAdam. 0 takes 5e-3, with the exact gradient 2e-2.",
+                "theta -= learning_rate mhat / (sqrt(vhat) + 1e-3)"}),
+        choice("learning_rate_schedule", &S::learning_rate_schedule,
+               {"constant", "linear", "cosine"},
+               {"How the learning rate falls over the steps: not; in a line to zero; along half a "
+                "cosine to zero."}),
+        number("average_steps", &S::average_steps, 0, 1e7,
+               {"The word is the mean over the last so many steps; 0 takes the last one.", "",
+                "steps"}),
+    };
+}
+
+std::vector<Field> subspace_fields() {
+    return {
+        plain("subspace", &S::subspace,
+              {"Subspace gradient: leave out the directions in which the last tau words hardly "
+               "moved.",
+               "g' = g (I - P^T P)"}),
+        number("tau", &S::tau, 0, 8192,
+               {"How many words the subspace is found from. 0 takes 128, for a narrower text "
+                "encoder a sixth of its width.",
+                "", "steps"}),
+        number("nu", &S::nu, 1e-9, 0.999,
+               {"Share of the variance that counts as hardly moved.",
+                "i* = min i: sum_{j<=i} lambda_j / sum_k lambda_k > 1 - nu"}),
+        choice("timesteps", &S::timesteps, {"puts", "uniform", "snr", "stratified"},
+               {"How timesteps are drawn. puts, evenly between t_lower and t_upper; uniform, from "
+                "all; snr, the noisier the oftener; stratified, as puts, but each tenth of the "
+                "range once in ten draws.",
+                "puts: t ~ U{t_lower, ..., t_upper - 1}; snr: p(t) ~ 1 / (1 + SNR(t))"}),
+        number("t_lower", &S::t_lower, 0, 999, {"Smallest timestep drawn by puts and stratified."}),
+        number("t_upper", &S::t_upper, 1, 1000,
+               {"One more than the largest timestep drawn by puts and stratified."}),
+    };
+}
+
+std::vector<Field> data_fields() {
+    return {
+        number("vectors", &S::vectors, 0, 32,
+               {"Vectors that the word consists of, each a token of the prompt. 0 takes one for "
+                "each word of the initialiser."}),
+        number("resolution", &S::resolution, 0, 2048,
+               {"Pictures are cropped and scaled to squares of this side; time and memory grow "
+                "with its square. 0 takes what the model was made for, 512 for Stable Diffusion "
+                "1.x.",
+                "", "pixels"}),
+        number("flip", &S::flip, 0, 1,
+               {"Probability of a mirrored picture. 0 for subjects with writing on them."}),
+        plain("caption", &S::caption,
+              {"Caption of pictures without a .txt file beside them; {} is where the word goes. "
+               "Empty draws one of the templates in every step."}),
+        choice("templates", &S::templates, {"object", "style"},
+               {"Which sentences stand in for captions: a photo of a {}, ... or a painting in the "
+                "style of {}, ..."}),
+        number("seed", &S::seed, 0, 9007199254740991.0, {"All randomness follows from it."}),
+    };
+}
+
+std::vector<Field> machine_fields() {
+    return {
+        number("clip_skip", &S::clip_skip, 1, 12,
+               {"1 takes the text encoder's last layer, 2 the one before."}),
+        choice("prediction", &S::prediction, {"auto", "epsilon", "v"},
+               {"What the UNet was trained to predict; auto follows the model's own metadata, else "
+                "epsilon."}),
+        choice("weights", &S::weights, {"int8", "dense"},
+               {"How Linear and Conv2d weights are kept. int8 takes a quarter of the memory of "
+                "dense fp32.",
+                "W_q = round(W / s), s = max|W_row| / 127"}),
+        choice("compute", &S::compute, {"fp32", "bf16"},
+               {"Type of the UNet's activations. bf16 is faster where the processor has it, but "
+                "its rounding hides small differences of the loss."}),
+        free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
+        free(number("threads", &S::threads, 0, 1024,
+                    {"Processor threads; 0 leaves the choice to torch."})),
+        free(number("memory_limit", &S::memory_limit, 0, 1e7,
+                    {"What the run may take; with less than it needs it is refused before it "
+                     "starts. 0 takes what the device has free.",
+                     "", "MB"})),
+    };
+}
+
+std::vector<Field> run_fields() {
+    return {
+        number("validate_every", &S::validate_every, 0, 1e7,
+               {"How often the loss of fixed samples is taken, which decides the best word; 0 "
+                "never.",
+                "", "steps"}),
+        number("validation_samples", &S::validation_samples, 1, 256,
+               {"How many fixed (picture, timestep, noise) validation looks at."}),
+        number("early_stop", &S::early_stop, 0, 1e6,
+               {"Stop when so many validations brought nothing better; 0 never."}),
+        number("divergence", &S::divergence, 0, 1000,
+               {"Stop when the mean loss rises to so many times its lowest; 0 never."}),
+        free(number("checkpoint_every", &S::checkpoint_every, 1, 1e7,
+                    {"How often the run's state and the word so far are written.", "", "steps"})),
+        free(number("checkpoints_kept", &S::checkpoints_kept, 1, 1000,
+                    {"How many states are kept until the run ends."})),
+        free(number(
+            "preview_every", &S::preview_every, 0, 1e7,
+            {"How often a preview is drawn, always from the same noise; 0 never.", "", "steps"})),
+    };
+}
+
+}  // namespace
+
+const std::vector<Field>& train_setting_fields() {
+    static const std::vector<Field> fields = [] {
+        std::vector<Field> all = method_fields();
+        for (auto part : {subspace_fields(), data_fields(), machine_fields(), run_fields()}) {
+            all.insert(all.end(), part.begin(), part.end());
+        }
+        return all;
+    }();
+    return fields;
+}
+
+}  // namespace zoodip

@@ -1,0 +1,119 @@
+#include "zo/directions.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "zo/checks.h"
+
+namespace zoodip {
+namespace {
+
+constexpr std::int64_t rows_at_once = 4096;  // of a vocabulary, in float64
+
+void require_rows(const char* op, const at::Tensor& rows) {
+    require(rows.dim() == 2 && rows.numel() > 0 && at::isFloatingType(rows.scalar_type()), op,
+            ": needs rows [count, width] of numbers, got ", describe_tensor(rows));
+}
+
+struct Covariance {
+    at::Tensor matrix;  // float64 [width, width]
+    std::int64_t count = 0;
+};
+
+// Of the rows that are not all zeros, a part at a time.
+Covariance covariance(const at::Tensor& rows) {
+    const std::int64_t width = rows.size(1);
+    at::Tensor square = at::zeros({width, width}, at::kDouble);
+    at::Tensor sum = at::zeros({width}, at::kDouble);
+    std::int64_t count = 0;
+    for (std::int64_t begin = 0; begin < rows.size(0); begin += rows_at_once) {
+        const at::Tensor part =
+            rows.slice(0, begin, begin + rows_at_once).to(at::kCPU).to(at::kDouble);
+        square += at::matmul(part.t(), part);  // rows of zeros add nothing
+        sum += part.sum(0);
+        count += part.ne(0).any(1).sum().item<std::int64_t>();
+    }
+    const double n = static_cast<double>(std::max<std::int64_t>(count, 1));
+    const at::Tensor mean = sum / n;
+    return {square / n - at::matmul(mean.unsqueeze(1), mean.unsqueeze(0)), count};
+}
+
+}  // namespace
+
+at::Tensor draw_directions(std::int64_t n, std::int64_t d, std::uint64_t seed, std::uint64_t step) {
+    require(n >= 1 && d >= 1, "directions: needs n >= 1 and d >= 1, got ", n, " and ", d);
+    at::Tensor out = at::empty({n, d}, at::kFloat);
+    const RandomBlock block(seed, Stream::direction, step);
+    const auto width = static_cast<std::size_t>(d);
+    const std::uint64_t padded = width + width % 2;  // normals come in pairs
+    for (std::int64_t i = 0; i < n; ++i) {
+        block.fill_normal({out.mutable_data_ptr<float>() + i * d, width},
+                          static_cast<std::uint64_t>(i) * padded);
+    }
+    return out;
+}
+
+DirectionSpace::DirectionSpace(std::int64_t d) : size_(d), rank_(d) {
+    require(d >= 1, "directions: needs d >= 1, got ", d);
+}
+
+DirectionSpace::DirectionSpace(std::vector<DirectionBlock> blocks) : blocks_(std::move(blocks)) {
+    require(!blocks_.empty(), "directions: needs at least one block, got none");
+    for (const DirectionBlock& block : blocks_) {
+        require(block.vectors >= 1 && block.basis.dim() == 2 && block.basis.numel() > 0 &&
+                    block.basis.scalar_type() == at::kFloat && block.basis.is_cpu(),
+                "directions: needs a basis as float32 [rank, width] on the CPU, got ",
+                describe_tensor(block.basis));
+        size_ += block.vectors * block.basis.size(1);
+        rank_ += block.vectors * block.basis.size(0);
+    }
+}
+
+at::Tensor DirectionSpace::draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const {
+    const at::Tensor z = draw_directions(n, rank_, seed, step);
+    if (blocks_.empty()) return z;
+    std::vector<at::Tensor> parts;
+    std::int64_t offset = 0;
+    for (const DirectionBlock& block : blocks_) {
+        const std::int64_t rank = block.basis.size(0), length = block.vectors * rank;
+        const at::Tensor part =
+            z.slice(1, offset, offset + length).reshape({n * block.vectors, rank});
+        parts.push_back(at::matmul(part, block.basis).view({n, -1}));
+        offset += length;
+    }
+    return at::cat(parts, 1);
+}
+
+at::Tensor principal_directions(const at::Tensor& rows, std::int64_t rank) {
+    require_rows("principal directions", rows);
+    const Covariance found = covariance(rows);
+    const std::int64_t most = std::min(rows.size(1), found.count - 1);
+    require(rank >= 1 && rank <= most, "principal directions: needs a rank from 1 to ", most,
+            ", which ", found.count, " words of ", rows.size(1), " numbers span; got ", rank);
+    const at::Tensor vectors = std::get<1>(at::linalg_eigh(found.matrix));  // ascending, columns
+    return vectors.flip({1}).slice(1, 0, rank).t().contiguous().to(at::kFloat);
+}
+
+at::Tensor span_basis(const at::Tensor& rows) {
+    require_rows("span", rows);
+    const auto [u, values, right] =
+        at::linalg_svd(rows.to(at::kCPU).to(at::kDouble), /*full_matrices=*/false);
+    const double largest = values[0].item<double>();
+    require(largest > 0, "span: needs rows that are not all zeros");
+    const double limit = static_cast<double>(std::max(rows.size(0), rows.size(1))) * 0x1p-24;
+    const auto rank = values.gt(limit * largest).sum().item<std::int64_t>();
+    return right.slice(0, 0, rank).contiguous().to(at::kFloat);
+}
+
+}  // namespace zoodip

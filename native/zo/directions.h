@@ -1,0 +1,51 @@
+// Where a step looks: random directions, in all of theta's numbers or within a subspace.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace zoodip {
+
+// The directions of a step, float32 [n, d], N(0, I). Number j of row i is element i * padded + j of
+// RandomBlock(seed, Stream::direction, step), padded = d rounded up to even: more rows do not
+// change the first ones. Throws Error unless n >= 1 and d >= 1.
+at::Tensor draw_directions(std::int64_t n, std::int64_t d, std::uint64_t seed, std::uint64_t step);
+
+// A piece of theta whose directions are combinations of a basis.
+struct DirectionBlock {
+    std::int64_t vectors = 1;  // so many vectors one after another, each with the basis
+    at::Tensor basis;          // float32 [rank, width], orthonormal rows
+};
+
+// e = z U with z ~ N(0, I) of as many numbers as the bases have rows: the estimate is that of the
+// gradient's projection on the span, in `rank` instead of `d` dimensions.
+class DirectionSpace {
+  public:
+    // N(0, I) in all d numbers.
+    explicit DirectionSpace(std::int64_t d);
+    // The blocks lie one after another in theta. Throws Error for a basis without rows.
+    explicit DirectionSpace(std::vector<DirectionBlock> blocks);
+
+    // float32 [n, d]; the same numbers for the same (seed, step, row).
+    at::Tensor draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const;
+
+    std::int64_t size() const { return size_; }  // d
+    std::int64_t rank() const { return rank_; }  // dimensions that directions span
+
+  private:
+    std::vector<DirectionBlock> blocks_;  // empty: everything
+    std::int64_t size_ = 0, rank_ = 0;
+};
+
+// The `rank` leading principal directions of rows [count, width]: eigenvectors of their covariance,
+// largest first. Rows of zeros, which were never trained, are left out. float32 [rank, width].
+// Throws Error unless 1 <= rank <= min(width, rows that are left - 1).
+at::Tensor principal_directions(const at::Tensor& rows, std::int64_t rank);
+
+// An orthonormal basis of what the rows [count, width] span, float32 [rank, width]. Throws Error
+// when all are zero.
+at::Tensor span_basis(const at::Tensor& rows);
+
+}  // namespace zoodip
