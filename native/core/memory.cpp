@@ -1,17 +1,58 @@
 #include "core/memory.h"
 
+#include <algorithm>
 #include <cstdlib>  // defines __GLIBC__ where it is so
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string>
 
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
 
 namespace zoodip {
+namespace {
+
+// The number behind a word of a file such as /proc/meminfo or memory.stat.
+std::optional<std::int64_t> number_after(const char* file, const std::string& word) {
+    std::ifstream in(file);
+    for (std::string name; in >> name;) {
+        std::int64_t value = 0;
+        if (name == word && in >> value) return value;
+    }
+    return std::nullopt;
+}
+
+// A file that holds one number; "max" stands for no limit.
+std::optional<std::int64_t> number_in(const char* file) {
+    std::ifstream in(file);
+    std::int64_t value = 0;
+    if (in >> value) return value;
+    return std::nullopt;
+}
+
+// What is left within the control group: its cache of files is given up when it is needed.
+std::int64_t left_in_group() {
+    const auto limit = number_in("/sys/fs/cgroup/memory.max");
+    const auto used = number_in("/sys/fs/cgroup/memory.current");
+    if (!limit || !used) return std::numeric_limits<std::int64_t>::max();
+    const auto cache = number_after("/sys/fs/cgroup/memory.stat", "inactive_file");
+    return std::max<std::int64_t>(0, *limit - *used + cache.value_or(0));
+}
+
+}  // namespace
 
 void give_back_memory() noexcept {
 #ifdef __GLIBC__
     malloc_trim(0);
 #endif
+}
+
+std::int64_t available_memory() {
+    const auto kilobytes = number_after("/proc/meminfo", "MemAvailable:");
+    if (!kilobytes) return 0;
+    return std::min(*kilobytes * 1024, left_in_group());
 }
 
 }  // namespace zoodip

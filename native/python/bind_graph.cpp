@@ -182,6 +182,15 @@ void bind_graph(py::module_& module) {
         },
         py::arg("source"), py::arg("settings"), "Bytes that training takes at its peak.");
     module.def(
+        "resolve_settings",
+        [](const WeightSource& source, const std::string& settings) {
+            return run_engine([&] {
+                const auto resolved = settings_for(nlohmann::json::parse(settings), source);
+                return get_fields(resolved, train_setting_fields()).dump();
+            });
+        },
+        py::arg("source"), py::arg("settings"), "See zoodip.graph.resolve.");
+    module.def(
         "personalize_graph",
         [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,
            const std::string& word, const std::string& initialiser, StartVectors start,

@@ -4,10 +4,17 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "nn/unet.h"
 
 #ifndef _WIN32
 #include <dlfcn.h>
+#endif
+
+#include <torch/version.h>
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 11
+#include <c10/core/CachingDeviceAllocator.h>
+#define ZOODIP_ALLOCATOR_TELLS_FREE_MEMORY
 #endif
 
 namespace zoodip {
@@ -52,6 +59,16 @@ at::Device open_device(const std::string& name) {
     require(at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0,
             "device cuda: torch finds no NVIDIA GPU or driver. Use --device cpu");
     return at::Device(at::kCUDA, 0);
+}
+
+std::int64_t free_memory(at::Device device) {
+    if (device.is_cpu()) return available_memory();
+#ifdef ZOODIP_ALLOCATOR_TELLS_FREE_MEMORY
+    return static_cast<std::int64_t>(
+        c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).first);
+#else
+    return 0;
+#endif
 }
 
 Prediction choose_prediction(const std::string& name, const Architecture& architecture) {

@@ -43,6 +43,9 @@ class ExactProducts {
 // only. Throws Error that says why there is no such device.
 at::Device open_device(const std::string& name);
 
+// Bytes that can still be taken on a device; 0 where that is not known.
+std::int64_t free_memory(at::Device device);
+
 // "auto" follows the model.
 Prediction choose_prediction(const std::string& name, const Architecture& architecture);
 

@@ -8,6 +8,7 @@
 #include "io/atomic_file.h"
 #include "train/caption_templates.h"
 #include "train/engine.h"
+#include "train/fit.h"
 #include "train/run_files.h"
 #include "train/token_file.h"
 
@@ -47,10 +48,21 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
     return std::max(asked, words);
 }
 
+// What a stopped run decided by the memory of its time holds for it to the end.
+nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
+    if (!output.resume) return chosen;
+    const nlohmann::json before = identity_of_state(output.token);
+    if (!before.is_object() || !before.contains("settings")) return chosen;
+    const nlohmann::json& settings = before["settings"];
+    if (chosen.value("method", nlohmann::json()) == "auto") chosen["method"] = settings["method"];
+    if (chosen.value("chunk", nlohmann::json(0)) == 0) chosen["chunk"] = settings["chunk"];
+    return chosen;
+}
+
 // What follows from source, settings and word.
 void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel) {
     plan.architecture = detect_architecture(*plan.source);
-    plan.settings = resolve_settings(settings, plan.architecture);
+    plan.settings = settings_for(as_decided(settings, plan.output), *plan.source);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
     plan.layout.add(plan.word, "clip_l", plan.settings.vectors, plan.architecture.text_width);
@@ -130,6 +142,14 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 }
 
 }  // namespace
+
+TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source) {
+    const Architecture architecture = detect_architecture(source);
+    const TrainSettings asked = resolve_settings(chosen, architecture);
+    const std::int64_t limit = asked.memory_limit * 1'000'000;
+    return fit_settings(chosen, source, architecture,
+                        limit > 0 ? limit : free_memory(open_device(asked.device)));
+}
 
 std::int64_t count_of(const StartVectors& start) {
     if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&start)) {

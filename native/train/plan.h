@@ -85,6 +85,9 @@ struct Plan {
 Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 
+// All settings decided for these weights, by what the device has free. Throws Error.
+TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source);
+
 // What a run is. Two runs with equal identities make the same word. The model's digest is that of
 // the weights read so far: asked for once all are.
 nlohmann::json identity_of(const Plan& plan);

@@ -6,6 +6,7 @@ with whatever it has patched into it, and its own tokenizer's ids.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,19 @@ def memory(weights: Weights | StrPath, settings: Mapping[str, Setting] | None = 
         Error: for weights that cannot be trained on, naming what they are, and for bad settings.
     """
     return load_native().estimate_memory(_source(weights), encode_settings(settings or {}))
+
+
+def resolve(
+    weights: Weights | StrPath, settings: Mapping[str, Setting] | None = None
+) -> dict[str, Setting]:
+    """All settings as a training with these weights has them: what 0 and "auto" stand for is
+    decided, by what the device has free where it depends on memory.
+
+    Raises:
+        Error: as `memory`, and when the training would not fit.
+    """
+    encoded = encode_settings(settings or {})
+    return json.loads(load_native().resolve_settings(_source(weights), encoded))
 
 
 def train(

@@ -1,0 +1,72 @@
+#include "train/fit.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "nn/inventory.h"
+#include "train/memory_estimate.h"
+
+namespace zoodip {
+namespace {
+
+struct Memory {
+    const WeightSource& source;
+    const Inventory inventory;
+    std::int64_t free;
+
+    // What the process takes beyond what it has already.
+    std::int64_t needed(const TrainSettings& settings) const {
+        const MemoryEstimate estimate = estimate_memory(source, inventory, settings);
+        return estimate.peak() - estimate.program;
+    }
+    bool fits(const TrainSettings& settings) const { return free == 0 || needed(settings) <= free; }
+};
+
+double megabytes(std::int64_t bytes) {
+    return std::round(static_cast<double>(bytes) / 1e6);
+}
+
+[[noreturn]] void refuse(const Memory& memory, const TrainSettings& settings) {
+    const MemoryEstimate e = estimate_memory(memory.source, memory.inventory, settings);
+    fail("memory: this run needs about ", megabytes(e.peak() - e.program), " MB (UNet ",
+         megabytes(e.unet), ", text encoder ", megabytes(e.text_encoder), ", one unpacked layer ",
+         megabytes(e.layer), ", activations ", megabytes(e.activations), "; before that, image ",
+         "encoder ", megabytes(e.encoding), "), ", megabytes(memory.free),
+         " MB are free. A smaller --resolution, --weights int4",
+         settings.method == "exact" ? ", --method rge" : "",
+         " or --compute bf16 needs less; --memory-limit sets another limit");
+}
+
+}  // namespace
+
+std::int64_t points_of(const TrainSettings& settings) {
+    return settings.method == "exact" ? 1 : passes_of(settings).forward / settings.batch;
+}
+
+TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
+                           const Architecture& architecture, std::int64_t free) {
+    nlohmann::json asked = chosen;
+    const Memory memory{source, take_inventory(source), free};
+    if (asked.value("method", nlohmann::json()) == "auto") {
+        asked["method"] = "exact";
+        if (free == 0 || !memory.fits(resolve_settings(asked, architecture))) {
+            asked["method"] = "rge";
+        }
+        log_info("method auto: ", asked["method"].get<std::string>());
+    }
+    TrainSettings settings = resolve_settings(asked, architecture);
+    if (memory.fits(settings)) return settings;
+    if (settings.chunk == 0) {
+        for (settings.chunk = points_of(settings) - 1; settings.chunk > 0; --settings.chunk) {
+            if (!memory.fits(settings)) continue;
+            log_info("memory is short: ", settings.chunk, " of the ", points_of(settings),
+                     " points of a step pass at once");
+            return settings;
+        }
+        settings.chunk = 1;
+    }
+    refuse(memory, settings);
+}
+
+}  // namespace zoodip

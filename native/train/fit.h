@@ -1,0 +1,24 @@
+// Makes a run fit into memory before it starts.
+#pragma once
+
+#include <cstdint>
+
+#include <nlohmann/json.hpp>
+
+#include "nn/family.h"
+#include "nn/weight_source.h"
+#include "train/settings.h"
+
+namespace zoodip {
+
+// The settings with what depends on memory decided: method "auto" becomes exact where that fits
+// into `free` bytes, else rge; chunk 0 stays 0 where all points of a step fit, else becomes the
+// largest chunk that does. free 0: not known, auto becomes rge and all points pass at once. Throws
+// Error, by parts, when it would not fit even point by point.
+TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
+                           const Architecture& architecture, std::int64_t free);
+
+// Points that a step's passes look at: at most so many rows go through the UNet at once.
+std::int64_t points_of(const TrainSettings& settings);
+
+}  // namespace zoodip
