@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ._jobs import write_text
 
 
 @dataclass
@@ -32,13 +33,6 @@ class Result:
 LEAST_GAIN = 0.03  # of the gradient, for a subject to be worth measuring on
 
 Runs = dict[tuple[str, int], Result]  # by subject and seed
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    staging = path.with_suffix(".partial")
-    staging.write_text(text, encoding="utf-8")
-    os.replace(staging, path)
 
 
 def by_method(results: list[Result]) -> dict[str, Runs]:

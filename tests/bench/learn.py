@@ -17,12 +17,9 @@ import argparse
 import functools
 import hashlib
 import json
-import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,31 +27,15 @@ from typing import Any
 import torch
 import zoodip
 
-from demo.classifier import (
-    ATTRIBUTES,
-    Classifier,
-    as_tensor,
-    labels,
-    load_classifier,
-    read,
-    similarity,
-)
 from demo.model_file import PACKED, unpack
 from demo.show import PRESET
-from demo.subjects import Subject, all_subjects, find_subject
-from demo.torch_model import (
-    ALL_TIMESTEPS,
-    GRADIENT_TUPLES,
-    TorchModel,
-    Tuples,
-    best_descent,
-    caption_to_ids,
-    load_token,
-    save_token,
-)
-from demo.world import Scene, describe
+from demo.subjects import Subject, all_subjects
+from demo.torch_model import GRADIENT_TUPLES, load_token, save_token
+from demo.world import describe
 
-from ._learn_report import Result, report, write_text
+from ._jobs import side_by_side, write_text
+from ._judge import judge_of
+from ._learn_report import Result, report
 
 ZEROTH_ORDER: dict[str, dict[str, Any]] = {
     "RGE": {"weights": "dense", "subspace": False, "t_lower": 0, "t_upper": 1000},
@@ -66,9 +47,6 @@ PAIRS = [("ZOODiP fp32", "RGE"), ("ZOODiP INT8", "RGE"), ("RGE, PUTS", "RGE")]
 PAIRS += [("ZOODiP fp32", "RGE, PUTS"), ("ZOODiP INT8", "ZOODiP fp32")]
 WITHOUT_SEED = ("initialiser", "description", "gradient")  # once for each initialiser
 METHODS = (*WITHOUT_SEED, *ZEROTH_ORDER)
-REPEATS = 16  # timesteps a held-out picture
-CHOOSING_REPEATS = 8  # the same, where gradient descent looks whether it still falls
-DRAWN_SEEDS = (11, 12)
 
 
 @dataclass(frozen=True)
@@ -81,36 +59,6 @@ class Plan:
 
 FULL = Plan((0, 1, 2), 480, 3, 200)
 QUICK = Plan((0,), 60, 1, 50)
-
-
-class Judge:
-    """Judges words for one subject."""
-
-    def __init__(self, model: TorchModel, classifier: Classifier, subject: Subject) -> None:
-        self.model, self.classifier, self.subject = model, classifier, subject
-        self.references = subject.pictures()
-        self.held_out = subject.held_out()
-        self.tuples = self.tuples_for("{}")
-
-    def tuples_for(self, words: str, seed: int = 5, repeats: int = REPEATS) -> Tuples:
-        return self.model.make_tuples(self.held_out, words, repeats, ALL_TIMESTEPS, seed)
-
-    def loss(self, theta: torch.Tensor) -> float:
-        self.model.use(theta)
-        return self.model.held_out_loss(self.tuples)
-
-    def scores(self, words: str = "{}") -> tuple[float, float, float]:
-        """Similarity to the references, attributes and places as asked for."""
-        prompts, truth = [], []
-        for prompt, place in zip(self.subject.prompts, self.subject.other_places, strict=True):
-            prompts += [caption_to_ids(prompt, words)] * len(DRAWN_SEEDS)
-            truth += [labels(Scene(self.subject.look, place))] * len(DRAWN_SEEDS)
-        drawn = self.model.draw(prompts, DRAWN_SEEDS * len(self.subject.prompts))
-        right = (read(self.classifier, as_tensor(drawn)) == torch.tensor(truth)).float().mean(0)
-        place = list(ATTRIBUTES).index("place")
-        look = torch.cat([right[:place], right[place + 1 :]])
-        alike = similarity(self.classifier, drawn, self.references)
-        return alike, look.mean().item(), right[place].item()
 
 
 def initialiser_of(subject: Subject, index: int, seed: int) -> str:
@@ -178,19 +126,9 @@ def run_zeroth_order(
     return words, n + 1
 
 
-@functools.cache
-def _torch_model() -> TorchModel:
-    return TorchModel(unpack())
-
-
-@functools.cache
-def _judge(subject: str) -> Judge:
-    return Judge(_torch_model(), load_classifier(), find_subject(subject))
-
-
 def run_job(job: Job, plan: Plan, work: Path) -> Result:
     begun = time.monotonic()
-    judge = _judge(job.subject)
+    judge = judge_of(job.subject)
     start = judge.model.row(job.initialiser)
     passes, curve, words = 0, [], "{}"
     if job.method == "initialiser":
@@ -199,15 +137,7 @@ def run_job(job: Job, plan: Plan, work: Path) -> Result:
         words = describe(judge.subject.look)
         loss = judge.model.held_out_loss(judge.tuples_for(words))
     elif job.method == "gradient":
-        best = best_descent(
-            judge.model,
-            start,
-            judge.subject.captioned(),
-            judge.tuples_for("{}", seed=6, repeats=CHOOSING_REPEATS),
-            ALL_TIMESTEPS,
-            0,
-            plan.gradient_steps,
-        )
+        best = judge.descend(job.initialiser, plan.gradient_steps)
         save_token((work / job.file).with_suffix(".safetensors"), "zwx", best.theta)
         passes, loss = GRADIENT_TUPLES * best.steps, judge.loss(best.theta)
     else:
@@ -228,10 +158,6 @@ def run_and_keep(job: Job, plan: Plan, work: Path) -> Result:
     return result
 
 
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def keep_to_one_setting(work: Path, settings: dict[str, Any]) -> None:
     """A work folder holds results of one plan on one model. Raises SystemExit for another."""
     path = work / "settings.json"
@@ -249,20 +175,12 @@ def run_all(work: Path, plan: Plan, tell: Callable[[str], None]) -> list[Result]
     unpack()
     jobs = all_jobs(plan)
     missing = list({job.file: job for job in jobs if not (work / job.file).exists()}.values())
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, context, initializer=_use_one_thread) as pool:
-        running = [pool.submit(run_and_keep, job, plan, work) for job in missing]
-        try:
-            for done, future in enumerate(as_completed(running), 1):
-                result = future.result()
-                tell(
-                    f"{done}/{len(missing)} {result.subject} seed {result.seed} {result.method}: "
-                    f"loss {result.loss:.5f}, similarity {result.similarity:.3f}, "
-                    f"{result.seconds:.0f} s"
-                )
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    run = functools.partial(run_and_keep, plan=plan, work=work)
+    for done, result in enumerate(side_by_side(run, missing), 1):
+        tell(
+            f"{done}/{len(missing)} {result.subject} seed {result.seed} {result.method}: "
+            f"loss {result.loss:.5f}, similarity {result.similarity:.3f}, {result.seconds:.0f} s"
+        )
     return [
         replace(Result(**json.loads((work / job.file).read_text("utf-8"))), seed=job.seed)
         for job in jobs
