@@ -8,8 +8,11 @@
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/index.h>
+#include <ATen/ops/index_copy.h>
+#include <ATen/ops/tensor.h>
 
 #include "core/error.h"
+#include "ops/gradient.h"
 
 namespace zoodip {
 namespace {
@@ -58,15 +61,16 @@ at::Tensor TextEncoder::embed(const at::Tensor& ids, const TokenInjection& injec
                                   ? ids.size(0)
                                   : std::max(ids.size(0), injection.vectors.size(0));
     at::Tensor x = at::embedding(token_embedding_, ids.to(token_embedding_.device()));
-    x = x.to(at::kFloat).expand({rows, -1, -1}).clone();
-    for (std::size_t i = 0; i < injection.positions.size(); ++i) {
-        x.select(1, injection.positions[i])
-            .copy_(injection.vectors.select(1, static_cast<std::int64_t>(i)));
+    x = x.to(at::kFloat).expand({rows, -1, -1});
+    if (!injection.positions.empty()) {
+        const at::Tensor places = at::tensor(injection.positions, at::kLong).to(x.device());
+        x = x.index_copy(1, places, injection.vectors.expand({rows, -1, -1}));
     }
     return x + position_embedding_.slice(0, 0, ids.size(1));
 }
 
 at::Tensor TextEncoder::run_block(const Block& block, at::Tensor x) const {
+    cancel_.check();
     at::Tensor h = block.norm1(x);
     x = x + block.out(attention(block.q(h), block.k(h), block.v(h), heads_, /*causal=*/true));
     return x + block.fc2(quick_gelu(block.fc1(block.norm2(x))));
@@ -81,8 +85,8 @@ TextOutput TextEncoder::forward(const at::Tensor& ids, const TokenInjection& inj
             clip_skip);
     at::Tensor x = embed(ids, injection);
     for (std::int64_t i = 0; i <= layers() - clip_skip; ++i) {
-        cancel_.check();
-        x = run_block(blocks_[static_cast<std::size_t>(i)], x);
+        const Block& block = blocks_[static_cast<std::size_t>(i)];
+        x = recomputed([this, &block](const Tensors& in) { return run_block(block, in[0]); }, {x});
     }
     x = final_norm_(x);
     const at::Tensor ends = ids.eq(end_of_text).to(at::kInt).argmax(1).expand({x.size(0)});

@@ -17,13 +17,25 @@ namespace {
 
 constexpr const char* root = "model.diffusion_model.";
 
+// Along the channels; either may have a single row, which then serves all.
+at::Tensor join(const at::Tensor& x, const at::Tensor& skip) {
+    const std::int64_t rows = std::max(x.size(0), skip.size(0));
+    return at::cat({x.expand({rows, -1, -1, -1}), skip.expand({rows, -1, -1, -1})}, 1);
+}
+
 }  // namespace
+
+// What a block is run with and does not change.
+struct UNet::Fixed {
+    at::Tensor embedding;                // SiLU of the time embedding
+    std::int64_t height = 0, width = 0;  // to upsample to
+};
 
 struct UNet::State {
     at::Tensor x;
-    at::Tensor embedding;  // SiLU of the time embedding
     at::Tensor context;
-    std::int64_t height = 0, width = 0;  // to upsample to
+    at::Tensor skip;  // what the next layer takes beside x, if anything
+    Fixed fixed;
 };
 
 at::Tensor timestep_embedding(const at::Tensor& timesteps, std::int64_t width) {
@@ -109,20 +121,29 @@ UNet::UNet(const WeightSource& source, LoadOptions options, std::int64_t heads)
     out_conv_ = loader.conv2d(base + "out.2");
 }
 
+at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const {
+    cancel_.check();
+    if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
+        return transformer->forward(in[0], in[1].to(compute_));
+    }
+    const at::Tensor x = in.size() == 1 ? in[0] : join(in[0], in[1]);
+    if (const auto* res = std::get_if<ResBlock>(&layer)) return res->forward(x, fixed.embedding);
+    if (const auto* down = std::get_if<Downsample>(&layer)) return down->conv(x);
+    if (const auto* up = std::get_if<Upsample>(&layer)) {
+        return up->conv(at::upsample_nearest2d(x, {fixed.height, fixed.width}));
+    }
+    return std::get<Conv2d>(layer)(x);
+}
+
 void UNet::run(const Block& block, State& state) const {
     for (const Layer& layer : block) {
-        cancel_.check();
-        if (const auto* res = std::get_if<ResBlock>(&layer)) {
-            state.x = res->forward(state.x, state.embedding);
-        } else if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
-            state.x = transformer->forward(state.x, state.context);
-        } else if (const auto* down = std::get_if<Downsample>(&layer)) {
-            state.x = down->conv(state.x);
-        } else if (const auto* up = std::get_if<Upsample>(&layer)) {
-            state.x = up->conv(at::upsample_nearest2d(state.x, {state.height, state.width}));
-        } else {
-            state.x = std::get<Conv2d>(layer)(state.x);
-        }
+        Tensors inputs{state.x};
+        if (std::holds_alternative<SpatialTransformer>(layer)) inputs.push_back(state.context);
+        if (state.skip.defined()) inputs.push_back(std::exchange(state.skip, {}));
+        const auto step = [this, &layer, fixed = state.fixed](const Tensors& in) {
+            return run_layer(layer, fixed, in);
+        };
+        state.x = recomputed(step, inputs);
     }
 }
 
@@ -133,8 +154,10 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
     require(!conditioning.y, "unet: this family takes no vector conditioning");
     const at::Tensor embedding =
         time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(compute_))));
-    State state{sample.to(compute_).contiguous(at::MemoryFormat::ChannelsLast), at::silu(embedding),
-                conditioning.context.to(compute_)};
+    State state{sample.to(compute_).contiguous(at::MemoryFormat::ChannelsLast),
+                conditioning.context,
+                {},
+                {at::silu(embedding)}};
     std::vector<at::Tensor> skips;
     for (const Block& block : input_blocks_) {
         run(block, state);
@@ -142,12 +165,10 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
     }
     run(middle_block_, state);
     for (const Block& block : output_blocks_) {
-        const at::Tensor skip = std::move(skips.back());
+        state.skip = std::move(skips.back());
         skips.pop_back();
-        const std::int64_t rows = std::max(state.x.size(0), skip.size(0));
-        state.x = at::cat({state.x.expand({rows, -1, -1, -1}), skip.expand({rows, -1, -1, -1})}, 1);
-        state.height = skips.empty() ? 0 : skips.back().size(2);
-        state.width = skips.empty() ? 0 : skips.back().size(3);
+        state.fixed.height = skips.empty() ? 0 : skips.back().size(2);
+        state.fixed.width = skips.empty() ? 0 : skips.back().size(3);
         run(block, state);
     }
     return out_conv_(out_norm_.silu(state.x)).to(at::kFloat);

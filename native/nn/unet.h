@@ -10,6 +10,7 @@
 
 #include "nn/loader.h"
 #include "nn/transformer.h"
+#include "ops/gradient.h"
 
 namespace zoodip {
 
@@ -27,6 +28,9 @@ class UNet {
     // a single row, which then serves all rows of the context, and what does not depend on the
     // context is computed once. Returns float32 [rows, out_channels, height, width].
     // Throws Cancelled within one block after cancellation.
+    // Under grad mode differentiable in the context. No graph is kept, but what goes into each
+    // block, which is computed again on the way back: nothing before the first cross-attention is
+    // touched there.
     at::Tensor forward(const at::Tensor& sample, const at::Tensor& timesteps,
                        const Conditioning& conditioning) const;
 
@@ -46,11 +50,13 @@ class UNet {
     };
     using Layer = std::variant<Conv2d, ResBlock, SpatialTransformer, Downsample, Upsample>;
     using Block = std::vector<Layer>;
+    struct Fixed;
     struct State;
 
     static ResBlock load_res_block(const Loader& loader, const std::string& prefix);
     static Block load_block(const Loader& loader, const std::string& prefix, std::int64_t heads);
     void run(const Block& block, State& state) const;
+    at::Tensor run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
 
     CancelToken cancel_;
     at::ScalarType compute_;

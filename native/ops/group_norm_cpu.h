@@ -14,4 +14,10 @@ namespace zoodip {
 at::Tensor group_norm_cpu(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
                           const at::Tensor& bias, double eps, bool silu);
 
+// dL/dx from dy = dL/dy, both of x's shape and type; statistics and the value under the SiLU are
+// computed again. The bias matters to the SiLU's slope alone.
+at::Tensor group_norm_cpu_backward(const at::Tensor& dy, const at::Tensor& x, std::int64_t groups,
+                                   const at::Tensor& weight, const at::Tensor& bias, double eps,
+                                   bool silu);
+
 }  // namespace zoodip

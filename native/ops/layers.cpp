@@ -2,15 +2,23 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/conv_transpose2d.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/native_layer_norm.h>
+#include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 
 #include "core/error.h"
+#include "ops/gradient.h"
 #include "ops/group_norm_cpu.h"
 
 namespace zoodip {
@@ -25,13 +33,52 @@ at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) {
     return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
+at::Tensor dense_matrix(const FrozenWeight& weight, at::ScalarType type) {
+    return weight.dense(type).view({weight.out_features(), -1});
+}
+
+// dx of the given height and width. A stride leaves several sizes with the same result; what the
+// transposed convolution would fall short of `size` is added at the far edge.
+at::Tensor conv2d_backward(const at::Tensor& dy, const FrozenWeight& weight,
+                           const std::vector<std::int64_t>& size, std::int64_t stride,
+                           std::int64_t padding) {
+    std::vector<std::int64_t> added;
+    for (std::size_t i = 0; i < 2; ++i) {
+        const std::int64_t out = dy.size(static_cast<std::int64_t>(i) + 2);
+        added.push_back(size[i] - ((out - 1) * stride - 2 * padding + weight.shape()[i + 2]));
+    }
+    return at::conv_transpose2d(dy, weight.dense(dy.scalar_type()), {}, stride, padding, added);
+}
+
+at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                               const at::Tensor& bias, double eps) {
+    const auto shape = weight.sizes();
+    const auto [y, mean, rstd] = at::native_layer_norm(x, shape, weight, bias, eps);
+    return std::get<0>(at::native_layer_norm_backward(dy, x, shape, mean, rstd, weight, bias,
+                                                      {true, false, false}));
+}
+
+at::Tensor geglu_backward(const at::Tensor& dy, const at::Tensor& x) {
+    at::Tensor dx = at::empty_like(x);
+    const auto halves = x.chunk(2, -1), gradients = dx.chunk(2, -1);
+    at::Tensor value = gradients[0], gate = gradients[1];
+    at::gelu_out(value, halves[1]).mul_(dy);
+    at::gelu_backward_out(gate, dy * halves[0], halves[1]);
+    return dx;
+}
+
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias) {
     require(x.size(-1) == weight.in_features(), "linear: weight has ", weight.in_features(),
             " inputs, activation has ", x.size(-1));
-    return at::linear(x, weight.dense(x.scalar_type()).view({weight.out_features(), -1}),
-                      in_type(bias, x));
+    const auto product = [&] {
+        return at::linear(x, dense_matrix(weight, x.scalar_type()), in_type(bias, x));
+    };
+    if (!tracked(x)) return product();
+    return differentiable(product, {x}, [weight](const at::Tensor& dy) -> Tensors {
+        return {at::matmul(dy, dense_matrix(weight, dy.scalar_type()))};
+    });
 }
 
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
@@ -39,7 +86,14 @@ at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
     require(x.dim() == 4 && x.size(1) == weight.in_features(), "conv2d: weight has ",
             weight.in_features(), " input channels, activation has ",
             x.dim() == 4 ? x.size(1) : -1);
-    return at::conv2d(x, weight.dense(x.scalar_type()), in_type(bias, x), stride, padding);
+    const auto product = [&] {
+        return at::conv2d(x, weight.dense(x.scalar_type()), in_type(bias, x), stride, padding);
+    };
+    if (!tracked(x)) return product();
+    return differentiable(product, {x},
+                          [=, size = x.sizes().slice(2).vec()](const at::Tensor& dy) -> Tensors {
+                              return {conv2d_backward(dy, weight, size, stride, padding)};
+                          });
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -62,14 +116,25 @@ at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor
     require(x.dim() == 4 && x.size(1) % groups == 0 && weight.size(0) == x.size(1),
             "group_norm: needs channels divisible by ", groups, " and a weight for each, got ",
             x.dim() == 4 ? x.size(1) : -1, " channels and ", weight.size(0), " weights");
-    if (x.is_cpu()) return group_norm_cpu(x, groups, weight, bias, eps, silu);
-    const at::Tensor y = at::group_norm(x, groups, in_type(weight, x), in_type(bias, x), eps);
-    return silu ? at::silu(y) : y;
+    if (!x.is_cpu()) {
+        const at::Tensor y = at::group_norm(x, groups, in_type(weight, x), in_type(bias, x), eps);
+        return silu ? at::silu(y) : y;
+    }
+    const auto norm = [&] { return group_norm_cpu(x, groups, weight, bias, eps, silu); };
+    if (!tracked(x)) return norm();
+    return differentiable(norm, {x}, [=, x = x.detach()](const at::Tensor& dy) -> Tensors {
+        return {group_norm_cpu_backward(dy, x, groups, weight, bias, eps, silu)};
+    });
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       double eps) {
-    return at::layer_norm(x, weight.sizes(), in_type(weight, x), in_type(bias, x), eps);
+    const at::Tensor scale = in_type(weight, x), shift = in_type(bias, x);
+    const auto norm = [&] { return at::layer_norm(x, scale.sizes(), scale, shift, eps); };
+    if (!tracked(x)) return norm();
+    return differentiable(norm, {x}, [=, x = x.detach()](const at::Tensor& dy) -> Tensors {
+        return {layer_norm_backward(dy, x, scale, shift, eps)};
+    });
 }
 
 at::Tensor quick_gelu(const at::Tensor& x) {
@@ -77,8 +142,14 @@ at::Tensor quick_gelu(const at::Tensor& x) {
 }
 
 at::Tensor geglu(const at::Tensor& x) {
-    const auto halves = x.chunk(2, -1);
-    return halves[0] * at::gelu(halves[1]);
+    const auto product = [&] {
+        const auto halves = x.chunk(2, -1);
+        return halves[0] * at::gelu(halves[1]);
+    };
+    if (!tracked(x)) return product();
+    return differentiable(product, {x}, [x = x.detach()](const at::Tensor& dy) -> Tensors {
+        return {geglu_backward(dy, x)};
+    });
 }
 
 }  // namespace zoodip

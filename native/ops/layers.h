@@ -1,7 +1,9 @@
 // The products of a network: Linear and Conv2d over frozen weights, attention, norms, activations.
 // Activations are [rows, tokens, channels], or [rows, channels, height, width] in channels-last
 // memory. In every function a row's result has the same bits at any position among the rows and
-// beside any neighbours.
+// beside any neighbours. Under grad mode, every result has its gradient in the activations that ask
+// for one (parameters are constants); of frozen weights a graph keeps the handle alone, and of
+// attention no score matrix.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <pybind11/stl.h>
@@ -18,20 +19,26 @@ namespace py = pybind11;
 namespace zoodip {
 namespace {
 
-// The objective with the models it runs, for one word of one vector.
+// A caption with "{}" for the word, or a text that is prepared already.
+using Caption = std::variant<std::string, PreparedText>;
+
+PreparedText prepare(const Caption& caption, const PlacedWord& word) {
+    if (const auto* text = std::get_if<PreparedText>(&caption)) return *text;
+    return prepare_caption(clip_tokenizer(), std::get<std::string>(caption), word, "caption");
+}
+
+// The objective with the models it runs, for one word.
 class OwnedObjective {
   public:
     OwnedObjective(std::shared_ptr<TextEncoder> text_encoder, std::shared_ptr<UNet> unet,
-                   const std::string& word, std::int64_t width,
-                   const std::vector<std::string>& captions, Prediction prediction,
-                   std::int64_t clip_skip, at::Device device, std::int64_t chunk)
+                   const PlacedWord& word, std::int64_t width, const std::vector<Caption>& captions,
+                   Prediction prediction, std::int64_t clip_skip, at::Device device,
+                   std::int64_t chunk)
         : text_encoder_(std::move(text_encoder)), unet_(std::move(unet)) {
         TokenLayout layout;
-        layout.add(word, "clip_l", 1, width);
+        layout.add(word.word, "clip_l", word.vectors, width);
         DiffusionObjective::Texts texts;
-        for (const auto& caption : captions) {
-            texts.push_back({prepare_caption(clip_tokenizer(), caption, {word, 1}, "caption")});
-        }
+        for (const auto& caption : captions) texts.push_back({prepare(caption, word)});
         objective_ = std::make_unique<DiffusionObjective>(
             DiffusionObjective::Parts{TextEncoders(*text_encoder_), *unet_, prediction, clip_skip,
                                       device},
@@ -40,6 +47,9 @@ class OwnedObjective {
 
     at::Tensor losses(const at::Tensor& thetas, const Sample& sample, LossForm form) {
         return objective_->losses(thetas, sample, form);
+    }
+    LossGradient gradient(const at::Tensor& theta, const Sample& sample) {
+        return objective_->gradient(theta, sample);
     }
     std::int64_t unet_calls() const { return objective_->unet_calls(); }
 
@@ -56,17 +66,20 @@ void bind_objective(py::module_& module) {
                                "mean over all elements of (target - UNet(z_t, t, c_theta))^2.")
         .def(py::init([](std::shared_ptr<TextEncoder> text_encoder, std::shared_ptr<UNet> unet,
                          const std::string& word, std::int64_t width,
-                         const std::vector<std::string>& captions, const std::string& prediction,
-                         std::int64_t clip_skip, const std::string& device, std::int64_t chunk) {
+                         const std::vector<Caption>& captions, const std::string& prediction,
+                         std::int64_t clip_skip, const std::string& device, std::int64_t vectors,
+                         std::int64_t chunk) {
                  return run_engine([&] {
                      return std::make_unique<OwnedObjective>(
-                         std::move(text_encoder), std::move(unet), word, width, captions,
-                         choose_prediction(prediction, {}), clip_skip, at::Device(device), chunk);
+                         std::move(text_encoder), std::move(unet), PlacedWord{word, vectors}, width,
+                         captions, choose_prediction(prediction, {}), clip_skip,
+                         at::Device(device), chunk);
                  });
              }),
              py::arg("text_encoder"), py::arg("unet"), py::arg("word"), py::arg("width"),
              py::arg("captions"), py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1,
-             py::arg("device") = "cpu", py::arg("chunk") = 0)
+             py::arg("device") = "cpu", py::arg("vectors") = 1, py::arg("chunk") = 0,
+             "captions: one for each picture, with {} for the word, or a PreparedText.")
         .def(
             "losses",
             [](OwnedObjective& self, const at::Tensor& thetas, std::int64_t picture,
@@ -78,8 +91,20 @@ void bind_objective(py::module_& module) {
             },
             py::arg("thetas"), py::arg("picture"), py::arg("timestep"), py::arg("z"),
             py::arg("eps"), py::arg("linearised") = false,
-            "thetas float32 [k, width], z and eps [1, 4, h, w] -> float64 [k], one for each row; "
+            "thetas float32 [k, d], z and eps [1, 4, h, w] -> float64 [k], one for each row; "
             "linearised: L(theta_0) + (2/N) <r, eps(theta_i) - eps(theta_0)>.")
+        .def(
+            "gradient",
+            [](OwnedObjective& self, const at::Tensor& theta, std::int64_t picture,
+               std::int64_t timestep, const at::Tensor& z, const at::Tensor& eps) {
+                return run_engine([&] {
+                    const LossGradient out =
+                        self.gradient(theta, {picture, false, timestep, z, eps});
+                    return std::make_pair(out.loss, out.gradient);
+                });
+            },
+            py::arg("theta"), py::arg("picture"), py::arg("timestep"), py::arg("z"), py::arg("eps"),
+            "theta float32 [d] -> (its loss, the exact gradient float32 [d]).")
         .def_property_readonly("unet_calls", &OwnedObjective::unet_calls,
                                "How often the UNet ran: once for all rows of a call.");
 }

@@ -1,5 +1,6 @@
 #include "train/objective.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
@@ -17,10 +18,6 @@ at::Tensor mean_product(const at::Tensor& a, const at::Tensor& b) {
 }
 
 }  // namespace
-
-LossGradient Objective::gradient(const at::Tensor&, const Sample&) {
-    fail("this objective has losses only, no exact gradient: use --method rge");
-}
 
 DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout, Texts texts,
                                        std::int64_t chunk)
@@ -40,7 +37,7 @@ at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& s
                                        const at::Tensor& z_t) {
     const PreparedText& text = text_of(sample);
     const at::Tensor timestep = at::full({1}, static_cast<double>(sample.timestep), z_t.options());
-    const std::int64_t rows = thetas.size(0), size = chunk_ == 0 ? rows : chunk_;
+    const std::int64_t rows = thetas.size(0), size = chunk_ == 0 ? rows : std::min(rows, chunk_);
     std::vector<at::Tensor> outputs;
     for (std::int64_t begin = 0; begin < rows; begin += size) {
         const std::int64_t there = std::min(size, rows - begin);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -32,8 +33,9 @@ enum class LossForm {
     linearised,
 };
 
+// What one pass forward and back gives.
 struct LossGradient {
-    double loss = 0;      // L(theta)
+    double loss = 0;
     at::Tensor gradient;  // float32 [d] on the CPU
 };
 
@@ -47,8 +49,12 @@ class Objective {
     virtual at::Tensor losses(const at::Tensor& thetas, const Sample& sample,
                               LossForm form = LossForm::squared) = 0;
 
-    // L and its exact gradient at theta, float32 [d] on the CPU. Throws Error where there is none.
+    // L(theta), with the bits that losses() has for this row alone, and dL/dtheta. theta: float32
+    // [d] on the CPU. Throws Error, unless overridden: not every objective can be differentiated.
     virtual LossGradient gradient(const at::Tensor& theta, const Sample& sample);
+
+    // As messages call it.
+    virtual std::string name() const { return "this objective"; }
 };
 
 // The denoising loss of Eq. 1: mean over all elements of (target - UNet(z_t, t, c_theta))^2.
@@ -71,6 +77,12 @@ class DiffusionObjective : public Objective {
 
     at::Tensor losses(const at::Tensor& thetas, const Sample& sample,
                       LossForm form = LossForm::squared) override;
+
+    // Exact up to the rounding of the activations' type, through the same frozen weights.
+    // Throws Cancelled within one block after cancellation, on the way back too.
+    LossGradient gradient(const at::Tensor& theta, const Sample& sample) override;
+
+    std::string name() const override { return "the denoising loss"; }
 
     // How often the UNet ran: one batched call a step without chunks.
     std::int64_t unet_calls() const { return unet_calls_; }
