@@ -10,20 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "io/safetensors_header.h"
+
 namespace zoodip {
-
-enum class Dtype { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, f8_e4m3, f8_e5m2 };
-
-// As the format spells it: "F16".
-const char* dtype_name(Dtype type);
-std::uint64_t dtype_size(Dtype type);
-
-struct TensorInfo {
-    std::string name;
-    Dtype dtype;
-    std::vector<std::int64_t> shape;
-    std::uint64_t begin = 0, end = 0;  // bytes of the file
-};
 
 // An open file. Reading is positional, so that several threads may read at once, and never through
 // a memory map, which would crash the process if the file shrank.
@@ -36,9 +25,9 @@ class SafetensorsFile {
     SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
     const std::filesystem::path& path() const { return path_; }
-    const std::vector<TensorInfo>& tensors() const { return tensors_; }  // sorted by name
-    const TensorInfo* find(const std::string& name) const;               // nullptr if none
-    const std::map<std::string, std::string>& metadata() const { return metadata_; }
+    const std::vector<TensorInfo>& tensors() const { return header_.tensors; }  // sorted by name
+    const TensorInfo* find(const std::string& name) const;                      // nullptr if none
+    const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
     // Fills `out`, whose size is end - begin. Throws Error when the file has shrunk.
     void read(const TensorInfo& tensor, std::span<std::byte> out) const;
@@ -50,8 +39,7 @@ class SafetensorsFile {
     std::filesystem::path path_;
     int handle_ = -1;
     std::uint64_t size_ = 0;
-    std::vector<TensorInfo> tensors_;
-    std::map<std::string, std::string> metadata_;
+    SafetensorsHeader header_;
 };
 
 struct TensorToWrite {
