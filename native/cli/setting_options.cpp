@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "train/settings.h"
 
 namespace zoodip {
@@ -37,7 +38,7 @@ nlohmann::json parse_typed(const std::string& type, const std::string& name,
     if (type == "string") return text;
     if (type == "boolean" && (text == "on" || text == "true")) return true;
     if (type == "boolean" && (text == "off" || text == "false")) return false;
-    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    const nlohmann::json value = parse_json(text);
     require(!value.is_discarded() && type != "boolean", option_name(name), ": '", text, "' is not ",
             type == "boolean"   ? "on or off"
             : type == "integer" ? "a whole number"

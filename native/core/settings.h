@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace zoodip {
 
@@ -45,7 +46,7 @@ void set_number(Owner& owner, const Setting<Owner>& setting, const nlohmann::jso
     require(ok && std::isfinite(number) && number >= setting.low && number <= setting.high,
             setting.name, ": needs a ", whole ? "whole number" : "number", " from ",
             format_number(setting.low), " to ", format_number(setting.high), ", got ",
-            value.dump());
+            show_json(value));
     if (whole) {
         owner.*std::get<std::int64_t Owner::*>(setting.member) = value.get<std::int64_t>();
     } else {
@@ -55,8 +56,9 @@ void set_number(Owner& owner, const Setting<Owner>& setting, const nlohmann::jso
 
 template <class Owner>
 void set_string(Owner& owner, const Setting<Owner>& setting, const nlohmann::json& value) {
-    require(value.is_string(), setting.name, ": needs text, got ", value.dump());
+    require(value.is_string(), setting.name, ": needs text, got ", show_json(value));
     const auto text = value.get<std::string>();
+    require(is_utf8(text), setting.name, ": needs text in UTF-8, got ", show_json(value));
     const auto& choices = setting.choices;
     if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
         std::string list;
@@ -72,7 +74,7 @@ void set_string(Owner& owner, const Setting<Owner>& setting, const nlohmann::jso
 template <class Owner>
 void set_field(Owner& owner, const Setting<Owner>& setting, const nlohmann::json& value) {
     if (std::holds_alternative<bool Owner::*>(setting.member)) {
-        require(value.is_boolean(), setting.name, ": needs true or false, got ", value.dump());
+        require(value.is_boolean(), setting.name, ": needs true or false, got ", show_json(value));
         owner.*std::get<bool Owner::*>(setting.member) = value.get<bool>();
     } else if (std::holds_alternative<std::string Owner::*>(setting.member)) {
         detail::set_string(owner, setting, value);
@@ -85,7 +87,7 @@ void set_field(Owner& owner, const Setting<Owner>& setting, const nlohmann::json
 template <class Owner>
 void set_fields(Owner& owner, const std::vector<Setting<Owner>>& settings,
                 const nlohmann::json& values) {
-    require(values.is_object(), "settings: needs a JSON object, got ", values.dump());
+    require(values.is_object(), "settings: needs a JSON object, got ", show_json(values));
     for (const auto& [name, value] : values.items()) {
         const auto found = std::find_if(settings.begin(), settings.end(),
                                         [&](const auto& s) { return s.name == name; });

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "io/atomic_file.h"
 #include "nn/family.h"
 #include "nn/foreign_weights.h"
@@ -28,8 +29,7 @@ bool is_there(const fs::path& file) {
 json read_config(const fs::path& file) {
     if (!is_there(file)) return json::object();
     const auto bytes = read_file(file, max_config);
-    const char* text = reinterpret_cast<const char*>(bytes.data());
-    json config = json::parse(text, text + bytes.size(), nullptr, /*allow_exceptions=*/false);
+    json config = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
     require(config.is_object(), file.string(), ": is not a JSON object; the file is damaged");
     return config;
 }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "nn/foreign_weights.h"
 
 namespace zoodip {
@@ -83,7 +84,7 @@ std::int64_t context_width(const WeightSource& weights) {
 nlohmann::json metadata_value(const WeightSource& weights, const char* key) {
     const auto found = weights.metadata().find(key);
     if (found == weights.metadata().end()) return nullptr;
-    return nlohmann::json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    return parse_json(found->second);
 }
 
 std::int64_t heads_from(const WeightSource& weights, const char* key, std::int64_t otherwise) {

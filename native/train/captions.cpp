@@ -74,6 +74,9 @@ std::string joined(const std::vector<std::string>& items) {
 
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words) {
+    for (const PlacedWord& word : words) {
+        require(!word.word.empty(), "'", text, "': one of the words to place has no name");
+    }
     Builder builder{tokenizer};
     std::string plain;
     for (std::size_t i = 0; i < text.size();) {

@@ -31,7 +31,8 @@ struct PlacedWord {
 };
 
 // Every whole-word occurrence (any case) of each word becomes its vectors' places; the text between
-// is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75 tokens.
+// is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75 tokens
+// and for a word without a name.
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words);
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "nn/tensor_file.h"
 
 namespace zoodip {
@@ -68,7 +69,7 @@ SavedRun load_run(const std::filesystem::path& file) {
     require(contents.metadata["kind"] == kind, file.string(),
             ": is not the state of a run of this version. Start anew with --overwrite");
     SavedRun run;
-    run.identity = nlohmann::json::parse(contents.metadata["identity"], nullptr, false);
+    run.identity = parse_json(contents.metadata["identity"]);
     run.state.step = std::atoll(contents.metadata["step"].c_str());
     run.state.watch = nlohmann::json::parse(contents.metadata["watch"], nullptr, false);
     require(run.identity.is_object() && run.state.watch.is_object() && run.state.step >= 0,

@@ -42,7 +42,8 @@ TokenFile read_token(const std::filesystem::path& file) {
     TokenFile token;
     token.metadata = std::move(contents.metadata);
     const auto word = token.metadata.find("word");
-    token.word = word == token.metadata.end() ? file.stem().string() : word->second;
+    const bool named = word != token.metadata.end() && !word->second.empty();
+    token.word = named ? word->second : file.stem().string();
     for (const char* name : clip_l_names) {
         const auto found = contents.tensors.find(name);
         if (found != contents.tensors.end()) token.vectors["clip_l"] = checked(found->second, file);

@@ -12,7 +12,7 @@
 namespace zoodip {
 
 struct TokenFile {
-    std::string word;                           // from the metadata, else the file's name
+    std::string word;  // from the metadata, else the file's name; not empty
     std::map<std::string, at::Tensor> vectors;  // encoder ("clip_l") -> float32 [vectors, width]
     std::map<std::string, std::string> metadata;
 };

@@ -47,6 +47,9 @@ TEST(Settings, RefuseWithRangeChoicesAndNearestName) {
     EXPECT_EQ(message({{"rate", "x"}}), "rate: needs a number from 0.1 to 1, got \"x\"");
     EXPECT_EQ(message({{"fast", 1}}), "fast: needs true or false, got 1");
     EXPECT_EQ(message({{"kind", "odd"}}), "kind: needs one of plain, fancy; got 'odd'");
+    EXPECT_EQ(message({{"kind", "\xff"}}), "kind: needs text in UTF-8, got \"\xef\xbf\xbd\"");
+    EXPECT_EQ(message({{"rate", "\xff"}}),
+              "rate: needs a number from 0.1 to 1, got \"\xef\xbf\xbd\"");
     EXPECT_EQ(message({{"stepz", 3}}), "settings: there is no 'stepz'; did you mean 'steps'?");
     EXPECT_EQ(message(nlohmann::json::array()), "settings: needs a JSON object, got []");
     EXPECT_NE(message({{"rate", std::nan("")}}), "accepted");
