@@ -72,8 +72,8 @@ void bind_objective(py::module_& module) {
                  return run_engine([&] {
                      return std::make_unique<OwnedObjective>(
                          std::move(text_encoder), std::move(unet), PlacedWord{word, vectors}, width,
-                         captions, choose_prediction(prediction, {}), clip_skip,
-                         at::Device(device), chunk);
+                         captions, choose_prediction(prediction, {}), clip_skip, at::Device(device),
+                         chunk);
                  });
              }),
              py::arg("text_encoder"), py::arg("unet"), py::arg("word"), py::arg("width"),
