@@ -5,6 +5,7 @@
 #include "cli/progress.h"
 
 #include "io/atomic_file.h"
+#include "ops/types.h"
 #include "train/render.h"
 
 namespace zoodip {
@@ -59,9 +60,11 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
     command.add_option("--prediction", request.prediction, "What the UNet predicts")
         ->capture_default_str()
         ->check(CLI::IsMember({"auto", "epsilon", "v"}));
-    command.add_option("--weights", request.weights, "How weights are kept")
+    command
+        .add_option("--weights", request.weights,
+                    "How weights are kept; int4 means the UNet's, the rest in int8")
         ->capture_default_str()
-        ->check(CLI::IsMember({"int8", "dense"}));
+        ->check(CLI::IsMember(weight_type_names()));
     command.add_option("--compute", request.compute, "Type of the UNet's activations")
         ->capture_default_str()
         ->check(CLI::IsMember({"fp32", "bf16"}));

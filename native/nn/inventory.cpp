@@ -2,19 +2,30 @@
 
 #include <algorithm>
 
+#include "ops/weight_codec.h"
+
 namespace zoodip {
 namespace {
 
-PartInventory& part_of(const std::string& name, Inventory& inventory) {
-    const auto starts = [&](const char* text) { return name.rfind(text, 0) == 0; };
-    if (name.ends_with("position_ids")) return inventory.other;
-    if (starts("model.diffusion_model.")) return inventory.unet;
-    if (starts("cond_stage_model.transformer.")) return inventory.text_encoder;
-    if (!starts("first_stage_model.")) return inventory.other;
-    const bool encodes = starts("first_stage_model.encoder.") ||
-                         starts("first_stage_model.quant_conv.") ||
-                         starts("first_stage_model.taesd_encoder.");
+PartInventory& place_of(const std::string& name, Inventory& inventory) {
+    const std::optional<Part> part = part_of(name);
+    if (!part) return inventory.other;
+    if (*part == Part::unet) return inventory.unet;
+    if (*part == Part::text_encoder) return inventory.text_encoder;
+    const bool encodes = name.starts_with("first_stage_model.encoder.") ||
+                         name.starts_with("first_stage_model.quant_conv.") ||
+                         name.starts_with("first_stage_model.taesd_encoder.");
     return encodes ? inventory.vae_encoder : inventory.vae_decoder;
+}
+
+}  // namespace
+
+std::optional<Part> part_of(const std::string& name) {
+    if (name.ends_with("position_ids")) return std::nullopt;
+    if (name.starts_with("model.diffusion_model.")) return Part::unet;
+    if (name.starts_with("cond_stage_model.transformer.")) return Part::text_encoder;
+    if (name.starts_with("first_stage_model.")) return Part::vae;
+    return std::nullopt;
 }
 
 bool is_layer_weight(const WeightInfo& info) {
@@ -22,7 +33,9 @@ bool is_layer_weight(const WeightInfo& info) {
            info.name.find("_embedding.weight") == std::string::npos;
 }
 
-}  // namespace
+bool is_token_table(const WeightInfo& info) {
+    return info.name.ends_with("token_embedding.weight");
+}
 
 double Inventory::quantised_share() const {
     std::int64_t all = 0, quantised = 0;
@@ -33,20 +46,31 @@ double Inventory::quantised_share() const {
     return all == 0 ? 0 : static_cast<double>(quantised) / static_cast<double>(all);
 }
 
+std::int64_t count_numbers(const WeightInfo& info) {
+    std::int64_t count = 1;
+    for (const std::int64_t size : info.shape) count *= size;
+    return count;
+}
+
+std::int64_t stored_bytes(const WeightInfo& info) {
+    return count_numbers(info) * static_cast<std::int64_t>(c10::elementSize(info.dtype));
+}
+
 Inventory take_inventory(const WeightSource& weights) {
     Inventory inventory;
     for (const WeightInfo& info : weights.list()) {
-        PartInventory& part = part_of(info.name, inventory);
-        std::int64_t count = 1;
-        for (const std::int64_t size : info.shape) count *= size;
+        PartInventory& part = place_of(info.name, inventory);
+        const std::int64_t count = count_numbers(info);
         ++part.tensors;
         part.parameters += count;
-        part.bytes[c10::toString(info.dtype)] +=
-            count * static_cast<std::int64_t>(c10::elementSize(info.dtype));
+        part.bytes[c10::toString(info.dtype)] += stored_bytes(info);
         if (is_layer_weight(info)) {
             part.quantised += count;
             part.largest = std::max(part.largest, count);
-        } else if (info.name.ends_with("token_embedding.weight")) {
+            for (const WeightCodec& codec : weight_codecs()) {
+                part.packed[codec.type] += codec.bytes(info.shape);
+            }
+        } else if (is_token_table(info)) {
             part.table += count;
         }
     }

@@ -31,6 +31,13 @@ std::string format_shape(at::IntArrayRef sizes) {
 
 }  // namespace
 
+LoadOptions LoadOptions::for_part(Part part) const {
+    LoadOptions own = *this;
+    own.weights = part_weight_type(weights, part);
+    if (part != Part::unet) own.compute = ComputeType::float32;
+    return own;
+}
+
 std::int64_t Loader::size(const std::string& name, std::int64_t dimension) const {
     const WeightInfo* info = source_.find(name);
     require(info != nullptr, source_.description(), ": has no tensor '", name, "'");

@@ -15,7 +15,7 @@
 
 namespace zoodip {
 
-// What is decided once for a whole part of a model.
+// What is decided once for a whole model; a part follows it as `for_part` says.
 struct LoadOptions {
     WeightType weights = WeightType::int8;
     ComputeType compute = ComputeType::float32;
@@ -24,6 +24,10 @@ struct LoadOptions {
     // When given, takes in the name, shape and samples of every weight that is read: equal digests
     // mean the same model.
     std::shared_ptr<Sha256> fingerprint;
+
+    // Its own type of weights (part_weight_type). Text states and latents are always computed in
+    // float32: the differences of the loss follow from the former, and the latter are made once.
+    LoadOptions for_part(Part part) const;
 };
 
 struct Linear {
@@ -69,8 +73,8 @@ struct GroupNorm {
 // not finite, and Cancelled when it was asked to stop.
 class Loader {
   public:
-    Loader(const WeightSource& source, LoadOptions options)
-        : source_(source), options_(std::move(options)) {}
+    Loader(const WeightSource& source, const LoadOptions& options, Part part)
+        : source_(source), options_(options.for_part(part)) {}
 
     bool has(const std::string& name) const { return source_.has(name); }
     std::int64_t size(const std::string& name, std::int64_t dimension) const;

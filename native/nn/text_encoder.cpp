@@ -25,16 +25,11 @@ std::string prefix_of(const WeightSource& source) {
     return nested ? root + "text_model." : root;
 }
 
-LoadOptions in_float32(LoadOptions options) {
-    options.compute = ComputeType::float32;
-    return options;
-}
-
 }  // namespace
 
-TextEncoder::TextEncoder(const WeightSource& source, LoadOptions options, std::int64_t heads)
+TextEncoder::TextEncoder(const WeightSource& source, const LoadOptions& options, std::int64_t heads)
     : heads_(heads), cancel_(options.cancel) {
-    const Loader loader(source, in_float32(std::move(options)));
+    const Loader loader(source, options, Part::text_encoder);
     const std::string prefix = prefix_of(source);
     token_embedding_ = loader.table(prefix + "embeddings.token_embedding.weight");
     position_embedding_ = loader.parameter(prefix + "embeddings.position_embedding.weight");

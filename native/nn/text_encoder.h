@@ -26,7 +26,7 @@ class TextEncoder {
   public:
     // Weights under cond_stage_model.transformer.text_model. The text path computes in float32
     // whatever the options' compute type is.
-    TextEncoder(const WeightSource& source, LoadOptions options, std::int64_t heads);
+    TextEncoder(const WeightSource& source, const LoadOptions& options, std::int64_t heads);
 
     // ids: int64 [rows or 1, tokens]. clip_skip 1 takes the last layer's states, 2 those of the
     // layer before it, and so on; the final layer norm is applied to either.

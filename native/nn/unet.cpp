@@ -96,9 +96,9 @@ UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, st
     }
 }
 
-UNet::UNet(const WeightSource& source, LoadOptions options, std::int64_t heads)
+UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t heads)
     : cancel_(options.cancel), compute_(scalar_type(options.compute)) {
-    const Loader loader(source, std::move(options));
+    const Loader loader(source, options, Part::unet);
     const std::string base = root;
     time1_ = loader.linear(base + "time_embed.0");
     time2_ = loader.linear(base + "time_embed.2");

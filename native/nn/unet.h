@@ -22,7 +22,7 @@ struct Conditioning {
 class UNet {
   public:
     // Weights under model.diffusion_model.
-    UNet(const WeightSource& source, LoadOptions options, std::int64_t heads);
+    UNet(const WeightSource& source, const LoadOptions& options, std::int64_t heads);
 
     // sample: float32 [rows, in_channels, height, width]; timesteps: float32 [rows]; both may have
     // a single row, which then serves all rows of the context, and what does not depend on the

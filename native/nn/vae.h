@@ -33,9 +33,9 @@ class LatentDecoder {
 // Only the half that is asked for is loaded. Weights under first_stage_model.
 std::unique_ptr<LatentEncoder> load_latent_encoder(const WeightSource& source,
                                                    const Architecture& architecture,
-                                                   LoadOptions options);
+                                                   const LoadOptions& options);
 std::unique_ptr<LatentDecoder> load_latent_decoder(const WeightSource& source,
                                                    const Architecture& architecture,
-                                                   LoadOptions options);
+                                                   const LoadOptions& options);
 
 }  // namespace zoodip

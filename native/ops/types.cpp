@@ -1,13 +1,29 @@
 #include "ops/types.h"
 
 #include "core/error.h"
+#include "ops/weight_codec.h"
 
 namespace zoodip {
 
+WeightType part_weight_type(WeightType chosen, Part part) {
+    return chosen == WeightType::int4 && part != Part::unet ? WeightType::int8 : chosen;
+}
+
+std::vector<std::string> weight_type_names() {
+    std::vector<std::string> names;
+    for (const WeightCodec& codec : weight_codecs()) names.push_back(codec.name);
+    names.push_back("dense");
+    return names;
+}
+
 WeightType parse_weight_type(std::string_view name) {
+    std::string known;
+    for (const WeightCodec& codec : weight_codecs()) {
+        if (codec.name == name) return codec.type;
+        known += concat(codec.name, ", ");
+    }
     if (name == "dense") return WeightType::dense;
-    if (name == "int8") return WeightType::int8;
-    fail("weights: expected dense or int8, got '", name, "'");
+    fail("weights: expected ", known, "or dense, got '", name, "'");
 }
 
 ComputeType parse_compute_type(std::string_view name) {

@@ -9,6 +9,7 @@
 #include "python/bindings.h"
 #include "python/guard.h"
 
+#include "core/error.h"
 #include "nn/tensor_map.h"
 #include "nn/text_encoder.h"
 #include "nn/unet.h"
@@ -25,22 +26,41 @@ LoadOptions options(const std::string& weights, const std::string& compute,
     return {parse_weight_type(weights), parse_compute_type(compute), at::Device(device), {}};
 }
 
+const WeightCodec& codec(const std::string& weights) {
+    const WeightCodec* found = find_codec(parse_weight_type(weights));
+    require(found != nullptr, "weights: '", weights, "' is no quantised type");
+    return *found;
+}
+
 void bind_ops(py::module_& module) {
+    py::class_<PackedWeight>(module, "PackedWeight", "A quantised weight as its type packs it.")
+        .def_readonly("values", &PackedWeight::values)
+        .def_readonly("scale", &PackedWeight::scale)
+        .def_property_readonly(
+            "shift",
+            [](const PackedWeight& self) {
+                return self.shift.defined() ? std::optional(self.shift) : std::nullopt;
+            },
+            "None where the type is symmetric.")
+        .def("bytes", &PackedWeight::bytes)
+        .def("to", [](const PackedWeight& self, const std::string& device) {
+            return run_engine([&] { return self.to(at::Device(device)); });
+        });
     module.def(
-        "quantize_int8",
-        [](const at::Tensor& weight) {
+        "quantize",
+        [](const at::Tensor& weight, const std::string& weights) {
+            return run_engine([&] { return codec(weights).quantize(weight); });
+        },
+        py::arg("weight"), py::arg("weights"),
+        "float32 [out, in] or [out, in, kernel, kernel] -> PackedWeight.");
+    module.def(
+        "dequantize",
+        [](const PackedWeight& packed, const std::string& weights, const std::string& compute) {
             return run_engine([&] {
-                const Int8Weight q = quantize_int8(weight);
-                return std::make_pair(q.values, q.scale);
+                return codec(weights).dequantize(packed, scalar_type(parse_compute_type(compute)));
             });
         },
-        py::arg("weight"), "float32 [out, ...] -> (int8 values, float32 scales [out]).");
-    module.def(
-        "dequantize_int8",
-        [](const at::Tensor& values, const at::Tensor& scale) {
-            return run_engine([&] { return dequantize_int8({values, scale}, at::kFloat); });
-        },
-        py::arg("values"), py::arg("scale"), "The inverse, in float32.");
+        py::arg("packed"), py::arg("weights"), py::arg("compute") = "fp32", "The inverse.");
     module.def(
         "group_norm",
         [](const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,

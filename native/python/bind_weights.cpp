@@ -80,12 +80,12 @@ void bind_weights(py::module_& module) {
             "What the weights are; Error names what they are instead.")
         .def(
             "inventory", [](const WeightSource& self) { return describe(take_inventory(self)); },
-            "Per part: tensors, parameters, those that INT8 quantises, those of the token "
+            "Per part: tensors, parameters, those that become integers, those of the token "
             "embedding, and stored bytes by type.")
         .def(
             "quantised_share",
             [](const WeightSource& self) { return take_inventory(self).quantised_share(); },
-            "The share of the parameters that INT8 quantises, from 0 to 1.");
+            "The share of the parameters that become integers, from 0 to 1.");
     module.def(
         "open_weights",
         [](const std::filesystem::path& path) -> std::shared_ptr<WeightSource> {

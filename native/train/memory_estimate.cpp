@@ -17,9 +17,11 @@ std::int64_t first_channels(const WeightSource& source, const char* name) {
 
 // Weights of a part: quantised ones as integers, the token table as stored, the rest in float32.
 std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64_t dense_size) {
-    const std::int64_t each = type == WeightType::int8 ? 1 : dense_size;
+    const auto packed = part.packed.find(type);
+    const std::int64_t layers =
+        packed == part.packed.end() ? part.quantised * dense_size : packed->second;
     const std::int64_t table = part.table * 2;
-    return part.quantised * each + table + (part.parameters - part.quantised - part.table) * 4;
+    return layers + table + (part.parameters - part.quantised - part.table) * 4;
 }
 
 // The widest moment of the UNet is the feed-forward of its first transformer: input, residual and
@@ -49,15 +51,16 @@ std::int64_t MemoryEstimate::peak() const {
 
 MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
                                const TrainSettings& settings) {
-    const WeightType type = parse_weight_type(settings.weights);
+    const WeightType chosen = parse_weight_type(settings.weights);
+    const auto type = [&](Part part) { return part_weight_type(chosen, part); };
     const std::int64_t number_size = settings.compute == "bf16" ? 2 : 4;
     MemoryEstimate estimate;
     estimate.program = program_bytes;
-    estimate.encoding = weight_bytes(inventory.vae_encoder, type, 4) +
+    estimate.encoding = weight_bytes(inventory.vae_encoder, type(Part::vae), 4) +
                         inventory.vae_encoder.largest * 4 + encoder_activations(source, settings);
-    estimate.text_encoder = weight_bytes(inventory.text_encoder, type, 4);
-    estimate.unet = weight_bytes(inventory.unet, type, number_size);
-    estimate.layer = type == WeightType::int8 ? inventory.unet.largest * number_size : 0;
+    estimate.text_encoder = weight_bytes(inventory.text_encoder, type(Part::text_encoder), 4);
+    estimate.unet = weight_bytes(inventory.unet, type(Part::unet), number_size);
+    estimate.layer = chosen != WeightType::dense ? inventory.unet.largest * number_size : 0;
     estimate.activations = unet_activations(source, settings, number_size);
     return estimate;
 }

@@ -1,4 +1,5 @@
 // The declarations: name, range or choices, unit, help, equation.
+#include "ops/types.h"
 #include "train/settings.h"
 
 namespace zoodip {
@@ -139,10 +140,12 @@ std::vector<Field> machine_fields() {
         choice("prediction", &S::prediction, {"auto", "epsilon", "v"},
                {"What the UNet was trained to predict; auto follows the model's own metadata, else "
                 "epsilon."}),
-        choice("weights", &S::weights, {"int8", "dense"},
+        choice("weights", &S::weights, weight_type_names(),
                {"How Linear and Conv2d weights are kept. int8 takes a quarter of the memory of "
-                "dense fp32.",
-                "W_q = round(W / s), s = max|W_row| / 127"}),
+                "dense fp32; int4 halves the UNet's again and leaves text encoder and autoencoder "
+                "in int8.",
+                "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
+                "s = (max - min) / 15 of a group"}),
         choice("compute", &S::compute, {"fp32", "bf16"},
                {"Type of the UNet's activations. bf16 is faster where the processor has it, but "
                 "its rounding hides small differences of the loss."}),

@@ -114,8 +114,10 @@ TEST_P(RowIdentity, Norms) {
 INSTANTIATE_TEST_SUITE_P(Types, RowIdentity,
                          testing::Values(Case{WeightType::dense, ComputeType::float32},
                                          Case{WeightType::int8, ComputeType::float32},
+                                         Case{WeightType::int4, ComputeType::float32},
                                          Case{WeightType::dense, ComputeType::bfloat16},
-                                         Case{WeightType::int8, ComputeType::bfloat16}));
+                                         Case{WeightType::int8, ComputeType::bfloat16},
+                                         Case{WeightType::int4, ComputeType::bfloat16}));
 
 TEST(Attention, ASingleQueryRowServesAllContexts) {
     const at::Tensor q = random({1, 16, 64}, 1), k = random({3, 77, 64}, 2);
@@ -134,26 +136,6 @@ TEST(Layers, SayWhatDoesNotFit) {
     }
     EXPECT_THROW(attention(random({1, 4, 10}, 1), random({1, 4, 10}, 1), random({1, 4, 10}, 1), 3),
                  Error);
-}
-
-TEST(Quantize, RoundsHalfToEvenAndKeepsRowsOfZeros) {
-    const at::Tensor weight = at::tensor({127.0f, 0.5f, 1.5f, -2.5f, 0.0f, 0.0f, 0.0f, 0.0f});
-    const Int8Weight q = quantize_int8(weight.view({2, 4}));
-    EXPECT_TRUE(
-        at::equal(q.values, at::tensor({127, 0, 2, -2, 0, 0, 0, 0}, at::kChar).view({2, 4})));
-    EXPECT_TRUE(at::equal(q.scale, at::tensor({1.0f, 0.0f})));
-    EXPECT_TRUE(
-        at::equal(dequantize_int8(q, at::kFloat),
-                  at::tensor({127.0f, 0.0f, 2.0f, -2.0f, 0.0f, 0.0f, 0.0f, 0.0f}).view({2, 4})));
-}
-
-// |W - s q| <= s / 2 by the definition of rounding, plus the rounding of W / s (127 * 2^-24 s) and
-// of s * q (127 * 2^-24 s).
-TEST(Quantize, ErrorIsHalfAStep) {
-    const at::Tensor weight = random({65, 37, 3, 3}, 11).contiguous(at::MemoryFormat::ChannelsLast);
-    const Int8Weight q = quantize_int8(weight);
-    const at::Tensor error = (dequantize_int8(q, at::kFloat) - weight).abs().amax({1, 2, 3});
-    EXPECT_TRUE((error <= q.scale * (0.5 + 2 * 127 * 0x1p-24)).all().item<bool>());
 }
 
 }  // namespace

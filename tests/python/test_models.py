@@ -149,7 +149,7 @@ def test_injected_vectors_replace_looked_up_ones(model):
 
 
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
-@pytest.mark.parametrize("weights", ["int8", "dense"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "dense"])
 def test_a_row_has_the_same_bits_anywhere(model, weights, compute):
     """Text encoder and UNet together: any position, any neighbours; equal rows are equal."""
     name, modules, source = model
