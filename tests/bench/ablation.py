@@ -32,7 +32,8 @@ from demo.model_file import PACKED, unpack
 from demo.torch_model import load_token
 
 from ._ablation_cells import SECTIONS, cells_of, passes_a_step, sections_for, steps_of
-from ._ablation_report import BEFORE, GRADIENT, Run, report
+from ._ablation_numbers import BEFORE, GRADIENT, Run
+from ._ablation_report import report
 from ._jobs import side_by_side, write_text
 from ._judge import Judge, judge_of
 
@@ -53,7 +54,7 @@ class Plan:
 
 
 FULL = Plan(720, 3, SUBJECTS, 200, quick=False)
-QUICK = Plan(120, 1, SUBJECTS[1:], 50, quick=True)
+QUICK = Plan(240, 1, SUBJECTS[1:], 50, quick=True)
 
 
 @dataclass(frozen=True)
@@ -196,13 +197,22 @@ def run_all(work: Path, jobs: list[Job]) -> list[Run]:
     return runs
 
 
+def command_of(plan: Plan) -> str:
+    """What makes these results, wherever they are kept."""
+    usual = QUICK if plan.quick else FULL
+    words = ["python -m zoodip.bench ablation", *(["--quick"] if plan.quick else [])]
+    words += [f"--seeds {plan.seeds}"] if plan.seeds != usual.seeds else []
+    words += [f"--passes {plan.passes}"] if plan.passes != usual.passes else []
+    return " ".join(words)
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m zoodip.bench ablation", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--quick", action="store_true", help="few cells, one seed: minutes")
     parser.add_argument("--seeds", type=int, help="default: 3, with --quick 1")
-    parser.add_argument("--passes", type=int, help="of a run; default: 720, with --quick 120")
+    parser.add_argument("--passes", type=int, help="of a run; default: 720, with --quick 240")
     parser.add_argument("--work", type=Path, default=Path("build/bench-ablation"))
     parser.add_argument("--out", type=Path, help="default: the work folder's report/")
     parser.add_argument("--only-report", action="store_true", help="on what is done, no runs")
@@ -224,6 +234,5 @@ def main(arguments: list[str]) -> None:
     else:
         runs = run_all(options.work, jobs)
     out = options.out or options.work / ("report-quick" if plan.quick else "report")
-    command = " ".join(["python -m zoodip.bench ablation", *arguments])
-    print(report(runs, sections_for(plan.passes, plan.quick), plan, command, out))
+    print(report(runs, sections_for(plan.passes, plan.quick), plan, command_of(plan), out))
     print(f"table, JSON and plot are in {out}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.bench._ablation_cells import (
     sections_for,
     steps_of,
 )
-from tests.bench._ablation_report import (
+from tests.bench._ablation_numbers import (
     NO_DIFFERENCE,
     TOO_FEW,
     Difference,
@@ -30,9 +31,9 @@ from tests.bench._ablation_report import (
     difference,
     over_seeds,
     paper_says,
-    report,
     shares_of,
 )
+from tests.bench._ablation_report import report
 
 PASSES = ablation.FULL.passes
 
@@ -102,6 +103,12 @@ def test_a_changed_cell_is_done_again(tmp_path: Path) -> None:
     (tmp_path / job.file).write_text(json.dumps({"run": vars(run)}), "utf-8")
     changed = ablation.Job(job.cell, job.subject, job.seed, job.settings | {"steps": 10})
     assert ablation.kept(tmp_path, [job, changed]) == {job.file: run}
+
+
+def test_the_command_names_what_differs_from_the_usual_plan() -> None:
+    assert ablation.command_of(ablation.FULL) == "python -m zoodip.bench ablation"
+    changed = replace(ablation.QUICK, seeds=4, passes=99)
+    assert ablation.command_of(changed).endswith("ablation --quick --seeds 4 --passes 99")
 
 
 # --- the report -----------------------------------------------------------------------------------
