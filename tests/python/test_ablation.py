@@ -102,7 +102,8 @@ def test_a_changed_cell_is_done_again(tmp_path: Path) -> None:
     run = Run(job.cell, job.subject, job.seed, 0.5, 27, 1.0)
     (tmp_path / job.file).write_text(json.dumps({"run": vars(run)}), "utf-8")
     changed = ablation.Job(job.cell, job.subject, job.seed, job.settings | {"steps": 10})
-    assert ablation.kept(tmp_path, [job, changed]) == {job.file: run}
+    assert ablation.kept(tmp_path, [job]) == {job.file: run}
+    assert ablation.kept(tmp_path, [changed]) == {}
 
 
 def test_the_command_names_what_differs_from_the_usual_plan() -> None:
