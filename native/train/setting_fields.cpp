@@ -75,7 +75,7 @@ std::vector<Field> method_fields() {
                {"How many points pass through the UNet at once; fewer take less memory. 0 takes "
                 "all, or fewer where memory is short."}),
         number("learning_rate", &S::learning_rate, 0, 10,
-               {"Step size of ZOAdam. 0 takes 5e-3, with the exact gradient 2e-2.",
+               {"Step size of ZOAdam. 0 takes 5e-3, with the exact gradient 1e-2.",
                 "theta -= learning_rate mhat / (sqrt(vhat) + 1e-3)"}),
         choice("learning_rate_schedule", &S::learning_rate_schedule,
                {"constant", "linear", "cosine"},

@@ -37,7 +37,7 @@ void fill_in(TrainSettings& settings, const Architecture& architecture) {
     const bool exact = settings.method == "exact";
     const bool coarse = settings.compute == "bf16" || settings.weights == "int4";
     if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
-    if (settings.learning_rate == 0) settings.learning_rate = exact ? 2e-2 : 5e-3;
+    if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
     if (settings.mu == 0) settings.mu = coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
     if (settings.resolution == 0) settings.resolution = architecture.resolution;

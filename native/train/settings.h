@@ -63,7 +63,7 @@ const std::vector<Setting<TrainSettings>>& train_setting_fields();
 // The defaults for a model with what the user chose on top. A preset ("auto": that of the model's
 // family) goes between the two. 0 stands for what depends on other things:
 //   steps          30000 by estimates, 1000 by the exact gradient
-//   learning_rate  5e-3 by estimates, 2e-2 by the exact gradient
+//   learning_rate  5e-3 by estimates, 1e-2 by the exact gradient
 //   mu             1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences, and
 //                  with weights int4
 //   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion
