@@ -40,7 +40,7 @@ BASELINE: dict[str, Any] = PRESET | {
 }
 BASELINE_NAME = "baseline"
 FILLS = 5  # how often a cell's tau words must fit into its run
-EXACT = {"method": "exact", "learning_rate": 2e-2}  # the engine's own rate for it
+EXACT = {"method": "exact", "learning_rate": 1e-2}  # the engine's own rate for it
 
 
 @dataclass(frozen=True)
