@@ -39,8 +39,20 @@ void on_message(j_common_ptr info, int level) {
     }
 }
 
+// A few bytes can order another pass over all coefficients, again and again without end. Encoders
+// make about ten.
+void on_progress(j_common_ptr info) {
+    constexpr int max_scans = 100;
+    if (reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= max_scans) return;
+    auto* handler = reinterpret_cast<Handler*>(info->err);
+    std::snprintf(handler->message.data(), handler->message.size(), "more than %d scans",
+                  max_scans);
+    std::longjmp(handler->escape, 1);
+}
+
 struct Jpeg {
     jpeg_decompress_struct info{};
+    jpeg_progress_mgr progress{};
     Handler handler{};
 
     Jpeg() {
@@ -55,6 +67,8 @@ struct Jpeg {
     bool read_header(std::span<const std::byte> bytes) {
         if (setjmp(handler.escape) != 0) return false;
         jpeg_create_decompress(&info);
+        progress.progress_monitor = on_progress;
+        info.progress = &progress;
         jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()),
                      static_cast<unsigned long>(bytes.size()));
         jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);

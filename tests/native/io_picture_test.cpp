@@ -328,6 +328,29 @@ TEST(DecodePicture, RefusesAnimatedWebp) {
     expect_refusal(to_bytes(file), "animated WebP");
 }
 
+// A progressive JPEG whose first scan, of the DC coefficients, is there `scans` times and alone.
+Bytes make_repeated_scan(std::ptrdiff_t scans) {
+    const Bytes whole =
+        make_jpeg(8, 8, std::vector<std::uint8_t>(64, 9), {JCS_GRAYSCALE, /*progressive=*/true});
+    const auto marker = [&](auto from, auto is_wanted) {
+        return std::adjacent_find(from, whole.end(), [&](std::byte a, std::byte b) {
+            return a == std::byte{0xFF} && is_wanted(b);
+        });
+    };
+    const auto begin = marker(whole.begin(), [](std::byte b) { return b == std::byte{0xDA}; });
+    const auto end = marker(begin + 2, [](std::byte b) { return b != std::byte{0}; });
+    Bytes scan(begin, end), out(whole.begin(), begin);
+    scan[9] = std::byte{0};  // all bits at once, instead of all but the last
+    for (; scans > 0; --scans) out.insert(out.end(), scan.begin(), scan.end());
+    out.insert(out.end(), {std::byte{0xFF}, std::byte{0xD9}});
+    return out;
+}
+
+TEST(DecodePicture, RefusesAJpegOfEndlessScans) {
+    EXPECT_EQ(refusal(make_repeated_scan(100)), "accepted");
+    expect_refusal(make_repeated_scan(101), "more than 100 scans");
+}
+
 // --- damage -----------------------------------------------------------------------------------
 
 // Small files of every format.
