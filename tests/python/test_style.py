@@ -12,7 +12,7 @@ import pytest
 
 CODE = {".py", ".cpp", ".h", ".cu", ".cuh", ".js"}
 TEXT = CODE | {".md", ".txt", ".cmake", ".toml", ".json", ".yml", ""}
-FOREIGN = ("native/nn/data/",)  # data of other projects, kept as they are
+DATA = ("native/nn/data/", "tests/fuzz/corpus/")  # data, kept as it is
 MACHINE_PATH = re.compile(r"(?<![\w.])(/(?:home|root|Users|work)/|[A-Z]:\\\\?Users\\)\w")
 LEFTOVER = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
@@ -41,7 +41,7 @@ def files(root: Path) -> list[Path]:
     else:
         found = [p for top in ("native", "tests") for p in (root / top).rglob("*")]
         found += [path for path in root.iterdir() if path.is_file()]
-    mine = [p for p in found if not p.relative_to(root).as_posix().startswith(FOREIGN)]
+    mine = [p for p in found if not p.relative_to(root).as_posix().startswith(DATA)]
     return [path for path in mine if path.is_file() and "__pycache__" not in path.parts]
 
 
