@@ -197,6 +197,17 @@ def run_all(work: Path, jobs: list[Job]) -> list[Run]:
     return runs
 
 
+def need_references(plan: Plan, runs: list[Run]) -> None:
+    """Raises SystemExit while a subject has no 0 or no 1 to its shares."""
+    done = {(run.cell, run.subject) for run in runs}
+    for cell, subject in ((cell, s) for cell in (BEFORE, GRADIENT) for s in plan.subjects):
+        if (cell, subject) not in done:
+            raise SystemExit(
+                f"the loss of the {cell} is not measured yet for {subject}: run this without "
+                "--only-report"
+            )
+
+
 def command_of(plan: Plan) -> str:
     """What makes these results, wherever they are kept."""
     usual = QUICK if plan.quick else FULL
@@ -233,6 +244,7 @@ def main(arguments: list[str]) -> None:
         runs = list(kept(options.work, jobs).values())
     else:
         runs = run_all(options.work, jobs)
+    need_references(plan, runs)
     out = options.out or options.work / ("report-quick" if plan.quick else "report")
     print(report(runs, sections_for(plan.passes, plan.quick), plan, command_of(plan), out))
     print(f"table, JSON and plot are in {out}")

@@ -106,6 +106,14 @@ def test_a_changed_cell_is_done_again(tmp_path: Path) -> None:
     assert ablation.kept(tmp_path, [changed]) == {}
 
 
+def test_without_a_reference_there_is_no_report() -> None:
+    runs = made_up({})
+    plan = replace(ablation.FULL, subjects=("cat", "car"))
+    ablation.need_references(plan, runs)
+    with pytest.raises(SystemExit, match="loss of the gradient is not measured yet for car"):
+        ablation.need_references(plan, runs[:-1])
+
+
 def test_the_command_names_what_differs_from_the_usual_plan() -> None:
     assert ablation.command_of(ablation.FULL) == "python -m zoodip.bench ablation"
     changed = replace(ablation.QUICK, seeds=4, passes=99)
