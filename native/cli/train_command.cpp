@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -34,6 +35,7 @@ class TerminalObserver : public PersonalizeObserver {
     }
 
     void on_event(const nlohmann::json& event) override {
+        if (event["event"] == "start") line_.note(what_it_takes(event));
         if (event["event"] == "validation") {
             validated_ = concat("  validation ", short_number(event["loss"].get<double>()),
                                 event["best"].get<bool>() ? " (best)" : "");
@@ -56,6 +58,21 @@ class TerminalObserver : public PersonalizeObserver {
     }
 
   private:
+    // "rge: 3 forward passes a step; memory about 1600 MB (...)"
+    static std::string what_it_takes(const nlohmann::json& start) {
+        const auto megabytes = [&](const char* part) {
+            return std::llround(start["memory"][part].get<double>() / 1e6);
+        };
+        const auto backward = start["backward_passes_a_step"].get<std::int64_t>();
+        return concat(start["run"]["settings"]["method"].get<std::string>(), ": ",
+                      start["forward_passes_a_step"].get<std::int64_t>(), " forward",
+                      backward > 0 ? concat(" and ", backward, " backward") : std::string(),
+                      " passes a step; memory about ", megabytes("peak"), " MB (program ",
+                      megabytes("program"), ", text encoder ", megabytes("text_encoder"), ", UNet ",
+                      megabytes("unet"), ", one layer ", megabytes("layer"), ", activations ",
+                      megabytes("activations"), "; encoding pictures ", megabytes("encoding"), ")");
+    }
+
     static std::string short_number(double value) {
         char text[32];
         std::snprintf(text, sizeof text, "%.3g", value);

@@ -26,16 +26,6 @@ PartInventory sum(PartInventory a, const PartInventory& b) {
     return a;
 }
 
-json describe(const MemoryEstimate& memory) {
-    return {{"program", memory.program},
-            {"encoding", memory.encoding},
-            {"text_encoder", memory.text_encoder},
-            {"unet", memory.unet},
-            {"layer", memory.layer},
-            {"activations", memory.activations},
-            {"peak", memory.peak()}};
-}
-
 }  // namespace
 
 json inspect_model(const std::filesystem::path& path, const json& chosen) {
@@ -64,7 +54,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
             {"n", settings.n},
             {"weights", settings.weights},
             {"compute", settings.compute},
-            {"memory", describe(estimate_memory(*source, inventory, settings))}};
+            {"memory", to_json(estimate_memory(*source, inventory, settings))}};
 }
 
 }  // namespace zoodip

@@ -49,6 +49,16 @@ std::int64_t MemoryEstimate::peak() const {
     return program + std::max(encoding, text_encoder + unet + layer + activations);
 }
 
+nlohmann::json to_json(const MemoryEstimate& estimate) {
+    return {{"program", estimate.program},
+            {"encoding", estimate.encoding},
+            {"text_encoder", estimate.text_encoder},
+            {"unet", estimate.unet},
+            {"layer", estimate.layer},
+            {"activations", estimate.activations},
+            {"peak", estimate.peak()}};
+}
+
 MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
                                const TrainSettings& settings) {
     const WeightType chosen = parse_weight_type(settings.weights);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include <nlohmann/json.hpp>
+
 #include "nn/inventory.h"
 #include "nn/weight_source.h"
 #include "train/settings.h"
@@ -19,6 +21,9 @@ struct MemoryEstimate {
     std::int64_t activations = 0;  // of n + 1 rows
     std::int64_t peak() const;     // the larger of the two phases
 };
+
+// {"program": bytes, ..., "peak": bytes}
+nlohmann::json to_json(const MemoryEstimate& estimate);
 
 MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
                                const TrainSettings& settings);

@@ -63,6 +63,7 @@ nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
 void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel) {
     plan.architecture = detect_architecture(*plan.source);
     plan.settings = settings_for(as_decided(settings, plan.output), *plan.source);
+    plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
     plan.layout.add(plan.word, "clip_l", plan.settings.vectors, plan.architecture.text_width);

@@ -15,6 +15,7 @@
 #include "diffusion/schedule.h"
 #include "nn/loader.h"
 #include "train/dataset.h"
+#include "train/memory_estimate.h"
 #include "train/self_check.h"
 #include "train/settings.h"
 #include "train/token_layout.h"
@@ -71,6 +72,7 @@ struct Plan {
     std::shared_ptr<const WeightSource> source;
     Architecture architecture;
     TrainSettings settings;
+    MemoryEstimate memory;
     NoiseSchedule schedule;
     bool own_schedule = true;  // false: the graph brought another
     LoadOptions load;

@@ -67,6 +67,7 @@ PersonalizeResult Run::go() {
     began_ = seconds_now();
     tell("start", {{"run", identity_of(plan_)},
                    {"steps", plan_.settings.steps},
+                   {"memory", to_json(plan_.memory)},
                    {"forward_passes_a_step", passes_.forward},
                    {"backward_passes_a_step", passes_.backward}});
     try {
