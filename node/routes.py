@@ -7,12 +7,17 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from .live import LiveRuns, Payload, stored_payload
 from .store import Store, StoreError
+
+# What the help pages link to: a link in them cannot name a file of this folder, whose address
+# follows what the folder is called.
+_SETTINGS_PAGE = Path(__file__).resolve().parents[1] / "web" / "docs" / "settings.md"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +37,7 @@ def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store) -> None:
     routes.get("/zoodip/runs/{key}/preview")(_answering(pages.preview))
     routes.post("/zoodip/runs/{key}/stop")(_answering(pages.stop))
     routes.get("/zoodip/nodes/{node}")(_answering(pages.node))
+    routes.get("/zoodip/settings")(_answering(pages.settings))
     routes.get("/zoodip/store")(_answering(pages.stats))
     routes.post("/zoodip/store")(_answering(pages.set_limit))
     routes.delete("/zoodip/store")(_answering(pages.clear))
@@ -83,6 +89,12 @@ class _Pages:
             payload = await _in_thread(self._payload, key)
             raise _Refusal(409, f"This training is not running: it is {payload['state']}.")
         return web.json_response({"run": key}, status=202)
+
+    async def settings(self, request: web.Request) -> web.StreamResponse:
+        # Browsers show plain text, and save a file of other kinds.
+        return web.FileResponse(
+            _SETTINGS_PAGE, headers={"Content-Type": "text/plain; charset=utf-8"}
+        )
 
     async def stats(self, request: web.Request) -> web.Response:
         return web.json_response(await _in_thread(self._store.stats))

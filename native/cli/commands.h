@@ -15,6 +15,7 @@ using Command = std::function<int(const CancelToken&)>;
 void add_train_command(CLI::App& app, Command& chosen);
 void add_sample_command(CLI::App& app, Command& chosen);
 void add_inspect_command(CLI::App& app, Command& chosen);
+void add_settings_command(CLI::App& app, Command& chosen);
 
 // Parses and runs. Errors go to standard error as one line; returns the exit status: 0 done,
 // 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.

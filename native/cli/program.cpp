@@ -69,15 +69,37 @@ int report_torch(const std::string& message) {
     return report(message);
 }
 
-// CLI11 speaks of subcommands and does not say which word it could not use.
+// The message for the first option that a command does not know; empty when it knows all.
+std::string unknown_option(const CLI::App& command) {
+    std::vector<std::string> known;
+    for (const CLI::Option* option : command.get_options()) {
+        for (const auto& name : option->get_lnames()) known.push_back("--" + name);
+    }
+    for (const std::string& word : command.remaining()) {
+        if (!word.starts_with("--") || word.size() == 2) continue;
+        const std::string name = word.substr(0, word.find('='));
+        return concat(command.get_name(), ": there is no option '", name, "'; did you mean '",
+                      nearest_name(name, known), "'?");
+    }
+    return {};
+}
+
+// CLI11 speaks of subcommands and does not say which word was meant.
 std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
                         const CLI::ParseError& error) {
-    const std::string word = argc > 1 ? argv[1] : "-";
-    if (argc == 1) return "a command is needed: train, sample or inspect";
     std::vector<std::string> names;
-    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-    const bool known = std::find(names.begin(), names.end(), word) != names.end();
-    if (known || word.empty() || word.front() == '-') return error.what();
+    std::string list;
+    for (const CLI::App* command : app.get_subcommands({})) {
+        names.push_back(command->get_name());
+        list += (list.empty() ? "" : ", ") + names.back();
+    }
+    if (argc == 1) return "a command is needed: " + list;
+    const std::string word = argv[1];
+    if (std::find(names.begin(), names.end(), word) != names.end()) {
+        const std::string unknown = unknown_option(*app.get_subcommand(word));
+        return unknown.empty() ? error.what() : unknown;
+    }
+    if (word.empty() || word.front() == '-') return error.what();
     return concat("there is no command '", word, "'; did you mean '", nearest_name(word, names),
                   "'?");
 }
@@ -114,6 +136,7 @@ int run_program(int argc, const char* const* argv) {
     add_train_command(app, chosen);
     add_sample_command(app, chosen);
     add_inspect_command(app, chosen);
+    add_settings_command(app, chosen);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cli/settings_page.h"
+
 #include "core/error.h"
 #include "core/json.h"
 #include "train/settings.h"
@@ -17,18 +19,8 @@ std::string option_name(const std::string& setting) {
 
 std::string describe(const nlohmann::json& field) {
     std::string text = field["help"].get<std::string>();
-    const auto& value = field["default"];
-    text += " [" + (value.is_string() ? value.get<std::string>() : value.dump()) + "]";
-    if (field.contains("choices")) {
-        std::string list;
-        for (const auto& choice : field["choices"]) {
-            list += (list.empty() ? "" : ", ") + choice.get<std::string>();
-        }
-        text += " (" + list + ")";
-    } else if (field.contains("minimum")) {
-        text +=
-            " (" + format_number(field["minimum"]) + " to " + format_number(field["maximum"]) + ")";
-    }
+    text += " [" + value_text(field["default"]) + "]";
+    if (field["type"] != "boolean") text += " (" + range_text(field) + ")";
     if (field.contains("equation")) text += "  " + field["equation"].get<std::string>();
     return text;
 }
@@ -53,7 +45,7 @@ void SettingOptions::add_to(CLI::App& command) {
         const auto name = field["name"].get<std::string>();
         command.add_option(option_name(name), typed_[name], describe(field))
             ->type_name(field["type"] == "boolean" ? "on|off" : "")
-            ->group("Settings");
+            ->group("Settings: " + field["group"].get<std::string>());
     }
 }
 

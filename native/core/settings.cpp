@@ -1,5 +1,6 @@
 #include "core/settings.h"
 
+#include <cmath>
 #include <numeric>
 #include <sstream>
 
@@ -33,6 +34,10 @@ std::string nearest_name(const std::string& name, const std::vector<std::string>
 }
 
 std::string format_number(double value) {
+    constexpr double exact_below = 9007199254740992.0;  // 2^53
+    if (std::floor(value) == value && std::abs(value) < exact_below) {
+        return std::to_string(static_cast<std::int64_t>(value));
+    }
     std::ostringstream out;
     out.precision(12);
     out << value;

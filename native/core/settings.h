@@ -28,12 +28,13 @@ struct Setting {
     std::string help;
     std::string equation;
     bool decides = true;  // whether another value makes another result
+    std::string group;    // under which heading the reference page has it
 };
 
 // The candidate with the fewest edits to `name`; empty when there are none.
 std::string nearest_name(const std::string& name, const std::vector<std::string>& candidates);
 
-// 5 -> "5", 0.001 -> "0.001", 1e-08 -> "1e-08".
+// 5 -> "5", 0.001 -> "0.001", 1e-08 -> "1e-08"; whole numbers to the last digit.
 std::string format_number(double value);
 
 namespace detail {
@@ -115,7 +116,7 @@ nlohmann::json get_fields(const Owner& owner, const std::vector<Setting<Owner>>&
 }
 
 // The declarations as JSON: [{name, type, default, minimum, maximum, choices, unit, help,
-// equation, decides: false}], in the order declared.
+// equation, decides: false, group}], in the order declared.
 template <class Owner>
 nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
     static const char* types[] = {"integer", "number", "boolean", "string"};
@@ -133,6 +134,7 @@ nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
         if (!setting.unit.empty()) entry["unit"] = setting.unit;
         if (!setting.equation.empty()) entry["equation"] = setting.equation;
         if (!setting.decides) entry["decides"] = false;
+        if (!setting.group.empty()) entry["group"] = setting.group;
         out.push_back(std::move(entry));
     }
     return out;

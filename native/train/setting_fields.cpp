@@ -1,4 +1,6 @@
 // The declarations: name, range or choices, unit, help, equation.
+#include <utility>
+
 #include "ops/types.h"
 #include "train/settings.h"
 
@@ -185,9 +187,18 @@ std::vector<Field> run_fields() {
 
 const std::vector<Field>& train_setting_fields() {
     static const std::vector<Field> fields = [] {
-        std::vector<Field> all = method_fields();
-        for (auto part : {subspace_fields(), data_fields(), machine_fields(), run_fields()}) {
-            all.insert(all.end(), part.begin(), part.end());
+        const std::pair<const char*, std::vector<Field>> groups[] = {
+            {"method", method_fields()},
+            {"subspace and timesteps", subspace_fields()},
+            {"pictures and words", data_fields()},
+            {"machine", machine_fields()},
+            {"run", run_fields()}};
+        std::vector<Field> all;
+        for (const auto& [group, part] : groups) {
+            for (Field field : part) {
+                field.group = group;
+                all.push_back(std::move(field));
+            }
         }
         return all;
     }();

@@ -63,6 +63,22 @@ TEST(Settings, DescribeThemselves) {
     EXPECT_EQ(description[1]["equation"], "x += rate");
     EXPECT_EQ(description[3]["choices"], nlohmann::json({"plain", "fancy"}));
     EXPECT_EQ(description[3]["default"], "plain");
+    EXPECT_FALSE(description[0].contains("group"));
+    EXPECT_FALSE(description[0].contains("decides"));
+    std::vector<Setting<Options>> grouped = fields;
+    grouped[0].group = "time";
+    grouped[0].decides = false;
+    EXPECT_EQ(describe_fields(grouped)[0]["group"], "time");
+    EXPECT_EQ(describe_fields(grouped)[0]["decides"], false);
+}
+
+TEST(Settings, NumbersAreWrittenToBeReadBack) {
+    EXPECT_EQ(format_number(5), "5");
+    EXPECT_EQ(format_number(-3), "-3");
+    EXPECT_EQ(format_number(0.001), "0.001");
+    EXPECT_EQ(format_number(1e-8), "1e-08");
+    EXPECT_EQ(format_number(9007199254740991.0), "9007199254740991");
+    EXPECT_EQ(format_number(1e300), "1e+300");
 }
 
 // The examples of FIPS 180-4 and the NIST test vectors.

@@ -76,6 +76,12 @@ def test_unknown_runs_are_404(house, key, path):
         assert house.json("GET", f"/zoodip/runs/{C}")[0] == 404
 
 
+def test_the_settings_page_is_shown_as_text(house):
+    status, headers, body = house.ask("GET", "/zoodip/settings")
+    assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert body.decode().startswith("# Settings\n")
+
+
 def test_nodes_find_their_last_run_and_are_named_as_asked(house):
     status, payload = house.json("GET", "/zoodip/nodes/1:2?workflow=w%20x")
     assert (status, payload["run"], payload["node"], payload["workflow"]) == (200, A, "1:2", "w x")
