@@ -28,11 +28,17 @@ _MAX_WIDTH = 65536
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+# What the names of tensors in other files hold.
+_LORA = ("lora_up.", "lora_down.", "lora.up.", "lora.down.", ".lora_A.", ".lora_B.")
+_LORA += ("hada_w1", "lokr_w1")
+_CHECKPOINT = ("model.diffusion_model.", "cond_stage_model.", "first_stage_model.")
+_PART = ("text_model.", "down_blocks.", "decoder.")
+
 # Pickled files are loaded whole; a token takes a few kilobytes.
 _MAX_PICKLE_BYTES = 64 * 2**20
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
-_PICKLES = (".pt", ".bin")
+_PICKLES = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
 
 
 class TokenError(ValueError):
@@ -111,8 +117,10 @@ def read_token(path: str | os.PathLike[str], word: str = "") -> Token:
 
     Args:
         path: `.safetensors` with `clip_l`, `clip_g`, `clip_h`, `emb_params` or a single tensor;
-            `.pt` or `.bin` with `string_to_param` (A1111) or one `word: vectors` (diffusers).
-        word: what to call it; empty for the word that the file gives, else the file's name.
+            a pickle with `string_to_param` (A1111) or one `word: vectors` (diffusers), of which
+            torch loads plain tensors alone.
+        word: what to call it; empty for the word in the metadata, else the single tensor's name,
+            as diffusers has it, else the file's name.
 
     Raises:
         TokenError: when the file is missing, damaged, or no token.
@@ -189,7 +197,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
             f"{path}: is damaged or no safetensors file ({error}); save or download it again"
         ) from error
     names = [metadata["word"]] if "word" in metadata else []
-    return tensors, metadata, names + [_bracketed(key) for key in wanted if _bracketed(key)]
+    return tensors, metadata, names + _named_by_key(wanted)
 
 
 def _wanted(keys: list[str], path: Path) -> dict[str, str]:
@@ -211,24 +219,37 @@ def _wanted(keys: list[str], path: Path) -> dict[str, str]:
 def _counted(keys: list[str]) -> str:
     if not keys:
         return "no tensors"
-    return f"{len(keys)} tensors, the first {keys[0]}"
+    if len(keys) == 1:
+        return f"one tensor, {keys[0]}"
+    return f"{len(keys)} tensors, the first {min(keys)}"
 
 
 def _other_file(keys: list[str]) -> str | None:
-    """What else than a token a file with these tensors is."""
+    """What else than a token a file with these tensors is.
+
+    Words may look like parts of names, so that a single tensor has to say more.
+    """
     text = "\n".join(keys)
-    if "lora" in text or "hada_w1" in text:
+    if any(sign in text for sign in _LORA):
         return "a LoRA, not a token"
-    if "model.diffusion_model." in text or "cond_stage_model." in text:
+    if any(sign in text for sign in _CHECKPOINT):
         return "a checkpoint, not a token"
-    if "text_model." in text or "down_blocks." in text or "decoder." in text:
+    if len(keys) < 2:
+        return None
+    if any(sign in text for sign in _PART):
         return "a part of a model, not a token"
+    if {"theta", "m", "v"} <= set(keys):
+        return "the state of a stopped training, not its token"
     return None
 
 
-def _bracketed(key: str) -> str:
-    """The word in a diffusers key such as "<cat-toy>", else nothing."""
-    return key[1:-1] if key.startswith("<") and key.endswith(">") else ""
+def _named_by_key(wanted: Mapping[str, str]) -> list[str]:
+    """The name of the only tensor, which diffusers takes for the word: "<cat-toy>" -> "cat-toy"."""
+    return [
+        key[1:-1] if len(key) > 2 and key.startswith("<") and key.endswith(">") else key
+        for key, encoder in wanted.items()
+        if not encoder and key != "emb_params"
+    ]
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[str]]:
@@ -255,9 +276,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], l
     keys = [str(key) for key in stored]
     wanted = _wanted(keys, path)
     tensors = {name: _tensor(stored.get(key), path) for key, name in wanted.items()}
-    # diffusers names the only tensor after the word.
-    unnamed = [key for key, name in wanted.items() if not name and key != "emb_params"]
-    return tensors, {}, [_bracketed(key) or key for key in unnamed]
+    return tensors, {}, _named_by_key(wanted)
 
 
 def _tensor(value: object, path: Path) -> torch.Tensor:
@@ -271,8 +290,8 @@ def _checked(stored: torch.Tensor, path: Path, key: str) -> torch.Tensor:
     name = key or "its tensor"
     if stored.dtype not in _FLOATS:
         raise TokenError(
-            f"{path}: is no token file; {name} holds {stored.dtype}, expected floating-point "
-            "numbers"
+            f"{path}: is no token file; {name} holds {stored.dtype}, expected float16, "
+            "bfloat16, float32 or float64"
         )
     vectors = stored.unsqueeze(0) if stored.ndim == 1 else stored
     # Before the copy: a damaged file may claim any size.
@@ -285,8 +304,8 @@ def _checked(stored: torch.Tensor, path: Path, key: str) -> torch.Tensor:
 def _check_shape(vectors: torch.Tensor, source: str, name: str) -> None:
     if vectors.ndim != 2 or vectors.numel() == 0 or vectors.shape[1] > _MAX_WIDTH:
         raise TokenError(
-            f"{source}: is no token; {name} has shape {tuple(vectors.shape)}, expected "
-            "(vectors, width)"
+            f"{source}: is no token; {name} has shape {list(vectors.shape)}, expected "
+            "[vectors, width]"
         )
     if vectors.shape[0] > MAX_VECTORS:
         raise TokenError(

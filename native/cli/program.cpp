@@ -84,24 +84,38 @@ std::string unknown_option(const CLI::App& command) {
     return {};
 }
 
+std::string listed(const std::vector<std::string>& names) {
+    std::string out;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        out += (i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i];
+    }
+    return out;
+}
+
 // CLI11 speaks of subcommands and does not say which word was meant.
 std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
                         const CLI::ParseError& error) {
-    std::vector<std::string> names;
-    std::string list;
-    for (const CLI::App* command : app.get_subcommands({})) {
-        names.push_back(command->get_name());
-        list += (list.empty() ? "" : ", ") + names.back();
+    const CLI::App* at = &app;
+    std::string before;  // "token " behind that command
+    for (int i = 1;; ++i) {
+        std::vector<std::string> names;
+        for (const CLI::App* command : at->get_subcommands({})) {
+            names.push_back(command->get_name());
+        }
+        if (names.empty()) {
+            const std::string unknown = unknown_option(*at);
+            return unknown.empty() ? error.what() : unknown;
+        }
+        if (i >= argc) return concat("a command is needed: ", before, listed(names));
+        const std::string word = argv[i];
+        if (word.empty() || word.front() == '-') return error.what();
+        if (std::find(names.begin(), names.end(), word) == names.end()) {
+            return concat("there is no command '", before, word, "'; did you mean '", before,
+                          nearest_name(word, names), "'?");
+        }
+        at = at->get_subcommand(word);
+        before += word + ' ';
     }
-    if (argc == 1) return "a command is needed: " + list;
-    const std::string word = argv[1];
-    if (std::find(names.begin(), names.end(), word) != names.end()) {
-        const std::string unknown = unknown_option(*app.get_subcommand(word));
-        return unknown.empty() ? error.what() : unknown;
-    }
-    if (word.empty() || word.front() == '-') return error.what();
-    return concat("there is no command '", word, "'; did you mean '", nearest_name(word, names),
-                  "'?");
 }
 
 int run_command(const Command& command) {
@@ -137,6 +151,7 @@ int run_program(int argc, const char* const* argv) {
     add_sample_command(app, chosen);
     add_inspect_command(app, chosen);
     add_settings_command(app, chosen);
+    add_token_command(app, chosen);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

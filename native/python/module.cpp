@@ -21,4 +21,5 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_objective(module);
     zoodip::bind_train(module);
     zoodip::bind_graph(module);
+    zoodip::bind_token(module);
 }

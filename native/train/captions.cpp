@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "train/word.h"
 
 namespace zoodip {
 namespace {
@@ -116,16 +117,7 @@ PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& capt
 }
 
 void check_placeholder(const Tokenizer& tokenizer, const std::string& word) {
-    const auto allowed = [](char c) {
-        return (std::isalnum(static_cast<unsigned char>(c)) &&
-                static_cast<unsigned char>(c) < 0x80) ||
-               c == '_' || c == '.' || c == '-';
-    };
-    const bool number =
-        !word.empty() && word.find_first_not_of("0123456789.-") == std::string::npos;
-    require(!word.empty() && std::all_of(word.begin(), word.end(), allowed) && !number, "word: '",
-            word, "' cannot name the new token. Use letters, digits, '_', '.' or '-', ",
-            "and not a number; for example sks");
+    check_word(word);
     const auto id = tokenizer.single_token(word);
     if (id && *id < ordinary_below) {
         log_warning("'", word,

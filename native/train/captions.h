@@ -41,8 +41,8 @@ PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
 PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,
                              const PlacedWord& word, const std::string& source);
 
-// Throws Error unless the word can name a token: [A-Za-z0-9_.-]+, not a number (the host's prompt
-// syntax and file names). Logs a warning when it is an ordinary word of the vocabulary.
+// Throws Error unless the word can name a token (train/word.h). Logs a warning when it is an
+// ordinary word of the vocabulary.
 void check_placeholder(const Tokenizer& tokenizer, const std::string& word);
 
 // The id of a single-token initialiser. Throws Error that lists its pieces and which single words

@@ -34,14 +34,10 @@ Words read_words(const std::vector<std::filesystem::path>& files, std::int64_t t
     std::vector<at::Tensor> parts;
     for (const auto& file : files) {
         const TokenFile token = read_token(file);
-        const auto found = token.vectors.find("clip_l");
-        require(found != token.vectors.end() && found->second.size(1) == text_width, file.string(),
-                ": the word's vectors have ",
-                found == token.vectors.end() ? 0 : found->second.size(1),
-                " numbers, this model's have ", text_width, ". It was made for another model");
-        words.placed.push_back({token.word, found->second.size(0)});
-        words.layout.add(token.word, "clip_l", found->second.size(0), text_width);
-        parts.push_back(found->second.reshape({-1}));
+        const at::Tensor& vectors = clip_l_vectors(token, file, text_width);
+        words.placed.push_back({token.word, vectors.size(0)});
+        words.layout.add(token.word, "clip_l", vectors.size(0), text_width);
+        parts.push_back(vectors.reshape({-1}));
     }
     if (!parts.empty()) words.theta = at::cat(parts).unsqueeze(0);
     return words;

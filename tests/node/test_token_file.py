@@ -89,20 +89,41 @@ def test_pickles_of_other_tools(tmp_path):
     assert not read_token(tmp_path / "y.pt").vectors["clip_l"].requires_grad
     torch.save({"<cat-toy>": VECTORS[0]}, tmp_path / "learned embeds.bin")
     assert read_token(tmp_path / "learned embeds.bin").word == "cat-toy"
-    save_file({"<cat-toy>": VECTORS[0]}, tmp_path / "z.safetensors")
-    assert read_token(tmp_path / "z.safetensors").word == "cat-toy"
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("<cat-toy>", "cat-toy"),
+        ("bear", "bear"),
+        ("flora", "flora"),  # no LoRA
+        ("decoder.v2", "decoder.v2"),  # nor a part of a model
+        ("<>", "z"),
+        ("*", "z"),
+        ("emb_params", "z"),
+    ],
+)
+def test_the_only_tensor_names_the_word_as_in_diffusers(tmp_path, key, word):
+    save_file({key: VECTORS[0]}, tmp_path / "z.safetensors")
+    assert read_token(tmp_path / "z.safetensors").word == word
+    save_file({key: VECTORS[0]}, tmp_path / "z.safetensors", {"word": "other"})
+    assert read_token(tmp_path / "z.safetensors").word == "other"
 
 
 @pytest.mark.parametrize(
     ("tensors", "says"),
     [
-        ({"lora_unet.lora_up.weight": VECTORS}, "a LoRA, not a token"),
+        ({"lora_unet.lora_up.weight": VECTORS}, "a LoRA, not a token.*has one tensor, lora_unet"),
         ({"model.diffusion_model.x": VECTORS, "y": VECTORS}, "a checkpoint, not a token"),
         ({"text_model.a": VECTORS, "text_model.b": VECTORS}, "a part of a model"),
+        ({"theta": VECTORS, "m": VECTORS, "v": VECTORS}, "the state of a stopped training"),
         ({"a": VECTORS, "b": VECTORS}, "this one has 2 tensors, the first a"),
         ({}, "this one has no tensors"),
-        ({"clip_l": torch.ones(2, 2, 2)}, r"clip_l has shape \(2, 2, 2\), expected"),
-        ({"clip_l": torch.ones(0, 4)}, r"has shape \(0, 4\)"),
+        (
+            {"clip_l": torch.ones(2, 2, 2)},
+            r"clip_l has shape \[2, 2, 2\], expected \[vectors, width\]",
+        ),
+        ({"clip_l": torch.ones(0, 4)}, r"has shape \[0, 4\]"),
         ({"clip_l": torch.ones(2, 4).long()}, "holds torch.int64"),
         ({"clip_l": torch.ones(76, 4)}, "has 76 vectors, and the text encoder reads 75"),
         ({"clip_l": torch.tensor([[1.0, float("nan")]])}, "holds NaN or infinity"),
@@ -289,7 +310,7 @@ def test_what_is_no_word(word):
         ("a b", {"clip_l": VECTORS}, "cannot name"),
         ("sks", {}, "has no vectors"),
         ("sks", {"clip_l": VECTORS.double()}, "needs float32 vectors"),
-        ("sks", {"clip_l": VECTORS[0]}, r"clip_l has shape \(4,\)"),
+        ("sks", {"clip_l": VECTORS[0]}, r"clip_l has shape \[4\]"),
         ("sks", {"clip_l": VECTORS / 0}, "holds NaN"),
     ],
 )

@@ -98,6 +98,31 @@ def test_a_word_stands_for_its_vector(folder, tmp_path):
     )
 
 
+def test_a_word_of_several_vectors_stands_for_all_of_them(folder, tmp_path):
+    path, modules = folder
+    table = modules.text_encoder.get_input_embeddings().weight
+    ids = [_native.Tokenizer().single_token(word) for word in ("big", "red", "dog")]
+    save_file({"clip_l": table[ids].clone()}, tmp_path / "sks.safetensors")
+    save_file({"emb_params": table[ids[2:]].half()}, tmp_path / "zwx.safetensors")
+    word = draw(path, "a photo of sks and sks", tokens=[tmp_path / "sks.safetensors"])
+    assert np.array_equal(word, draw(path, "a photo of big red dog and big red dog"))
+    tokens = [tmp_path / "sks.safetensors", tmp_path / "zwx.safetensors"]
+    both = draw(path, "sks behind zwx", tokens=tokens)
+    (tmp_path / "zwx.safetensors").unlink()
+    exact = table[ids[2:]].half().float()
+    save_file({"clip_l": exact}, tmp_path / "zwx.safetensors")
+    assert np.array_equal(both, draw(path, "sks behind zwx", tokens=tokens))
+    assert not np.array_equal(both, draw(path, "big red dog behind zwx"))
+    # SDXL's files: clip_l is the same text encoder, and the other is not needed.
+    sdxl = {"clip_l": table[ids].clone(), "clip_g": torch.zeros(3, 80)}
+    save_file(sdxl, tmp_path / "sks.safetensors")
+    again = draw(path, "a photo of sks and sks", tokens=[tmp_path / "sks.safetensors"])
+    assert np.array_equal(again, word)
+    save_file({"clip_l": torch.zeros(75, 64)}, tmp_path / "sks.safetensors")
+    with pytest.raises(zoodip.Error, match="has 76 tokens; the text encoder takes 75"):
+        draw(path, "a sks", tokens=[tmp_path / "sks.safetensors"])
+
+
 def test_seeds_and_guidance_matter(folder):
     path, _ = folder
     first = draw(path)
@@ -120,11 +145,14 @@ def test_bad_input(folder, tmp_path):
     save_file({"clip_l": torch.zeros(1, 768)}, tmp_path / "wide.safetensors")
     with pytest.raises(zoodip.Error, match="have 768 numbers, this model's have 64"):
         draw(path, tokens=[tmp_path / "wide.safetensors"])
+    save_file({"clip_g": torch.zeros(1, 64)}, tmp_path / "g.safetensors")
+    with pytest.raises(zoodip.Error, match="are for clip_g and have 64 .* are for clip_l and have"):
+        draw(path, tokens=[tmp_path / "g.safetensors"])
     save_file({"clip_l": torch.full((1, 64), float("nan"))}, tmp_path / "nan.safetensors")
     with pytest.raises(zoodip.Error, match="NaN or infinity"):
         draw(path, tokens=[tmp_path / "nan.safetensors"])
     save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "ab.safetensors")
-    with pytest.raises(zoodip.Error, match="none called clip_l or emb_params"):
+    with pytest.raises(zoodip.Error, match="a token file holds clip_l or emb_params"):
         draw(path, tokens=[tmp_path / "ab.safetensors"])
 
 

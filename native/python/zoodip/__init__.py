@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._api import TrainResult, inspect, sample, settings, train
 from ._loader import NativeModuleError, load_native
+from ._token import token_convert, token_info
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,6 +34,8 @@ __all__ = [
     "load_native",
     "sample",
     "settings",
+    "token_convert",
+    "token_info",
     "train",
 ]
 

@@ -9,6 +9,7 @@ import comfy.sdxl_clip
 import torch
 from comfyui_zoodip.node.caption_ids import initialiser, prepare_captions, prepare_plain
 from comfyui_zoodip.node.captions import CaptionError
+from comfyui_zoodip.node.native import zoodip
 from comfyui_zoodip.node.token import Token, TokenError, write_token
 from comfyui_zoodip.node.token_clip import apply_token, known_words
 
@@ -109,6 +110,16 @@ def check_bare_words_are_what_files_give_to_the_bit():
     for bare, files in PAIRS:
         expected = encoded(WITH_FILES, files)
         assert torch.equal(encoded(KNOWING, bare), expected), bare
+
+
+def check_the_host_reads_token_files_of_every_layout():
+    folder = tempfile.mkdtemp()
+    clip = small_clip(folder, CLIP)
+    expected = encoded(WITH_FILES, "a embedding:sks b")
+    for to in ("comfyui", "a1111", "diffusers"):
+        source, out = f"{ALL}/sks.safetensors", f"{folder}/sks.safetensors"
+        zoodip().token_convert(source, out, to=to, overwrite=True)
+        assert torch.equal(encoded(clip, "a embedding:sks b"), expected), to
 
 
 def check_a_host_without_a_folder_of_embeddings():
