@@ -340,7 +340,7 @@ def test_refusals(trained, model, tmp_path):
 
 
 def test_usage_errors(run):
-    refuses(run([]), "a command is needed: train, sample, inspect or token")
+    refuses(run([]), "a command is needed: train, sample, inspect, settings or token")
     refuses(run(["token"]), "a command is needed: token info or convert")
     refuses(run(["token", "convrt"]), "no command 'token convrt'; did you mean 'token convert'?")
     refuses(run(["token", "convert", "x.safetensors", "--to", "a1111"]), "--out is required")
