@@ -40,10 +40,6 @@ double megabytes(std::int64_t bytes) {
 
 }  // namespace
 
-std::int64_t points_of(const TrainSettings& settings) {
-    return settings.method == "exact" ? 1 : passes_of(settings).forward / settings.batch;
-}
-
 TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
                            const Architecture& architecture, std::int64_t free) {
     nlohmann::json asked = chosen;

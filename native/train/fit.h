@@ -18,7 +18,4 @@ namespace zoodip {
 TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
                            const Architecture& architecture, std::int64_t free);
 
-// Points that a step's passes look at: at most so many rows go through the UNet at once.
-std::int64_t points_of(const TrainSettings& settings);
-
 }  // namespace zoodip

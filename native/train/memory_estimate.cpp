@@ -24,23 +24,34 @@ std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64
     return layers + table + (part.parameters - part.quantised - part.table) * 4;
 }
 
-// The widest moment of the UNet is the feed-forward of its first transformer: input, residual and
-// norm (3 C), its product (8 C), gelu of one half and their product (4 C + 4 C), for every token.
-// The skips that wait for the way up add about 8 C.
+// Copies of the first level's activations (C channels at every pixel of the latents) that are alive
+// at the widest moment.
+// A forward pass, for each row: the feed-forward of the first transformer, that is input, residual
+// and norm (3 C), its product (8 C), gelu of one half and their product (4 C + 4 C); the skips that
+// wait for the way up add about 8 C.
+constexpr std::int64_t forward_copies = 3 + 8 + 8 + 8;
+// A gradient: the inputs of all steps that are computed again, and one transformer with its graph
+// and the gradients within. Measured: 72 for SD1.5, 112 for the demo model.
+constexpr std::int64_t gradient_copies = 80;
+
 std::int64_t unet_activations(const WeightSource& source, const TrainSettings& settings,
                               std::int64_t number_size) {
     const std::int64_t side = settings.resolution / 8;
     const std::int64_t channels =
         first_channels(source, "model.diffusion_model.input_blocks.0.0.weight");
-    return (settings.n + 1) * side * side * channels * (3 + 8 + 8 + 8) * number_size;
+    const std::int64_t points = points_of(settings);
+    const std::int64_t rows = settings.chunk == 0 ? points : std::min(points, settings.chunk);
+    const std::int64_t copies =
+        settings.method == "exact" ? gradient_copies : rows * forward_copies;
+    return copies * side * side * channels * number_size;
 }
 
 // At full resolution a residual block holds its input, the normed copy, the product and a
-// convolution's own workspace.
+// convolution's own workspace: five copies with a KL encoder, six with a TAESD, measured.
 std::int64_t encoder_activations(const WeightSource& source, const TrainSettings& settings) {
     const std::int64_t wide = first_channels(source, "first_stage_model.encoder.conv_in.weight");
     const std::int64_t tiny = first_channels(source, "first_stage_model.taesd_encoder.0.weight");
-    return settings.resolution * settings.resolution * std::max(wide, tiny) * 4 * 4;
+    return settings.resolution * settings.resolution * std::max(5 * wide, 6 * tiny) * 4;
 }
 
 }  // namespace

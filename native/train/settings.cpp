@@ -98,4 +98,8 @@ StepPasses passes_of(const TrainSettings& settings) {
     return {settings.batch * make_estimator(settings.method, settings.mu)->passes(settings.n), 0};
 }
 
+std::int64_t points_of(const TrainSettings& settings) {
+    return passes_of(settings).forward / settings.batch;
+}
+
 }  // namespace zoodip

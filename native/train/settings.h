@@ -82,4 +82,8 @@ struct StepPasses {
 };
 StepPasses passes_of(const TrainSettings& settings);
 
+// Points that a step looks at on each of its samples: at most so many rows pass through the UNet at
+// once.
+std::int64_t points_of(const TrainSettings& settings);
+
 }  // namespace zoodip
