@@ -12,6 +12,7 @@
 
 #include "core/cancel.h"
 #include "train/personalize.h"
+#include "train/run_log.h"
 
 namespace zoodip {
 
@@ -64,7 +65,7 @@ class PythonObserver : public PersonalizeObserver {
         callbacks_.call(hooks_.on_step, step, steps, loss, smooth);
     }
     void on_event(const nlohmann::json& event) override {
-        if (!hooks_.on_event.is_none()) callbacks_.call(hooks_.on_event, event.dump());
+        if (!hooks_.on_event.is_none()) callbacks_.call(hooks_.on_event, as_line(event));
     }
     double preview_share() const override { return hooks_.preview_share; }
     void on_preview(std::int64_t step, const at::Tensor& latents) override {

@@ -70,9 +70,9 @@ class DiffusionObjective : public Objective {
     };
     using Texts = std::vector<std::vector<PreparedText>>;  // of each picture, at least one
 
-    // texts: with places of the layout's words. chunk: rows that pass through the UNet at once, 0
-    // for all of a call; the last chunk is filled up with its own rows, so that all are of one size
-    // and a row's loss has the same bits in any.
+    // texts: with places of the layout's words. chunk: rows that pass through the UNet at once at
+    // most, 0 for all of a call; the last chunk of several is filled up with row 0, so that all are
+    // of one size and a row's loss has the same bits in any.
     DiffusionObjective(Parts parts, TokenLayout layout, Texts texts, std::int64_t chunk = 0);
 
     at::Tensor losses(const at::Tensor& thetas, const Sample& sample,

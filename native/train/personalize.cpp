@@ -77,12 +77,59 @@ at::Tensor decode(const Plan& plan, const at::Tensor& latents) {
 void warn_unless_repeated(const Plan& plan) {
     if (plan.like.is_null()) return;
     const nlohmann::json now = identity_of(plan);
-    for (const char* what : {"model", "pictures"}) {
-        if (now[what] != plan.like.value(what, nlohmann::json())) {
-            log_warning("like: the ", what, " are not those of the run to repeat: another word ",
-                        "will come out");
-        }
+    const std::pair<const char*, const char*> parts[] = {
+        {"model", "the model is not that"}, {"pictures", "the pictures are not those"}};
+    for (const auto& [part, differs] : parts) {
+        if (now[part] == plan.like.value(part, nlohmann::json())) continue;
+        log_warning("like: ", differs, " of the run to repeat: another word will come out");
     }
+}
+
+TextEncoder load_text_encoder(const Plan& plan, PersonalizeObserver& observer) {
+    observer.on_stage("loading the text encoder");
+    TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
+    const std::int64_t clip_skip = plan.settings.clip_skip;
+    require(clip_skip <= text_encoder.layers(), "clip_skip: needs 1 to ", text_encoder.layers(),
+            ", got ", clip_skip);
+    check_text(plan.check, text_encoder, clip_skip, plan.load.device);
+    return text_encoder;
+}
+
+UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& observer) {
+    observer.on_stage("loading the UNet");
+    UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
+    give_back_memory();
+    check_denoised(plan.check, unet, plan.schedule, prediction, plan.load.device);
+    return unet;
+}
+
+// What learning begins with.
+struct Beginning {
+    const std::vector<LatentPicture>& latents;
+    DirectionSpace space;
+    at::Tensor theta;
+};
+
+PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts,
+                        const Beginning& beginning, PersonalizeObserver& observer) {
+    const TrainSettings& settings = plan.settings;
+    Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
+                        settings.resolution);
+    DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
+    const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
+                                 plan.schedule);
+    Trainer trainer(
+        settings, objective,
+        {beginning.latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
+        beginning.space, beginning.theta);
+    const Validation validation(objective,
+                                Validation::samples(beginning.latents, settings, plan.schedule),
+                                settings.validation_samples, plan.load.cancel);
+    return Run(plan, trainer, validation,
+               {.draw = [&](const at::Tensor& word) { return previewer.draw(word); },
+                .decode = [&](const at::Tensor& latents) { return decode(plan, latents); }},
+               observer)
+        .go();
 }
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
@@ -90,40 +137,16 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
-    observer.on_stage("loading the text encoder");
-    const TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
-    const TrainSettings& settings = plan.settings;
-    require(settings.clip_skip <= text_encoder.layers(), "clip_skip: needs 1 to ",
-            text_encoder.layers(), ", got ", settings.clip_skip);
-    check_text(plan.check, text_encoder, settings.clip_skip, plan.load.device);
-    const at::Tensor start = start_vector(plan, text_encoder);
-    DirectionSpace space = direction_space(settings, plan.layout, text_encoder);
-    observer.on_stage("loading the UNet");
-    const UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
-    const DiffusionObjective::Parts parts{TextEncoders(text_encoder),
-                                          unet,
-                                          choose_prediction(settings.prediction, plan.architecture),
-                                          settings.clip_skip,
-                                          plan.load.device,
-                                          plan.schedule};
-    give_back_memory();
-    check_denoised(plan.check, unet, plan.schedule, parts.prediction, plan.load.device);
+    const TextEncoder text_encoder = load_text_encoder(plan, observer);
+    const Beginning beginning{latents, direction_space(plan.settings, plan.layout, text_encoder),
+                              start_vector(plan, text_encoder)};
+    const Prediction prediction = choose_prediction(plan.settings.prediction, plan.architecture);
+    const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);
-
-    Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
-                        settings.resolution);
-    DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
-    const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
-                                 plan.schedule);
-    Trainer trainer(settings, objective,
-                    {latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
-                    std::move(space), start);
-    const Validation validation(objective, Validation::samples(latents, settings, plan.schedule),
-                                settings.validation_samples, plan.load.cancel);
-    return Run(
-               plan, trainer, validation, previewer,
-               [&](const at::Tensor& z) { return decode(plan, z); }, observer)
-        .go();
+    return learn(plan,
+                 {TextEncoders(text_encoder), unet, prediction, plan.settings.clip_skip,
+                  plan.load.device, plan.schedule},
+                 beginning, observer);
 }
 
 // However a run ends, its memory goes back to the system: a host lives on.

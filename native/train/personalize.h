@@ -21,8 +21,7 @@ class PersonalizeObserver {
     virtual void on_stage(const std::string&) {}
     // The seconds of one step, from the passes of the first one, before the word moves.
     virtual void on_forecast(double /*seconds_a_step*/, std::int64_t /*steps_left*/) {}
-    // loss: L(theta) of this step; smooth_loss: its exponential mean since the run (or its
-    // resumption) began.
+    // loss: L(theta) of this step; smooth_loss: its exponential mean.
     virtual void on_step(std::int64_t /*step*/, std::int64_t /*steps*/, double /*loss*/,
                          double /*smooth_loss*/) {}
     // The share of the run's time that previews may take, from 0 (none) to 1.
@@ -38,7 +37,7 @@ class PersonalizeObserver {
 struct PersonalizeResult {
     std::filesystem::path token;
     std::int64_t steps = 0;  // done
-    bool finished = true;    // false: stopped before the last step; the state was kept
+    bool finished = true;    // false: stopped before its end; the state was kept
     double smooth_loss = 0;
     std::int64_t forward_passes = 0, backward_passes = 0;  // of the UNet, by the steps done
     std::filesystem::path best = {};  // the word of the lowest validation loss; empty without one

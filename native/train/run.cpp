@@ -1,11 +1,13 @@
 #include "train/run.h"
 
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include <c10/util/Exception.h>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "io/picture.h"
 #include "train/render.h"
 
@@ -19,15 +21,20 @@ double seconds_now() {
     return std::chrono::duration<double>(since).count();
 }
 
+// Of the preview at a step: 000500.png, so that names sort as steps do.
+std::string file_name(std::int64_t step) {
+    const std::string digits = std::to_string(step);
+    return std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits + ".png";
+}
+
 }  // namespace
 
-Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previewer& previewer,
-         Decode decode, PersonalizeObserver& observer)
+Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Preview preview,
+         PersonalizeObserver& observer)
     : plan_(plan),
       trainer_(trainer),
       validation_(validation),
-      previewer_(previewer),
-      decode_(std::move(decode)),
+      preview_(std::move(preview)),
       observer_(observer),
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
@@ -65,7 +72,7 @@ PersonalizeResult Run::go() {
         files_.forget_earlier();
     }
     began_ = seconds_now();
-    tell("start", {{"run", identity_of(plan_)},
+    tell("start", {{"run", files_.identity()},
                    {"steps", plan_.settings.steps},
                    {"memory", to_json(plan_.memory)},
                    {"forward_passes_a_step", passes_.forward},
@@ -82,6 +89,10 @@ PersonalizeResult Run::go() {
     } catch (const std::exception& error) {
         keep_what_was_learned(error.what());
     }
+    return finish();
+}
+
+PersonalizeResult Run::finish() {
     files_.write_word(trainer_.step(), trainer_.word());
     if (watch_.best()) files_.write_best(*watch_.best());
     files_.forget_states();
@@ -90,26 +101,27 @@ PersonalizeResult Run::go() {
 }
 
 void Run::restore() {
+    files_.forget_leftovers();
     const RunState state = files_.newest();
     trainer_.restore(state);
     watch_.restore(state);
     validated_ = state.watch.value("validated", std::int64_t{-1});
-    good_ = {trainer_.step(), trainer_.word().clone()};
 }
 
 // Called while an exception is handled: a run that breaks keeps what it had learned.
 void Run::keep_what_was_learned(const std::string& why) {
     if (trainer_.step() == 0) throw;
     tell("failure", {{"why", why}});
+    std::int64_t step = trainer_.step();
     if (diverged_) {  // the word has gone astray since
-        files_.write_word(good_.step, good_.vector);
+        step = watch_.sound().step;
+        files_.write_word(step, watch_.sound().vector);
+        if (watch_.best()) files_.write_best(*watch_.best());
         files_.forget_states();
-        fail(why, ". The word as of step ", good_.step, " is kept in ",
-             plan_.output.token.string());
+    } else {
+        keep();
     }
-    keep();
-    fail(why, ". The word as of step ", trainer_.step(), " is kept in ",
-         plan_.output.token.string());
+    fail(why, ". The word as of step ", step, " is kept in ", plan_.output.token.string());
 }
 
 void Run::keep() {
@@ -139,10 +151,8 @@ void Run::loop() {
     // What a stop may have interrupted.
     validate_if_due();
     preview_if_due();
-    if (trainer_.step() >= plan_.settings.steps) return;
-    take(forecast());
     while (trainer_.step() < plan_.settings.steps && !watch_.exhausted()) {
-        take(trainer_.evaluate());
+        take(budget_ ? trainer_.evaluate() : forecast());
     }
 }
 
@@ -165,19 +175,15 @@ void Run::take(const Evaluation& evaluation) {
         tell("checkpoint", {{"file", state_path(plan_.output.token).string()}});
     }
     preview_if_due();
-    if (budget_->due()) budget_->spend([&] { draw_preview(); });
+    if (previewed_ != step && budget_->due()) budget_->spend([&] { draw_preview(); });
 }
 
 void Run::watch(double loss) {
-    watch_.take(loss);
+    watch_.take(trainer_.step(), loss, trainer_.word());
     diverged_ = watch_.diverges();
-    require(!diverged_, "the loss diverges: its mean rose to ", watch_.smooth(), ", ",
-            watch_.smooth() / watch_.lowest(), " times its lowest, ", watch_.lowest(), ", at step ",
+    require(!diverged_, "the loss diverges: its mean rose to ", watch_.level(), ", ",
+            watch_.level() / watch_.lowest(), " times its lowest, ", watch_.lowest(), ", at step ",
             trainer_.step(), ". A smaller --learning-rate helps");
-    // A mean that has hardly risen is no sign of anything.
-    if (watch_.smooth() <= 1.2 * watch_.lowest() || watch_.lowest() == 0) {
-        good_ = {trainer_.step(), trainer_.word().clone()};
-    }
 }
 
 void Run::validate_if_due() {
@@ -198,14 +204,19 @@ void Run::preview_if_due() {
 
 void Run::draw_preview() {
     previewed_ = trainer_.step();
-    const at::Tensor latents = previewer_.draw(trainer_.word());
+    const at::Tensor latents = preview_.draw(trainer_.word());
     observer_.on_preview(previewed_, latents);
     if (plan_.output.previews.empty()) return;
-    std::string digits = std::to_string(previewed_);
-    digits.insert(0, std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0'));
-    const fs::path file = plan_.output.previews / (digits + ".png");
-    fs::create_directories(plan_.output.previews);
-    write_png(file, to_picture(decode_(latents)));
+    const fs::path file = plan_.output.previews / file_name(previewed_);
+    const Picture picture = to_picture(preview_.decode(latents));
+    try {
+        std::error_code ignored;  // the writer says what is wrong with the folder
+        fs::create_directories(plan_.output.previews, ignored);
+        write_png(file, picture);
+    } catch (const Error& error) {
+        log_warning(error.what(), "; the training goes on without this preview");
+        return;
+    }
     tell("preview", {{"file", file.string()}});
 }
 

@@ -22,23 +22,23 @@ namespace zoodip {
 
 class Run {
   public:
-    // Latents in the UNet's scale, float32 [1, 4, h, w] -> pixels in [-1, 1].
-    using Decode = std::function<at::Tensor(const at::Tensor&)>;
+    // How a word is shown: float32 [d] -> latents in the UNet's scale, float32 [1, 4, h, w] ->
+    // pixels in [-1, 1], float32 [1, 3, 8 h, 8 w].
+    struct Preview {
+        std::function<at::Tensor(const at::Tensor& word)> draw;
+        std::function<at::Tensor(const at::Tensor& latents)> decode;
+    };
 
     // The references must outlive the run. The weights have been read: the plan has its identity.
-    Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previewer& previewer,
-        Decode decode, PersonalizeObserver& observer);
+    Run(const Plan& plan, Trainer& trainer, const Validation& validation, Preview preview,
+        PersonalizeObserver& observer);
 
-    // Trains to the end. When cancelled, keeps word and state as of the last whole step; before the
-    // first step it throws Cancelled. A run that breaks keeps what it had learned and throws Error.
+    // Trains to the end, the last step or the early stop. When cancelled, keeps word and state as
+    // of the last whole step; before the first step it throws Cancelled. A run that breaks keeps
+    // what it had learned and throws Error.
     PersonalizeResult go();
 
   private:
-    struct Word {
-        std::int64_t step = 0;
-        at::Tensor vector;
-    };
-
     void restore();
     void loop();
     Evaluation forecast();
@@ -48,6 +48,7 @@ class Run {
     void preview_if_due();
     void draw_preview();
     void keep();
+    PersonalizeResult finish();
     PersonalizeResult result(bool finished) const;
     [[noreturn]] void keep_what_was_learned(const std::string& why);
     void tell(const char* event, nlohmann::json more);
@@ -55,15 +56,13 @@ class Run {
     const Plan& plan_;
     Trainer& trainer_;
     const Validation& validation_;
-    Previewer& previewer_;
-    Decode decode_;
+    Preview preview_;
     PersonalizeObserver& observer_;
     StepPasses passes_;  // of a step
     LossWatch watch_;
     RunFiles files_;
     RunLog log_;
     std::optional<PreviewBudget> budget_;
-    Word good_;  // the latest of a run that does not diverge
     bool diverged_ = false;
     std::int64_t validated_ = -1, previewed_ = 0;  // the steps at which that was done last
     double began_ = 0;

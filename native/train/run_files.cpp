@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "train/run_log.h"
 #include "train/token_file.h"
 
 namespace zoodip {
@@ -54,6 +55,13 @@ fs::path with_ending(const fs::path& token, const std::string& ending) {
     return out.replace_extension(ending);
 }
 
+void remove_all(const std::vector<fs::path>& files) {
+    for (const fs::path& file : files) {
+        std::error_code ignored;  // a state left behind is refused by name
+        fs::remove(file, ignored);
+    }
+}
+
 // A second name for a file, or a copy where the file system has no links.
 void link_or_copy(const fs::path& from, const fs::path& to) {
     std::error_code ignored, refused;
@@ -72,10 +80,11 @@ fs::path best_path(const fs::path& token) {
     return with_ending(token, ".best.safetensors");
 }
 
-RunFiles::RunFiles(fs::path token, TokenLayout layout, nlohmann::json identity, std::int64_t kept)
+RunFiles::RunFiles(fs::path token, TokenLayout layout, const nlohmann::json& identity,
+                   std::int64_t kept)
     : token_(std::move(token)),
       layout_(std::move(layout)),
-      identity_(std::move(identity)),
+      identity_(nlohmann::json::parse(as_line(identity))),
       kept_(kept) {}
 
 void RunFiles::write_token_of(const fs::path& file, std::int64_t step, const at::Tensor& word,
@@ -92,8 +101,8 @@ void RunFiles::write_word(std::int64_t step, const at::Tensor& word) const {
     write_token_of(token_, step, word, nlohmann::json::object());
 }
 
-void RunFiles::write_best(const LossWatch::Best& best) const {
-    write_token_of(best_path(token_), best.step, best.word, {{"validation_loss", best.loss}});
+void RunFiles::write_best(const LossWatch::Word& best) const {
+    write_token_of(best_path(token_), best.step, best.vector, {{"validation_loss", best.loss}});
 }
 
 std::vector<fs::path> RunFiles::older() const {
@@ -106,26 +115,25 @@ std::vector<fs::path> RunFiles::older() const {
     return files;
 }
 
-void RunFiles::rotate() const {
+void RunFiles::rotate(std::int64_t next_step) const {
     const fs::path newest = state_path(token_);
     if (kept_ > 1 && fs::exists(newest)) {
         try {
             const auto step = load_run(newest).state.step;
-            link_or_copy(newest, with_ending(token_, concat(".state.", step, ".safetensors")));
+            const fs::path older = with_ending(token_, concat(".state.", step, ".safetensors"));
+            if (step < next_step) link_or_copy(newest, older);
         } catch (const Error&) {
             // A damaged one is not kept.
         }
     }
     const auto files = older();
-    for (std::size_t i = static_cast<std::size_t>(kept_ - 1); i < files.size(); ++i) {
-        std::error_code ignored;
-        fs::remove(files[i], ignored);
-    }
+    const std::size_t kept = std::min(files.size(), static_cast<std::size_t>(kept_ - 1));
+    remove_all({files.begin() + static_cast<std::ptrdiff_t>(kept), files.end()});
 }
 
 void RunFiles::keep(const RunState& state, const at::Tensor& word) const {
     write_word(state.step, word);
-    rotate();
+    rotate(state.step);
     save_run(state_path(token_), {state, identity_});
 }
 
@@ -139,34 +147,34 @@ RunState RunFiles::newest() const {
         try {
             run = load_run(file);
         } catch (const Error& error) {
-            log_warning(error.what(), "; going on from an older state, if there is one");
+            log_warning(error.what(), "; it is passed over for an older state");
             if (problem.empty()) problem = error.what();
             continue;
         }
         require_same_run(run.identity, identity_, file);
         return run.state;
     }
-    fail(problem.empty()
-             ? concat("resume: there is no stopped run at ", state_path(token_).string())
-             : problem);
+    require(!problem.empty(), "resume: there is no stopped run at ", state_path(token_).string());
+    fail(problem, ", and no older state can be read. Start anew with --overwrite");
 }
 
-void RunFiles::forget_states() const {
-    std::vector<fs::path> files = older();
-    files.push_back(state_path(token_));
+void RunFiles::forget_leftovers() const {
+    std::vector<fs::path> files;
     for (const fs::path& file : neighbours(token_)) {
         if (is_leftover(file, token_)) files.push_back(file);
     }
-    for (const fs::path& file : files) {
-        std::error_code ignored;  // a state left behind is refused by name
-        fs::remove(file, ignored);
-    }
+    remove_all(files);
+}
+
+void RunFiles::forget_states() const {
+    remove_all(older());
+    remove_all({state_path(token_)});
+    forget_leftovers();
 }
 
 void RunFiles::forget_earlier() const {
     forget_states();
-    std::error_code ignored;
-    fs::remove(best_path(token_), ignored);
+    remove_all({best_path(token_)});
 }
 
 nlohmann::json identity_of_state(const fs::path& token) {

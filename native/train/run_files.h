@@ -22,8 +22,9 @@ std::filesystem::path best_path(const std::filesystem::path& token);
 
 class RunFiles {
   public:
-    // kept: how many states there are at most. identity: what the run is.
-    RunFiles(std::filesystem::path token, TokenLayout layout, nlohmann::json identity,
+    // kept: how many states there are at most. identity: what the run is; bytes that are no UTF-8
+    // (of a picture's name, say) are replaced.
+    RunFiles(std::filesystem::path token, TokenLayout layout, const nlohmann::json& identity,
              std::int64_t kept);
 
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
@@ -31,23 +32,27 @@ class RunFiles {
     void keep(const RunState& state, const at::Tensor& word) const;
     // The word alone: a run's end.
     void write_word(std::int64_t step, const at::Tensor& word) const;
-    void write_best(const LossWatch::Best& best) const;
+    void write_best(const LossWatch::Word& best) const;
+    const nlohmann::json& identity() const { return identity_; }
 
     // The newest state that can be read; a damaged one is passed over with a warning. Throws Error
     // when there is none, and when it is that of another run, naming the difference.
     RunState newest() const;
 
+    // Removes what a killed process left half-written.
+    void forget_leftovers() const;
+    // Removes the states, and what was left half-written.
+    void forget_states() const;
     // Removes what an earlier run left beside the word: its states and its best word.
     void forget_earlier() const;
-    // Removes the states, and what a killed process left half-written.
-    void forget_states() const;
 
   private:
     void write_token_of(const std::filesystem::path& file, std::int64_t step,
                         const at::Tensor& word, const nlohmann::json& more) const;
     // Older states by step, newest first.
     std::vector<std::filesystem::path> older() const;
-    void rotate() const;
+    // Makes room for the state of the next step: the newest becomes an older one.
+    void rotate(std::int64_t next_step) const;
 
     std::filesystem::path token_;
     TokenLayout layout_;

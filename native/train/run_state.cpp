@@ -18,7 +18,7 @@ at::Tensor take(TensorFile& contents, const char* name, const std::filesystem::p
                 at::ScalarType type = at::kFloat) {
     const auto found = contents.tensors.find(name);
     require(found != contents.tensors.end() && found->second.scalar_type() == type, file.string(),
-            ": lacks '", name, "'; it is damaged. Start anew with --overwrite");
+            ": lacks '", name, "', it is damaged");
     return found->second;
 }
 
@@ -27,18 +27,28 @@ at::Tensor take_if_there(TensorFile& contents, const char* name,
     return contents.tensors.count(name) > 0 ? take(contents, name, file) : at::Tensor();
 }
 
+std::string beneath(const std::string& path, const std::string& key) {
+    return path.empty() ? key : path + "." + key;
+}
+
 // The first leaf in which two values differ, as "path was X, now Y".
 std::string first_difference(const nlohmann::json& saved, const nlohmann::json& asked,
                              const std::string& path) {
     if (saved == asked) return {};
     if (saved.is_object() && asked.is_object()) {
-        for (const auto& [key, value] : asked.items()) {
-            const auto inner = first_difference(saved.value(key, nlohmann::json()), value,
-                                                path.empty() ? key : path + "." + key);
+        nlohmann::json all = saved;
+        all.update(asked);
+        for (const auto& [key, value] : all.items()) {
+            const auto inner =
+                first_difference(saved.value(key, nlohmann::json()),
+                                 asked.value(key, nlohmann::json()), beneath(path, key));
             if (!inner.empty()) return inner;
         }
     }
-    if (saved.is_array() && asked.is_array() && saved.size() == asked.size()) {
+    if (saved.is_array() && asked.is_array()) {
+        if (saved.size() != asked.size()) {
+            return concat(path, " were ", saved.size(), ", now ", asked.size());
+        }
         for (std::size_t i = 0; i < saved.size(); ++i) {
             const auto inner = first_difference(saved[i], asked[i], concat(path, "[", i, "]"));
             if (!inner.empty()) return inner;
@@ -56,6 +66,7 @@ void save_run(const std::filesystem::path& file, const SavedRun& run) {
         {"theta", state.theta}, {"m", state.m}, {"v", state.v}, {"average", state.average}};
     if (state.buffer.defined()) contents.tensors["buffer"] = state.buffer;
     if (state.projection.defined()) contents.tensors["projection"] = state.projection;
+    if (state.sound.defined()) contents.tensors["sound"] = state.sound;
     if (state.best.defined()) contents.tensors["best"] = state.best;
     contents.metadata = {{"kind", kind},
                          {"step", std::to_string(state.step)},
@@ -67,19 +78,20 @@ void save_run(const std::filesystem::path& file, const SavedRun& run) {
 SavedRun load_run(const std::filesystem::path& file) {
     TensorFile contents = read_tensor_file(file);
     require(contents.metadata["kind"] == kind, file.string(),
-            ": is not the state of a run of this version. Start anew with --overwrite");
+            ": is not the state of a run of this version");
     SavedRun run;
     run.identity = parse_json(contents.metadata["identity"]);
     run.state.step = std::atoll(contents.metadata["step"].c_str());
     run.state.watch = nlohmann::json::parse(contents.metadata["watch"], nullptr, false);
     require(run.identity.is_object() && run.state.watch.is_object() && run.state.step >= 0,
-            file.string(), ": is damaged. Start anew with --overwrite");
+            file.string(), ": is damaged");
     run.state.theta = take(contents, "theta", file);
     run.state.m = take(contents, "m", file);
     run.state.v = take(contents, "v", file);
     run.state.average = take(contents, "average", file, at::kDouble);
     run.state.buffer = take_if_there(contents, "buffer", file);
     run.state.projection = take_if_there(contents, "projection", file);
+    run.state.sound = take_if_there(contents, "sound", file);
     run.state.best = take_if_there(contents, "best", file);
     return run;
 }
@@ -88,8 +100,7 @@ void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
                       const std::filesystem::path& file) {
     require(saved == asked, file.string(),
             " holds another run: ", first_difference(saved, asked, ""),
-            ". Give what it was started with, or start anew "
-            "with --overwrite");
+            ". Give what it was started with, or start anew with --overwrite");
 }
 
 }  // namespace zoodip

@@ -17,6 +17,7 @@ struct RunState {
     at::Tensor buffer;      // float32 [rows < tau, d], words recorded for the subspace
     at::Tensor projection;  // float32 [rows, d], P
     at::Tensor average;     // float64 [d], the sum of the words averaged so far
+    at::Tensor sound;       // float32 [d], the latest word before losses rose
     at::Tensor best;        // float32 [d], the word of the best validation; undefined before one
     nlohmann::json watch = nlohmann::json::object();  // what LossWatch has seen
 };

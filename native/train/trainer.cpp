@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -82,9 +83,9 @@ Evaluation Trainer::evaluate() const {
 }
 
 std::int64_t Trainer::left_out() const {
-    const std::int64_t outside = space_.size() - space_.rank();
-    const std::int64_t removed = subspace_ ? subspace_->removed() : 0;
-    return std::min(outside + removed, space_.size() - 1);
+    const double kept = subspace_ ? space_.rank_without(subspace_->projection())
+                                  : static_cast<double>(space_.rank());
+    return space_.size() - std::max<std::int64_t>(std::lround(kept), 1);
 }
 
 double Trainer::learning_rate() const {
@@ -94,11 +95,13 @@ double Trainer::learning_rate() const {
 
 void Trainer::advance(const Evaluation& evaluation) {
     const at::Tensor g = subspace_ ? subspace_->project(evaluation.gradient) : evaluation.gradient;
-    adam_.set_learning_rate(learning_rate());
+    ZoAdam adam = adam_;  // its moments are replaced, not written into
+    adam.set_learning_rate(learning_rate());
     const at::Tensor moved =
-        adam_.step(theta_, g, left_out(), settings_.n, /*estimated=*/estimator_ != nullptr);
+        adam.step(theta_, g, left_out(), settings_.n, /*estimated=*/estimator_ != nullptr);
     require(at::isfinite(moved).all().item<bool>(), "step ", step_ + 1,
             ": the word is no longer finite", what_helps);
+    adam_ = std::move(adam);
     theta_ = moved;
     if (subspace_) subspace_->record(theta_);
     ++step_;

@@ -58,7 +58,7 @@ class Trainer {
     Evaluation exact() const;
     Evaluation estimated() const;
     Sample draw(std::int64_t of_batch) const;
-    // Dimensions that an estimate cannot have: those of P, and those outside of the directions.
+    // Dimensions that an estimate cannot have: those outside of the directions, and P's within.
     std::int64_t left_out() const;
 
     TrainSettings settings_;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/linalg_svd.h>
@@ -83,16 +82,33 @@ DirectionSpace::DirectionSpace(std::vector<DirectionBlock> blocks) : blocks_(std
 at::Tensor DirectionSpace::draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const {
     const at::Tensor z = draw_directions(n, rank_, seed, step);
     if (blocks_.empty()) return z;
-    std::vector<at::Tensor> parts;
+    at::Tensor out = at::empty({n, size_}, at::kFloat);
+    for (std::int64_t row = 0; row < n; ++row) {
+        std::int64_t from = 0, to = 0;
+        for (const DirectionBlock& block : blocks_) {
+            const std::int64_t rank = block.basis.size(0), width = block.basis.size(1);
+            for (std::int64_t i = 0; i < block.vectors; ++i, from += rank, to += width) {
+                // Vector by vector: a product of many rows may sum in another order.
+                out[row]
+                    .slice(0, to, to + width)
+                    .copy_(at::matmul(z[row].slice(0, from, from + rank), block.basis));
+            }
+        }
+    }
+    return out;
+}
+
+double DirectionSpace::rank_without(const at::Tensor& projection) const {
+    if (blocks_.empty()) return static_cast<double>(size_ - projection.size(0));
+    double taken = 0;
     std::int64_t offset = 0;
     for (const DirectionBlock& block : blocks_) {
-        const std::int64_t rank = block.basis.size(0), length = block.vectors * rank;
-        const at::Tensor part =
-            z.slice(1, offset, offset + length).reshape({n * block.vectors, rank});
-        parts.push_back(at::matmul(part, block.basis).view({n, -1}));
+        const std::int64_t width = block.basis.size(1), length = block.vectors * width;
+        const at::Tensor part = projection.slice(1, offset, offset + length).reshape({-1, width});
+        taken += at::matmul(part, block.basis.t()).square().sum().item<double>();
         offset += length;
     }
-    return at::cat(parts, 1);
+    return static_cast<double>(rank_) - taken;
 }
 
 at::Tensor principal_directions(const at::Tensor& rows, std::int64_t rank) {

@@ -28,8 +28,12 @@ class DirectionSpace {
     // The blocks lie one after another in theta. Throws Error for a basis without rows.
     explicit DirectionSpace(std::vector<DirectionBlock> blocks);
 
-    // float32 [n, d]; the same numbers for the same (seed, step, row).
+    // float32 [n, d]; the same bits for the same (seed, step, row), whatever n is.
     at::Tensor draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const;
+
+    // Dimensions that an estimate keeps when those of P, float32 [rows, d] with orthonormal rows,
+    // are taken out of it: tr U (I - P^T P) U^T, which is d - rows where directions lie anywhere.
+    double rank_without(const at::Tensor& projection) const;
 
     std::int64_t size() const { return size_; }  // d
     std::int64_t rank() const { return rank_; }  // dimensions that directions span

@@ -28,6 +28,8 @@ class Subspace {
 
     // Rows of P.
     std::int64_t removed() const { return projection_.size(0); }
+    // P itself, float32 [removed, d].
+    const at::Tensor& projection() const { return projection_; }
 
     State state() const;
     // Throws Error for shapes that no state of this tau and d has, and for undefined tensors.

@@ -33,10 +33,10 @@ class ZoAdam {
     // Throws Error for options out of range.
     ZoAdam(std::int64_t d, ZoAdamOptions options);
 
-    // theta, g: float32 [d]. removed: dimensions that the estimate cannot have, the
-    // rows of P among them; n: directions behind it. An exact
-    // gradient (estimated = false) is not scaled. Returns the new theta. Throws Error for other
-    // shapes, types or devices, n < 1, or removed outside [0, d).
+    // theta, g: float32 [d]. removed: dimensions that the estimate cannot have, the rows of P among
+    // them; n: directions behind it. An exact gradient (estimated = false) is not scaled. Returns
+    // the new theta. Throws Error for other shapes, types or devices, n < 1, or removed outside
+    // [0, d).
     at::Tensor step(const at::Tensor& theta, const at::Tensor& g, std::int64_t removed,
                     std::int64_t n, bool estimated = true);
 

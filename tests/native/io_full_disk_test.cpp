@@ -1,32 +1,18 @@
-// A full disk, made with the process's file size limit: writes beyond it fail as on a full disk.
-#include <csignal>
+// What a full disk does to files that are written atomically.
 #include <filesystem>
 #include <string>
-#include <sys/resource.h>
 #include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "full_disk.h"
 
 #include "core/error.h"
 #include "io/atomic_file.h"
 
 namespace zoodip {
 namespace {
-
-class FullDisk {
-  public:
-    explicit FullDisk(rlim_t bytes) {
-        std::signal(SIGXFSZ, SIG_IGN);
-        getrlimit(RLIMIT_FSIZE, &before_);
-        const rlimit limit{bytes, before_.rlim_max};
-        setrlimit(RLIMIT_FSIZE, &limit);
-    }
-    ~FullDisk() { setrlimit(RLIMIT_FSIZE, &before_); }
-
-  private:
-    rlimit before_{};
-};
 
 TEST(AtomicFile, AFullDiskKeepsTheEarlierFile) {
     namespace fs = std::filesystem;

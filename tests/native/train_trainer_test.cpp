@@ -1,7 +1,14 @@
 // The loop over a closed-form objective: what it draws, and that a stopped run goes on as if it had
 // never stopped.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
+#include <numbers>
 #include <set>
+#include <string>
+#include <unistd.h>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -12,18 +19,32 @@
 namespace zoodip {
 namespace {
 
-// L(theta) = |theta - 1|^2 / d + a small number that depends on the sample, so that a wrong draw
-// shows.
+// L(theta) = |theta - c|^2 / d, c depending on the sample, so that a wrong draw shows.
 class Bowl : public Objective {
   public:
-    at::Tensor losses(const at::Tensor& thetas, const Sample& sample, LossForm) override {
+    at::Tensor losses(const at::Tensor& thetas, const Sample& sample, LossForm form) override {
         samples.push_back(sample);
-        rows.push_back(thetas.size(0));
-        const at::Tensor off = thetas.to(at::kDouble) - 1;
-        return (off * off).mean(1) + 1e-3 * sample.eps.mean().item<double>();
+        forms.push_back(form);
+        points.push_back(thetas);
+        const at::Tensor off = thetas.to(at::kDouble) - centre(sample);
+        return (off * off).mean(1);
+    }
+    static at::Tensor centre(const Sample& sample) {
+        return 1 + 0.1 * at::cat({sample.eps, sample.eps.flip(3)}).flatten().slice(0, 0, 24);
     }
     std::vector<Sample> samples;
-    std::vector<std::int64_t> rows;
+    std::vector<LossForm> forms;
+    std::vector<at::Tensor> points;
+};
+
+// The same with its gradient 2 (theta - c) / d.
+class ExactBowl : public Bowl {
+  public:
+    LossGradient gradient(const at::Tensor& theta, const Sample& sample) override {
+        const double loss = losses(theta.unsqueeze(0), sample, LossForm::squared)[0].item<double>();
+        const at::Tensor off = theta.to(at::kDouble) - centre(sample);
+        return {loss, (2 * off / off.numel()).to(at::kFloat)};
+    }
 };
 
 constexpr std::int64_t width = 24;
@@ -48,10 +69,17 @@ TrainSettings settings() {
 }
 
 Trainer trainer_of(const TrainSettings& s, Objective& objective,
-                   const std::vector<LatentPicture>& pictures) {
+                   const std::vector<LatentPicture>& pictures,
+                   const DirectionSpace& space = DirectionSpace(width)) {
     const TimestepPlan plan(s.timesteps, s.t_lower, s.t_upper, NoiseSchedule());
     return {s, objective, Sampling(pictures, plan, s.flip, static_cast<std::uint64_t>(s.seed)),
-            DirectionSpace(width), at::zeros({width})};
+            space, at::zeros({width})};
+}
+
+// Three of the twelve directions of each half.
+DirectionSpace narrow_space() {
+    const at::Tensor basis = at::eye(12).slice(0, 2, 5).contiguous();
+    return DirectionSpace({{2, basis}});
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
@@ -102,30 +130,259 @@ TEST(Trainer, SharesOneSampleAmongThePassesOfAStep) {
     Trainer trainer = trainer_of(settings(), bowl, pictures);
     trainer.evaluate();
     EXPECT_EQ(bowl.samples.size(), 1u);
-    EXPECT_EQ(bowl.rows, std::vector<std::int64_t>{settings().n + 1});
+    EXPECT_EQ(bowl.points.at(0).size(0), settings().n + 1);
+}
+
+TEST(Trainer, EvaluatingChangesNothing) {
+    Bowl bowl;
+    const auto pictures = latents(3);
+    const Trainer trainer = trainer_of(settings(), bowl, pictures);
+    const Evaluation first = trainer.evaluate(), second = trainer.evaluate();
+    EXPECT_EQ(first.loss, second.loss);
+    EXPECT_TRUE(same_bits(first.gradient, second.gradient));
+    EXPECT_EQ(trainer.step(), 0);
+}
+
+// Loss and slopes are means over the batch, all points seeing the same samples.
+TEST(Trainer, ABatchIsTheMeanOverItsSamples) {
+    TrainSettings s = settings();
+    s.batch = 3;
+    for (const char* method : {"rge", "spsa", "one_point"}) {
+        s.method = method;
+        Bowl bowl;
+        const auto pictures = latents(4);
+        Trainer trainer = trainer_of(s, bowl, pictures);
+        trainer.advance(trainer.evaluate());
+        bowl.samples.clear();
+        bowl.points.clear();
+        const Evaluation found = trainer.evaluate();
+        ASSERT_EQ(bowl.samples.size(), 3u);
+        at::Tensor losses = at::zeros({bowl.points.at(0).size(0)}, at::kDouble);
+        Bowl other;
+        const Sampling sampling(pictures, {s.timesteps, s.t_lower, s.t_upper, NoiseSchedule()},
+                                s.flip, static_cast<std::uint64_t>(s.seed));
+        for (std::size_t i = 0; i < 3; ++i) {
+            // The second step takes draws 3, 4 and 5 of the run.
+            const Sample sample = sampling.draw(3 + i);
+            EXPECT_EQ(bowl.samples.at(i).timestep, sample.timestep);
+            EXPECT_TRUE(at::equal(bowl.samples.at(i).eps, sample.eps));
+            EXPECT_TRUE(at::equal(bowl.points.at(i), bowl.points.at(0)));
+            losses += other.losses(bowl.points.at(0), sample, LossForm::squared) / 3;
+        }
+        const auto estimator = make_estimator(method, s.mu);
+        const at::Tensor directions = DirectionSpace(width).draw(estimator->directions(s.n), 3, 1);
+        // Sums of three losses near 1 in two orders differ by at most 8 * 2^-53, slopes by twice
+        // that over mu; |e| stays below 6, and both estimates are rounded.
+        const double apart = 8 * 0x1p-53;
+        EXPECT_NEAR(found.loss, estimator->loss(losses), apart);
+        const at::Tensor expected = estimator->estimate(losses, directions);
+        EXPECT_TRUE(at::allclose(found.gradient, expected, 0x1p-23, 6 * 2 * apart / s.mu));
+    }
+}
+
+TEST(Trainer, TheExactGradientIsTheMeanOverItsSamplesAndIsNotScaled) {
+    TrainSettings s = settings();
+    s.method = "exact";
+    s.batch = 2;
+    ExactBowl bowl;
+    const auto pictures = latents(4);
+    Trainer trainer = trainer_of(s, bowl, pictures);
+    const Evaluation found = trainer.evaluate();
+    const at::Tensor one = Bowl::centre(bowl.samples.at(0)).to(at::kDouble),
+                     two = Bowl::centre(bowl.samples.at(1)).to(at::kDouble);
+    const at::Tensor expected = (-(one + two) / width).to(at::kFloat);
+    // Each part was rounded, halved exactly, and their sum is rounded; so was what is expected.
+    EXPECT_TRUE(at::allclose(found.gradient, expected, 3 * 0x1p-24, 0));
+    EXPECT_NEAR(found.loss, ((one * one).mean() + (two * two).mean()).item<double>() / 2, 1e-14);
+    trainer.advance(found);
+    ZoAdam adam(width, {.learning_rate = s.learning_rate});
+    EXPECT_TRUE(
+        same_bits(trainer.theta(), adam.step(at::zeros({width}), found.gradient, 0, 1, false)));
+}
+
+TEST(Trainer, AnObjectiveWithoutAGradientSaysSo) {
+    TrainSettings s = settings();
+    s.method = "exact";
+    Bowl bowl;
+    const auto pictures = latents(1);
+    try {
+        trainer_of(s, bowl, pictures).evaluate();
+        FAIL() << "accepted";
+    } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find("--method rge"), std::string::npos);
+    }
+}
+
+TEST(Trainer, ResidualSlopesAskForLinearisedLosses) {
+    const auto pictures = latents(1);
+    for (const bool residual : {false, true}) {
+        TrainSettings s = settings();
+        s.slope = residual ? "residual" : "loss";
+        Bowl bowl;
+        trainer_of(s, bowl, pictures).evaluate();
+        EXPECT_EQ(bowl.forms.at(0), residual ? LossForm::linearised : LossForm::squared);
+    }
+}
+
+TEST(Trainer, ScheduleFactors) {
+    for (const std::int64_t step : {0, 1, 50, 99}) {
+        const double done = static_cast<double>(step) / 100;
+        EXPECT_EQ(schedule_factor("constant", step, 100), 1);
+        EXPECT_EQ(schedule_factor("linear", step, 100), 1 - done);
+        EXPECT_EQ(schedule_factor("cosine", step, 100),
+                  0.5 * (1 + std::cos(std::numbers::pi * done)));
+    }
+    EXPECT_EQ(schedule_factor("linear", 0, 7), 1);
+    EXPECT_EQ(schedule_factor("cosine", 0, 7), 1);
+    EXPECT_NEAR(schedule_factor("cosine", 7, 7), 0, 1e-16);
+}
+
+// With the same estimate in every step Adam moves by the rate times s / (|s| + eps): the bias
+// correction makes mhat s and vhat s^2.
+TEST(Trainer, EveryStepTakesTheRateOfItsSchedule) {
+    const auto pictures = latents(1);
+    for (const char* schedule : {"constant", "linear", "cosine"}) {
+        TrainSettings s = settings();
+        s.learning_rate_schedule = schedule;
+        s.steps = 8;
+        s.subspace = false;
+        Bowl bowl;
+        Trainer trainer = trainer_of(s, bowl, pictures);
+        Evaluation same = trainer.evaluate();
+        same.gradient = at::ones({width});
+        const double scale = std::sqrt((width + 2 - 1) / 2.0), one = 1 / scale;
+        for (std::int64_t step = 0; step < 8; ++step) {
+            const at::Tensor before = trainer.theta();
+            const double rate = 0.05 * schedule_factor(schedule, step, 8);
+            EXPECT_EQ(trainer.learning_rate(), rate);
+            trainer.advance(same);
+            const double moved = (before - trainer.theta()).max().item<double>();
+            // At step t the quotient is off by 4.5 t + 17 units (see test_zo.py), and theta of up
+            // to 0.4 is rounded before and after.
+            EXPECT_NEAR(moved, rate * one / (one + 1e-3), 53 * 0x1p-24 * rate + 0.4 * 0x1p-23);
+        }
+    }
+}
+
+TEST(Trainer, TheWordIsTheMeanOverTheLastSteps) {
+    const auto pictures = latents(3);
+    for (const std::int64_t count : {0, 1, 5, 60}) {
+        TrainSettings s = settings();
+        s.average_steps = count;
+        Bowl bowl;
+        Trainer trainer = trainer_of(s, bowl, pictures);
+        at::Tensor sum = at::zeros({width}, at::kDouble);
+        while (trainer.step() < s.steps) {
+            trainer.advance(trainer.evaluate());
+            const std::int64_t averaged = trainer.step() - (s.steps - count);
+            if (averaged < 1) {
+                EXPECT_TRUE(same_bits(trainer.word(), trainer.theta()));
+                continue;
+            }
+            sum += trainer.theta();
+            const at::Tensor mean = (sum / static_cast<double>(averaged)).to(at::kFloat);
+            EXPECT_TRUE(same_bits(trainer.word(), mean)) << trainer.step();
+        }
+        EXPECT_EQ(same_bits(trainer.word(), trainer.theta()), count <= 1);
+    }
+}
+
+// ZOAdam's scale is that of the dimensions which an estimate can have: those of the directions,
+// less what P takes out of them.
+TEST(Trainer, DimensionsLeftOutAreNotCounted) {
+    const auto pictures = latents(3);
+    TrainSettings s = settings();
+    s.nu = 0.2;
+    Bowl bowl;
+    Trainer trainer = trainer_of(s, bowl, pictures, narrow_space());
+    ZoAdam adam(width, {.learning_rate = s.learning_rate});
+    Subspace subspace(s.tau, s.nu, width);
+    at::Tensor theta = at::zeros({width});
+    bool reduced = false;
+    for (int step = 0; step < 30; ++step) {
+        const Evaluation evaluation = trainer.evaluate();
+        // Nothing outside of the directions.
+        EXPECT_EQ(evaluation.gradient.view({2, 12}).slice(1, 5).abs().max().item<double>(), 0);
+        const double kept = narrow_space().rank_without(subspace.state().projection);
+        reduced = reduced || kept < 5.5;
+        theta = adam.step(theta, subspace.project(evaluation.gradient),
+                          width - std::max<std::int64_t>(1, std::lround(kept)), s.n);
+        subspace.record(theta);
+        trainer.advance(evaluation);
+        EXPECT_TRUE(same_bits(trainer.theta(), theta)) << step;
+    }
+    EXPECT_TRUE(reduced);  // P did take some of the six
+}
+
+// What a run may be; each of them has state of its own.
+std::vector<TrainSettings> kinds_of_run() {
+    std::vector<TrainSettings> all(6, settings());
+    all[1].average_steps = 40;
+    all[1].learning_rate_schedule = "cosine";
+    all[2].method = "spsa";
+    all[2].batch = 3;
+    all[3].method = "one_point";
+    all[3].timesteps = "stratified";
+    all[4].subspace = false;
+    all[4].learning_rate_schedule = "linear";
+    all[5].method = "exact";
+    all[5].batch = 2;
+    return all;
 }
 
 TEST(Trainer, AResumedRunHasTheBitsOfTheUnbrokenOne) {
-    const auto file = std::filesystem::temp_directory_path() / "zoodip_trainer_test.safetensors";
+    const auto file = std::filesystem::temp_directory_path() /
+                      (std::to_string(getpid()) + "zoodip_trainer_test.safetensors");
     const auto pictures = latents(3);
-    Bowl bowl;
-    Trainer unbroken = trainer_of(settings(), bowl, pictures);
-    while (unbroken.step() < 60) unbroken.advance(unbroken.evaluate());
-    // Stops before the subspace exists, in the middle of a buffer, and just as it fills.
-    for (const std::int64_t stop : {1, 7, 8, 9, 29, 59}) {
-        Trainer first = trainer_of(settings(), bowl, pictures);
-        while (first.step() < stop) first.advance(first.evaluate());
-        save_run(file, {first.state(), {{"run", 1}}});
-        Trainer second = trainer_of(settings(), bowl, pictures);
-        const SavedRun saved = load_run(file);
-        EXPECT_EQ(saved.identity, nlohmann::json({{"run", 1}}));
-        second.restore(saved.state);
-        while (second.step() < 60) second.advance(second.evaluate());
-        EXPECT_TRUE(same_bits(second.theta(), unbroken.theta())) << "stopped at " << stop;
-        EXPECT_TRUE(same_bits(second.state().v, unbroken.state().v));
-        EXPECT_TRUE(same_bits(second.state().projection, unbroken.state().projection));
+    for (const TrainSettings& kind : kinds_of_run()) {
+        ExactBowl bowl;
+        Trainer unbroken = trainer_of(kind, bowl, pictures, narrow_space());
+        while (unbroken.step() < 60) unbroken.advance(unbroken.evaluate());
+        // Stops before the subspace exists, in the middle of a buffer, and just as it fills.
+        for (const std::int64_t stop : {1, 7, 8, 9, 29, 59}) {
+            Trainer first = trainer_of(kind, bowl, pictures, narrow_space());
+            while (first.step() < stop) first.advance(first.evaluate());
+            save_run(file, {first.state(), {{"run", 1}}});
+            Trainer second = trainer_of(kind, bowl, pictures, narrow_space());
+            const SavedRun saved = load_run(file);
+            EXPECT_EQ(saved.identity, nlohmann::json({{"run", 1}}));
+            second.restore(saved.state);
+            while (second.step() < 60) second.advance(second.evaluate());
+            EXPECT_TRUE(same_bits(second.theta(), unbroken.theta())) << "stopped at " << stop;
+            EXPECT_TRUE(same_bits(second.word(), unbroken.word())) << "stopped at " << stop;
+            EXPECT_TRUE(same_bits(second.state().v, unbroken.state().v));
+            EXPECT_TRUE(same_bits(second.state().average, unbroken.state().average));
+            if (!kind.subspace) continue;
+            EXPECT_TRUE(same_bits(second.state().projection, unbroken.state().projection));
+        }
     }
     std::filesystem::remove(file);
+}
+
+TEST(Trainer, RefusesTheStateOfAnotherWidth) {
+    Bowl bowl;
+    const auto pictures = latents(1);
+    Trainer trainer = trainer_of(settings(), bowl, pictures);
+    RunState state = trainer.state();
+    state.theta = at::zeros({width + 1});
+    EXPECT_THROW(trainer.restore(state), Error);
+}
+
+TEST(Trainer, AWordThatWouldNotStayFiniteDoesNotMove) {
+    Bowl bowl;
+    const auto pictures = latents(1);
+    Trainer trainer = trainer_of(settings(), bowl, pictures);
+    trainer.advance(trainer.evaluate());
+    const at::Tensor before = trainer.theta().clone();
+    const RunState state = trainer.state();
+    Evaluation huge = trainer.evaluate();
+    huge.gradient = at::full({width}, 3e38f);  // its square is infinite, and 0 * infinity none
+    huge.gradient[0] = std::numeric_limits<float>::infinity();
+    EXPECT_THROW(trainer.advance(huge), Error);
+    EXPECT_TRUE(same_bits(trainer.theta(), before));
+    EXPECT_TRUE(same_bits(trainer.state().m, state.m));
+    EXPECT_TRUE(same_bits(trainer.state().v, state.v));
+    EXPECT_EQ(trainer.step(), 1);
 }
 
 TEST(Trainer, RefusesALossThatIsNotFinite) {

@@ -36,12 +36,12 @@ at::Tensor sphere_directions(std::int64_t n, std::int64_t step) {
 
 // Estimates of `repeats` steps, float64 [repeats, d]. losses: float64 [k, d] -> [k].
 template <class Losses>
-at::Tensor estimates(const at::Tensor& theta, double mu, std::int64_t n, Losses losses,
+at::Tensor estimates(const Estimator& estimator, const at::Tensor& theta, std::int64_t n,
+                     Losses losses,
                      at::Tensor (*draw)(std::int64_t, std::int64_t) = normal_directions) {
-    const RandomGradientEstimator estimator(mu);
     std::vector<at::Tensor> rows;
     for (std::int64_t step = 0; step < repeats; ++step) {
-        const at::Tensor directions = draw(n, step);
+        const at::Tensor directions = draw(estimator.directions(n), step);
         const at::Tensor points = estimator.points(theta, directions).to(at::kDouble);
         rows.push_back(estimator.estimate(losses(points), directions));
     }
@@ -65,45 +65,60 @@ double rounding(double slope_sum, double largest_point, double mu) {
 const at::Tensor theta = at::tensor({0.5f, -0.25f, 0.125f, 1.0f, -1.0f, 0.75f, 0.0f});
 const at::Tensor slope = vector({1, -2, 0.5, 0, 3, -0.25, 1.5});
 
+at::Tensor linear(const at::Tensor& points) {
+    return at::matmul(points, slope) + 4;
+}
+
+// L = b.x + x'Ax/2, its gradient q at theta, and what its estimates' variances are made of.
+struct Quadratic {
+    at::Tensor a = [] {
+        const at::Tensor root = draw_directions(d, d, 5, 0).to(at::kDouble);
+        return at::matmul(root, root.t());
+    }();
+    at::Tensor gradient = slope + at::matmul(a, theta.to(at::kDouble));
+    at::Tensor square = at::matmul(a, a), trace = a.trace(), diagonal = a.diagonal();
+
+    at::Tensor operator()(const at::Tensor& points) const {
+        return at::matmul(points, slope) + (at::matmul(points, a) * points).sum(1) / 2;
+    }
+    // E (e'Ae)^2 e_j^2 (Isserlis).
+    at::Tensor curvature() const {
+        return trace * trace + 2 * square.trace() + 4 * trace * diagonal + 8 * square.diagonal();
+    }
+    // The slope at a point is below |q|_1 + mu |A e|_1, and |e| stays below 10.
+    double slope_sum(double mu) const {
+        return (gradient.abs().sum() + mu * 10 * a.abs().sum()).item<double>();
+    }
+};
+
 // For L = a.x: g = 1/n sum (a.e) e, E g = a, Var g_j = (|a|^2 + a_j^2) / n (Isserlis).
 TEST(RandomGradientEstimator, HasTheGradientOfALinearFunctionAsItsMean) {
     for (const std::int64_t n : {1, 2, 5}) {
-        const at::Tensor g = estimates(
-            theta, 1e-3, n, [](const at::Tensor& points) { return at::matmul(points, slope) + 4; });
+        const at::Tensor g = estimates(RandomGradientEstimator(1e-3), theta, n, linear);
         const at::Tensor variance = (slope.dot(slope) + slope * slope) / n;
         expect_mean(g, slope, variance, rounding(8.25, 1.1, 1e-3));
     }
 }
 
-// For L = b.x + x'Ax/2 with gradient q at theta: g = 1/n sum (q.e + mu/2 e'Ae) e. The mu term is
-// odd in e: no bias, no correlation with the first; E (e'Ae)^2 e_j^2 =
-// (tr A)^2 + 2 tr A^2 + 4 tr A A_jj + 8 (A^2)_jj (Isserlis).
+// For a quadratic: g = 1/n sum (q.e + mu/2 e'Ae) e. The mu term is odd in e: no bias, no
+// correlation with the first.
 TEST(RandomGradientEstimator, HasTheGradientOfAQuadraticAsItsMean) {
     const double mu = 0.5;
     const std::int64_t n = 2;
-    const at::Tensor root = draw_directions(d, d, 5, 0).to(at::kDouble);
-    const at::Tensor a = at::matmul(root, root.t());
-    const at::Tensor g = estimates(theta, mu, n, [&](const at::Tensor& points) {
-        return at::matmul(points, slope) + (at::matmul(points, a) * points).sum(1) / 2;
-    });
-    const at::Tensor gradient = slope + at::matmul(a, theta.to(at::kDouble));
-    const at::Tensor square = at::matmul(a, a), trace = a.trace();
-    const at::Tensor curvature =
-        trace * trace + 2 * square.trace() + 4 * trace * a.diagonal() + 8 * square.diagonal();
-    const at::Tensor variance =
-        (gradient.dot(gradient) + gradient * gradient + mu * mu / 4 * curvature) / n;
-    // The slope at a point is below |q|_1 + mu |A e|_1, and |e| stays below 10.
-    const double slope_sum = (gradient.abs().sum() + mu * 10 * a.abs().sum()).item<double>();
-    expect_mean(g, gradient, variance, rounding(slope_sum, 1 + mu * 10, mu));
+    const Quadratic loss;
+    const at::Tensor g = estimates(RandomGradientEstimator(mu), theta, n, loss);
+    const at::Tensor q = loss.gradient;
+    const at::Tensor variance = (q.dot(q) + q * q + mu * mu / 4 * loss.curvature()) / n;
+    expect_mean(g, q, variance, rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
 }
 
 // |g|^2 / |a|^2 = (Q / n)^2 + Q W / n^2 with independent Q ~ chi2(n), the slopes along a, and
 // W ~ chi2(d - 1), the noise across it. E Q^k = n (n + 2) ... (n + 2k - 2).
 TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNPlusOneOverN) {
     for (const std::int64_t n : {1, 2, 4, 8}) {
-        const at::Tensor g = estimates(at::zeros({d}), 1e-3, n, [](const at::Tensor& points) {
-            return at::matmul(points, slope);
-        });
+        const at::Tensor g =
+            estimates(RandomGradientEstimator(1e-3), at::zeros({d}), n,
+                      [](const at::Tensor& points) { return at::matmul(points, slope); });
         const double k = static_cast<double>(n), w = static_cast<double>(d - 1);
         const double mean = (w + k + 2) / k;
         const double fourth =
@@ -126,7 +141,7 @@ TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNMinusOneOverNOnTheSpher
     const double width = static_cast<double>(d), c = width / (width + 2);
     for (const std::int64_t n : {1, 2, 4, 8}) {
         const at::Tensor g = estimates(
-            at::zeros({d}), 1e-3, n,
+            RandomGradientEstimator(1e-3), at::zeros({d}), n,
             [](const at::Tensor& points) { return at::matmul(points, slope); }, sphere_directions);
         const double k = static_cast<double>(n), mean = (width + k - 1) / k;
         const double first = k * width * width * (3 * c - 1);
@@ -204,6 +219,139 @@ TEST(RandomGradientEstimator, NamesALossThatIsNotFinite) {
             }
         }
     }
+}
+
+// The second order cancels: for a quadratic g = 1/n sum (q.e) e at any mu, with the variance that a
+// linear function has.
+TEST(SpsaEstimator, HasTheGradientOfAQuadraticAsItsMeanAtAnyMu) {
+    const std::int64_t n = 2;
+    const Quadratic loss;
+    for (const double mu : {1e-2, 0.5}) {
+        const at::Tensor g = estimates(SpsaEstimator(mu), theta, n, loss);
+        const at::Tensor q = loss.gradient;
+        const at::Tensor variance = (q.dot(q) + q * q) / n;
+        expect_mean(g, q, variance, rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
+    }
+}
+
+TEST(SpsaEstimator, IsExactInTheSecondOrder) {
+    // L = 3x + y + 2x^2 - xy at (1, -1): q = (8, 0). Every number is exact in binary.
+    const auto loss = [](const at::Tensor& points) {
+        const at::Tensor x = points.select(1, 0), y = points.select(1, 1);
+        return 3 * x + y + 2 * x * x - x * y;
+    };
+    const at::Tensor at_point = at::tensor({1.0f, -1.0f});
+    const at::Tensor directions = at::tensor({1.0f, 2.0f, 3.0f, -2.0f}).view({2, 2});
+    const SpsaEstimator spsa(0.5);
+    const at::Tensor points = spsa.points(at_point, directions);
+    const at::Tensor one_sided = at_point + 0.5 * directions;
+    EXPECT_TRUE(at::equal(points, at::cat({one_sided, at_point - 0.5 * directions})));
+    // Slopes 8 and 24; g = (8 (1, 2) + 24 (3, -2)) / 2.
+    const at::Tensor g = spsa.estimate(loss(points.to(at::kDouble)), directions);
+    EXPECT_TRUE(at::equal(g, at::tensor({40.0f, -16.0f}))) << g;
+    // One-sided slopes have mu/2 e'Ae more: 0 and 12.
+    const RandomGradientEstimator rge(0.5);
+    const at::Tensor other =
+        rge.estimate(loss(rge.points(at_point, directions).to(at::kDouble)), directions);
+    EXPECT_TRUE(at::equal(other, at::tensor({58.0f, -28.0f}))) << other;
+}
+
+// With h(e) = (L(theta + mu e) - L(theta)) / mu a term is T_i = (h(e_{i+1}) - h(e_i)) e_{i+1}: the
+// second part has mean 0 and the variance E h^2 = |q|^2 + mu^2/4 ((tr A)^2 + 2 tr A^2); its
+// covariance with the first is mu^2/4 tr A (tr A + 2 A_jj). Terms that share an e_i do not
+// correlate.
+at::Tensor variance_of_one_point(const Quadratic& loss, double mu, std::int64_t n) {
+    const at::Tensor q = loss.gradient, trace = loss.trace;
+    const double part = mu * mu / 4;
+    const at::Tensor first = q.dot(q) + q * q + part * loss.curvature();
+    const at::Tensor second = q.dot(q) + part * (trace * trace + 2 * loss.square.trace());
+    const at::Tensor both = part * trace * (trace + 2 * loss.diagonal);
+    return (first + second - 2 * both) / n;
+}
+
+TEST(OnePointEstimator, HasTheGradientOfALinearFunctionAsItsMean) {
+    for (const std::int64_t n : {1, 2, 5}) {
+        const at::Tensor g = estimates(OnePointEstimator(1e-3), theta, n, linear);
+        const at::Tensor variance = (2 * slope.dot(slope) + slope * slope) / n;
+        expect_mean(g, slope, variance, 2 * rounding(8.25, 1.1, 1e-3));
+    }
+}
+
+TEST(OnePointEstimator, HasTheGradientOfAQuadraticAsItsMean) {
+    const double mu = 0.5;
+    const Quadratic loss;
+    for (const std::int64_t n : {1, 3}) {
+        const at::Tensor g = estimates(OnePointEstimator(mu), theta, n, loss);
+        expect_mean(g, loss.gradient, variance_of_one_point(loss, mu, n),
+                    2 * rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
+    }
+}
+
+// ZOODiP's S3 prints the factor e_i where residual feedback has e_{i+1}: its mean is minus the
+// gradient. By symmetry the variance is the same.
+TEST(OnePointEstimator, WithTheFactorAsPrintedWouldClimb) {
+    const double mu = 0.5;
+    const std::int64_t n = 2;
+    const Quadratic loss;
+    std::vector<at::Tensor> printed;
+    for (std::int64_t step = 0; step < repeats; ++step) {
+        const at::Tensor e = normal_directions(n + 1, step);
+        const at::Tensor losses = loss(OnePointEstimator(mu).points(theta, e).to(at::kDouble));
+        const at::Tensor slopes = (losses.slice(0, 1) - losses.slice(0, 0, n)) / mu;
+        printed.push_back(at::matmul(slopes, e.slice(0, 0, n).to(at::kDouble)) / n);
+    }
+    expect_mean(at::stack(printed), -loss.gradient, variance_of_one_point(loss, mu, n),
+                2 * rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
+}
+
+TEST(OnePointEstimator, IsTheFormulaForGivenLosses) {
+    const at::Tensor directions = at::tensor({8.0f, 8.0f, 1.0f, 2.0f, 0.0f, -4.0f}).view({3, 2});
+    // slopes 0.5 / 0.5 and -0.75 / 0.5, with the factors of the later points.
+    const at::Tensor g = OnePointEstimator(0.5).estimate(vector({1, 1.5, 0.75}), directions);
+    EXPECT_TRUE(at::equal(g, at::tensor({0.5f, 4.0f}))) << g;
+}
+
+TEST(Estimators, CountDirectionsAndPasses) {
+    for (const std::int64_t n : {1, 2, 64}) {
+        const auto rge = make_estimator("rge", 1), spsa = make_estimator("spsa", 1),
+                   one_point = make_estimator("one_point", 1);
+        EXPECT_EQ(rge->directions(n), n);
+        EXPECT_EQ(rge->passes(n), n + 1);
+        EXPECT_EQ(spsa->directions(n), n);
+        EXPECT_EQ(spsa->passes(n), 2 * n);
+        EXPECT_EQ(one_point->directions(n), n + 1);
+        EXPECT_EQ(one_point->passes(n), n + 1);
+        for (const auto* one : {&rge, &spsa, &one_point}) {
+            const at::Tensor directions = draw_directions((*one)->directions(n), d, 0, 0);
+            EXPECT_EQ((*one)->points(theta, directions).size(0), (*one)->passes(n));
+        }
+    }
+}
+
+TEST(Estimators, TellTheLossAtThetaOrTheMeanAroundIt) {
+    const at::Tensor losses = vector({1, 3, 2, 6});
+    EXPECT_EQ(make_estimator("rge", 1)->loss(losses), 1);
+    EXPECT_EQ(make_estimator("spsa", 1)->loss(losses), 3);
+    EXPECT_EQ(make_estimator("one_point", 1)->loss(losses), 3);
+}
+
+TEST(Estimators, RefuseWhatTheyCannotUse) {
+    EXPECT_THROW(make_estimator("sgd", 1), Error);
+    for (const char* name : {"rge", "spsa", "one_point"}) {
+        EXPECT_THROW(make_estimator(name, 0), Error) << name;
+        const auto estimator = make_estimator(name, 1e-3);
+        EXPECT_THROW(estimator->passes(0), Error) << name;
+        EXPECT_THROW(estimator->points(theta, at::zeros({2, d + 1})), Error) << name;
+        EXPECT_THROW(estimator->points(theta, at::zeros({0, d})), Error) << name;
+        const at::Tensor directions = at::ones({2, d});
+        const std::int64_t count = estimator->points(theta, directions).size(0);
+        EXPECT_THROW(estimator->estimate(at::zeros({count + 1}), directions), Error) << name;
+        at::Tensor losses = at::zeros({count});
+        losses[count - 1] = std::nan("");
+        EXPECT_THROW(estimator->estimate(losses, directions), Error) << name;
+    }
+    // One point alone has no neighbour.
+    EXPECT_THROW(make_estimator("one_point", 1)->points(theta, at::zeros({1, d})), Error);
 }
 
 // A stored run must find its directions again: this fixes the stream and the place of each number.

@@ -71,7 +71,9 @@ def test_progress_has_step_loss_speed_and_time_left(run, model, images, tmp_path
     assert told.returncode == 0 and told.stdout == ""
     last = [line for line in told.stderr.splitlines() if line.startswith("12/12")]
     assert len(last) == 1
-    assert re.fullmatch(r"12/12  loss [\d.e+-]+  [\d.e+-]+ (it/s|s/it)  0 s left", last[0])
+    number = r"[\d.e+-]+"
+    expected = rf"12/12  loss {number}  36 passes  {number} (it/s|s/it)  0 s left"
+    assert re.fullmatch(expected, last[0])
 
 
 def test_a_long_run_is_told_what_would_be_quicker(module_folder, model, images, tmp_path) -> None:

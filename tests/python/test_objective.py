@@ -17,16 +17,24 @@ def model():
     return modules, _native.weights_in_memory(to_original(modules))
 
 
-def make_objective(model, weights="int8", compute="fp32", prediction="epsilon", clip_skip=1):
-    modules, source = model
+def make_parts(model, weights="int8", compute="fp32"):
+    _, source = model
+    encoder = _native.TextEncoder(source, weights=weights, heads=1)
+    return encoder, _native.UNet(source, weights=weights, compute=compute)
+
+
+def make_objective(
+    model, weights="int8", compute="fp32", prediction="epsilon", clip_skip=1, chunk=0
+):
+    modules, _ = model
     return _native.Objective(
-        _native.TextEncoder(source, weights=weights, heads=1),
-        _native.UNet(source, weights=weights, compute=compute),
+        *make_parts(model, weights, compute),
         word="sks",
         width=modules.unet.config.cross_attention_dim,
         captions=CAPTIONS,
         prediction=prediction,
         clip_skip=clip_skip,
+        chunk=chunk,
     )
 
 
@@ -98,3 +106,109 @@ def test_one_batched_call_serves_all_rows(model, rows):
     assert objective.unet_calls == 0
     objective.losses(thetas, 0, 10, z, eps)
     assert objective.unet_calls == 1
+
+
+# --- slopes from the residual ---------------------------------------------------------------------
+
+
+def outputs_of(model, thetas, picture, timestep, z, eps, weights="int8", compute="fp32"):
+    """What the UNet makes of every row, [rows, 4, 16, 16] in float64."""
+    encoder, unet = make_parts(model, weights, compute)
+    ids = ids_of(CAPTIONS[picture])
+    places = (ids[0] == -1).nonzero()[:, 0].tolist()
+    vectors = thetas[:, None].expand(-1, len(places), -1)
+    context, _ = encoder.forward(ids.clamp(min=0), places, vectors)
+    scheduler = DDPMScheduler.from_config(SCHEDULE)
+    z_t = scheduler.add_noise(z, eps, torch.tensor([timestep]))
+    return unet.forward(z_t, torch.tensor([float(timestep)]), context).double()
+
+
+@pytest.mark.parametrize("weights", ["int8", "dense"])
+def test_linearised_losses_give_the_residual_slope(model, weights):
+    """(loss_i - loss_0) / mu = (2/N) <r, eps(theta + mu e_i) - eps(theta)> / mu, and what they lack
+    against the losses themselves is the square of the change, mean (eps_i - eps_0)^2.
+
+    Differences of outputs are rounded to float32, N = 1024 of them; everything else is float64.
+    """
+    mu = 1e-2
+    thetas, z, eps = draw(model, 4)
+    directions = thetas[1:] / 0.1
+    points = torch.cat([thetas[:1], thetas[:1] + mu * directions])
+    given = (points, 1, 437, z, eps)
+    objective = make_objective(model, weights)
+    losses = objective.losses(*given)
+    linearised = objective.losses(*given, linearised=True)
+    outputs = outputs_of(model, *given, weights=weights)
+    residual, change = outputs[0] - eps[0].double(), outputs - outputs[0]
+    slopes = 2 * (residual * change).flatten(1).mean(1) / mu
+    # z_t is rounded by one library or the other, once a number: outputs differ by about as much,
+    # changes of outputs by far less. 1e-5 of the sum of products' sizes is ten times what is seen.
+    size = 2 * (residual * change).abs().flatten(1).mean(1) / mu
+    assert linearised[0] == losses[0]
+    found = (linearised[1:] - linearised[0]) / mu
+    assert ((found - slopes[1:]).abs() <= 1e-5 * size[1:]).all()
+    square = change.square().flatten(1).mean(1)
+    lacks = losses - linearised
+    assert (lacks[1:] > 0).all()
+    assert torch.allclose(lacks, square, rtol=1e-3, atol=0)
+
+
+def test_the_residual_slope_is_that_of_the_estimator(model):
+    """rge sees linearised losses as it sees others."""
+    thetas, z, eps = draw(model, 3)
+    directions = thetas[1:] / 0.1
+    estimator = _native.Estimator("rge", 1e-2)
+    points = estimator.points(thetas[0], directions)
+    losses = make_objective(model).losses(points, 0, 437, z, eps, linearised=True)
+    slopes = (losses[1:] - losses[0]) / 1e-2
+    expected = (slopes[:, None] * directions.double()).mean(0)
+    g = estimator.estimate(losses, directions)
+    assert torch.allclose(g.double(), expected, rtol=2**-23, atol=2**-40)
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_a_row_s_linearised_loss_has_the_same_bits_beside_the_same_first_row(model, compute):
+    objective = make_objective(model, compute=compute)
+    thetas, z, eps = draw(model, 4)
+    whole = objective.losses(thetas, 1, 300, z, eps, linearised=True)
+    order = [0, 3, 1, 2]
+    assert torch.equal(
+        objective.losses(thetas[order], 1, 300, z, eps, linearised=True), whole[order]
+    )
+    same = objective.losses(thetas[[1, 1, 1]], 1, 300, z, eps, linearised=True)
+    assert torch.equal(same, same[:1].expand(3))
+
+
+# --- chunks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linearised", [False, True])
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_a_row_s_loss_has_the_same_bits_in_any_chunk(model, chunk, compute, linearised):
+    """Seven rows: the last chunk is filled up where they do not divide."""
+    objective = make_objective(model, compute=compute, chunk=chunk)
+    thetas, z, eps = draw(model, 7)
+
+    def losses(order):
+        return objective.losses(thetas[order], 1, 300, z, eps, linearised=linearised)
+
+    whole = losses(list(range(7)))
+    assert objective.unet_calls == -(-7 // chunk)
+    assert len(set(whole.tolist())) == 7
+    for order in ([0, 6, 5, 4, 3, 2, 1], [0, 2, 4, 6, 1, 3, 5], [0, 4, 4, 1, 1]):
+        assert torch.equal(losses(order), whole[order])
+    assert torch.equal(losses([3] * 6), losses([3] * 6)[:1].expand(6))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7, 100])
+def test_chunks_give_the_losses_of_one_call(model, chunk):
+    """Within the tolerance of the forward passes; a chunk that holds all rows is that call."""
+    thetas, z, eps = draw(model, 7)
+    whole = make_objective(model).losses(thetas, 1, 300, z, eps)
+    objective = make_objective(model, chunk=chunk)
+    losses = objective.losses(thetas, 1, 300, z, eps)
+    assert torch.allclose(losses, whole, rtol=1e-4, atol=0)
+    if chunk >= 7:
+        assert torch.equal(losses, whole)
+        assert objective.unet_calls == 1

@@ -148,6 +148,49 @@ def test_estimates_have_the_gradient_of_autograd_as_their_mean(n: int) -> None:
     assert ((total / repeats - q).abs() <= bound).all()
 
 
+def vocabulary(rows: int, width: int, seed: int) -> torch.Tensor:
+    """Words far from the origin that spread less and less: each direction .8 of the one before."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0]
+    spread = torch.randn(rows, width, generator=generator, dtype=torch.float64)
+    return (3 + spread * 0.8 ** torch.arange(width) @ turn).float()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("rows", "width", "rank"), [(60, 24, 5), (9000, 48, 12), (20, 64, 19)])
+def test_principal_directions_are_those_of_pca(
+    rows: int, width: int, rank: int, half: bool
+) -> None:
+    """Rows of zeros, which were never trained, are no words; 9000 rows are more than one part."""
+    words = vocabulary(rows, width, 5)
+    words = words.half() if half else words  # as checkpoints hold them
+    pca = PCA(svd_solver="full").fit(words.double().numpy())
+    with_zeros = torch.cat([torch.zeros(7, width), words[:3], torch.zeros(5, width), words[3:]])
+    found = _native.principal_directions(with_zeros.to(words.dtype), rank)
+    assert found.shape == (rank, width) and found.dtype == torch.float32
+    ours, theirs = found.double().numpy(), pca.components_[:rank]
+    # Davis and Kahan: a direction turns by at most the covariance's error over the distance of its
+    # eigenvalue from the next. Second moments in float64 are sums of `rows` products near 16.
+    values = np.append(pca.explained_variance_, 0.0)
+    scale = (rows - 1) / rows  # the covariance's, against that of explained_variance_
+    distance = np.minimum(values[:-1] - values[1:], np.append(np.inf, -np.diff(values[:-1])))
+    error = 4 * rows * DOUBLE * width * 16
+    turned = error / (scale * distance[:rank])
+    assert turned.max() < 1e-4, "the spectrum has gaps"
+    apart = np.minimum(abs(ours - theirs).max(1), abs(ours + theirs).max(1))  # up to the sign
+    assert (apart <= FLOAT + 2 * turned).all()
+
+
+def test_a_span_is_that_of_its_words() -> None:
+    generator = torch.Generator().manual_seed(3)
+    words = torch.randn(4, 30, generator=generator)
+    q = torch.linalg.qr(words.double().T)[0]
+    u = _native.span_basis(torch.cat([words, 2 * words[:2]])).double()
+    assert u.shape == (4, 30)
+    # Rows are rounded once; a projector is off by twice that, over four rows.
+    assert (u.T @ u - q @ q.T).abs().max() <= 2 * 4 * FLOAT
+
+
 def test_adam_is_torchs() -> None:
     """With n = 1 and d - removed = 1 an estimate is not scaled: the recurrence is Adam's.
 
