@@ -4,9 +4,11 @@
 #include <string>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "cli/setting_options.h"
 
 #include "train/inspect.h"
+#include "train/quant_report.h"
 
 namespace zoodip {
 namespace {
@@ -14,6 +16,7 @@ namespace {
 struct InspectOptions {
     std::filesystem::path model;
     bool as_json = false;
+    bool quant = false;
     SettingOptions settings;
 };
 
@@ -47,8 +50,41 @@ void print_memory(const nlohmann::json& report) {
     }
 }
 
-int inspect(const InspectOptions& options, const CLI::App& command) {
-    const nlohmann::json report = inspect_model(options.model, options.settings.chosen(command));
+void print_quant_row(const std::string& name, const nlohmann::json& row) {
+    std::printf("  %-13s %-7s %8.2f M  %5.1f %%  %s  %s  %8.5f  %8.5f  %s\n", name.c_str(),
+                row.value("weights", "").c_str(), row["parameters"].get<double>() / 1e6,
+                100 * row["share"].get<double>(), megabytes(row["bytes_before"]).c_str(),
+                megabytes(row["bytes_after"]).c_str(), row["mean_error"].get<double>(),
+                row["worst_error"].get<double>(), row["worst_layer"].get<std::string>().c_str());
+}
+
+void print_quant(const nlohmann::json& quant) {
+    std::printf("quantised with weights %s (error of a layer: |W - W_q| / |W|):\n",
+                quant["weights"].get<std::string>().c_str());
+    std::printf("  %-13s %-7s %10s  %7s  %11s  %11s  %8s  %8s  %s\n", "", "weights", "parameters",
+                "share", "in the file", "in memory", "mean", "worst", "worst layer");
+    for (const char* name : {"unet", "text_encoder", "vae"}) {
+        print_quant_row(name, quant["parts"][name]);
+    }
+    print_quant_row("all", quant["all"]);
+}
+
+nlohmann::json take_report(const InspectOptions& options, const CLI::App& command,
+                           const CancelToken& cancel) {
+    const nlohmann::json settings = options.settings.chosen(command);
+    nlohmann::json report = inspect_model(options.model, settings);
+    if (options.quant) {
+        ProgressLine line;
+        report["quant"] = report_quantisation(
+            options.model, settings,
+            [&](std::int64_t done, std::int64_t total) { line.show(done, total, "weights"); },
+            cancel);
+    }
+    return report;
+}
+
+int inspect(const InspectOptions& options, const CLI::App& command, const CancelToken& cancel) {
+    const nlohmann::json report = take_report(options, command, cancel);
     if (options.as_json) {
         std::cout << report.dump(2) << '\n';
         return 0;
@@ -60,10 +96,12 @@ int inspect(const InspectOptions& options, const CLI::App& command) {
         report["prediction"].get<std::string>().c_str(), report["vae"].get<std::string>().c_str(),
         report["text_width"].get<long long>(), report["size_multiple"].get<long long>());
     print_parts(report);
-    std::printf("  %.2f M parameters, %.1f %% of them become INT8\n",
+    std::printf("  %.2f M parameters, %.1f %% of them in layers %s\n",
                 report["parameters"].get<double>() / 1e6,
-                100 * report["quantised_share"].get<double>());
+                100 * report["quantised_share"].get<double>(),
+                report["weights"] == "dense" ? "that could be quantised" : "that are quantised");
     print_memory(report);
+    if (options.quant) print_quant(report["quant"]);
     return 0;
 }
 
@@ -75,9 +113,14 @@ void add_inspect_command(CLI::App& app, Command& chosen) {
     command->add_option("model", options->model, "Checkpoint (.safetensors) or diffusers folder")
         ->required();
     command->add_flag("--json", options->as_json, "Print JSON");
+    command->add_flag("--quant", options->quant,
+                      "Read the weights too, and say what --weights makes of them: share, bytes, "
+                      "errors");
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {
-        chosen = [options, command](const CancelToken&) { return inspect(*options, *command); };
+        chosen = [options, command](const CancelToken& cancel) {
+            return inspect(*options, *command, cancel);
+        };
     });
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
@@ -176,14 +177,9 @@ ZOODIP_MULTIVERSION void dequantize_row(const RowView& row, std::span<const Run>
     }
 }
 
-ZOODIP_MULTIVERSION void dequantize_row(const RowView& row, std::span<const Run> runs,
-                                        at::BFloat16* __restrict__ out) {
-    for (const Run& run : runs) {
-        const float s = row.scale[run.group], z = row.shift[run.group];
-        const std::uint8_t* q = row.q;
-        const std::int64_t end = vector_end(run, row.length);
-        for (std::int64_t i = run.begin; i < end; ++i) out[i] = s * q[i] - z;
-    }
+ZOODIP_MULTIVERSION void round_row(const float* __restrict__ row, std::int64_t length,
+                                   at::BFloat16* __restrict__ out) {
+    for (std::int64_t i = 0; i < length; ++i) out[i] = row[i];
 }
 
 template <class Out>
@@ -195,11 +191,17 @@ void dequantize_rows(const PackedWeight& weight, Out* out) {
     const auto* shift = weight.shift.const_data_ptr<float>();
     parallel_rows(layout.rows, layout.row(), [&](std::int64_t begin, std::int64_t end) {
         std::vector<std::uint8_t> q(2 * layout.half());
+        std::vector<float> wide(layout.row());  // runs are too short to be rounded one by one
         for (std::int64_t row = begin; row < end; ++row) {
             unpack_row(values + row * layout.half(), layout.half(), q.data());
             const std::int64_t first = row * layout.groups();
-            dequantize_row({q.data(), scale + first, shift + first, layout.row()}, runs,
-                           out + row * layout.row());
+            const RowView view{q.data(), scale + first, shift + first, layout.row()};
+            if constexpr (std::is_same_v<Out, float>) {
+                dequantize_row(view, runs, out + row * layout.row());
+            } else {
+                dequantize_row(view, runs, wide.data());
+                round_row(wide.data(), layout.row(), out + row * layout.row());
+            }
         }
     });
 }

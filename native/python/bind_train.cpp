@@ -14,6 +14,7 @@
 #include "io/picture.h"
 #include "train/inspect.h"
 #include "train/personalize.h"
+#include "train/quant_report.h"
 #include "train/render.h"
 #include "train/settings.h"
 #include "train/token_file.h"
@@ -60,6 +61,19 @@ void bind_personalize(py::module_& module) {
         [](const std::filesystem::path& model, const std::string& settings) {
             return run_engine(
                 [&] { return inspect_model(model, nlohmann::json::parse(settings)).dump(); });
+        },
+        py::arg("model"), py::arg("settings"), "See zoodip.inspect.");
+    module.def(
+        "report_quantisation",
+        [](const std::filesystem::path& model, const std::string& settings) {
+            const CancelToken cancel;
+            Callbacks callbacks(cancel);
+            return run_with(callbacks, [&] {
+                return report_quantisation(
+                           model, nlohmann::json::parse(settings),
+                           [&](auto, auto) { callbacks.call(py::none()); }, cancel)
+                    .dump();
+            });
         },
         py::arg("model"), py::arg("settings"), "See zoodip.inspect.");
 }

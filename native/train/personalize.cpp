@@ -99,7 +99,7 @@ UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& obs
     observer.on_stage("loading the UNet");
     UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
     give_back_memory();
-    check_denoised(plan.check, unet, plan.schedule, prediction, plan.load.device);
+    check_denoised(plan.check, unet, plan.schedule, prediction, plan.load);
     return unet;
 }
 

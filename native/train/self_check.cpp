@@ -59,14 +59,16 @@ void check_text(const SelfCheck& check, const TextEncoder& encoder, std::int64_t
 }
 
 void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedule& schedule,
-                    Prediction prediction, at::Device device) {
+                    Prediction prediction, const LoadOptions& load) {
     if (!check.denoised) return;
     const auto& given = *check.denoised;
-    const at::Tensor z_t = given.z_t.to(device, at::kFloat);
+    const bool int4 = part_weight_type(load.weights, Part::unet) == WeightType::int4;
+    const at::Tensor z_t = given.z_t.to(load.device, at::kFloat);
     const Denoiser denoiser{unet, schedule, prediction};
     require_agreement("denoised latents",
-                      denoiser(z_t, given.timestep, given.context.to(device, at::kFloat)),
-                      given.expected, self_check_limit::denoised,
+                      denoiser(z_t, given.timestep, given.context.to(load.device, at::kFloat)),
+                      given.expected,
+                      int4 ? self_check_limit::denoised_int4 : self_check_limit::denoised,
                       "The MODEL may carry patches that are not understood: wire it without them");
 }
 

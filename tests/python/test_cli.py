@@ -50,7 +50,7 @@ def test_inspect_says_what_a_checkpoint_is(run, model: Path) -> None:
     told = run(["inspect", str(model)])
     assert told.returncode == 0
     assert "Stable Diffusion 1.x, predicts epsilon" in told.stdout
-    for part in ("unet", "text_encoder", "vae", "% of them become INT8", "memory to expect"):
+    for part in ("unet", "text_encoder", "vae", "% of them in layers", "memory to expect"):
         assert part in told.stdout
 
 
@@ -95,8 +95,9 @@ def test_a_long_run_is_told_what_would_be_quicker(module_folder, model, images, 
 # --- sample ---------------------------------------------------------------------------------------
 
 
-def test_program_and_python_draw_the_same_with_a_word(run, model, token, tmp_path) -> None:
-    size = {"width": 64, "height": 64, "steps": 3, "seed": 4}
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_program_and_python_draw_the_same_with_a_word(run, model, token, tmp_path, weights) -> None:
+    size = {"width": 64, "height": 64, "steps": 3, "seed": 4, "weights": weights}
     words = ["sample", "--model", model, "--prompt", "a photo of sks", "--out", tmp_path / "a.png"]
     for name, value in size.items():
         words += [f"--{name}", value]

@@ -56,7 +56,7 @@ def forward(source, width, device, weights, compute, rows=(0, 1, 2)):
 
 
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
-@pytest.mark.parametrize("weights", ["int8", "dense"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "dense"])
 def test_text_encoder_and_unet(model, weights, compute):
     width, source = model
     reference = forward(source, width, "cpu", weights, "fp32")
@@ -64,12 +64,22 @@ def test_text_encoder_and_unet(model, weights, compute):
     assert (ours - reference).abs().max() <= TOLERANCE[compute] * reference.abs().max()
 
 
-def test_a_row_has_the_same_bits_beside_other_neighbours(model):
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_a_row_has_the_same_bits_beside_other_neighbours(model, weights):
     width, source = model
-    first = forward(source, width, "cuda", "int8", "fp32", (0, 1, 2))
-    moved = forward(source, width, "cuda", "int8", "fp32", (2, 0, 1))
+    first = forward(source, width, "cuda", weights, "fp32", (0, 1, 2))
+    moved = forward(source, width, "cuda", weights, "fp32", (2, 0, 1))
     assert torch.equal(first[0], moved[1])
     assert torch.equal(first[2], moved[0])
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_dequantised_weights_have_the_same_bits(weights):
+    for shape in [(16, 64, 3, 3), (320, 4, 3, 3), (33, 129), (8, 320)]:
+        packed = _native.quantize(torch.randn(shape), weights)
+        for compute in ("fp32", "bf16"):
+            ours = _native.dequantize(packed.to("cuda"), weights, compute)
+            assert torch.equal(ours.cpu(), _native.dequantize(packed, weights, compute))
 
 
 def test_vae(model):

@@ -248,7 +248,7 @@ def alphas_cumprod() -> list[float]:
     return (1 - betas).cumprod(0).tolist()
 
 
-@pytest.mark.parametrize("weights", ["int8", "dense"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "dense"])
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
 def test_the_check_passes_what_is_the_same(tensors, pictures, tmp_path, weights, compute):
     settings = {"weights": weights, "compute": compute, "steps": 1}
@@ -305,11 +305,13 @@ def test_the_check_trips_on_a_text_lora_left_out(tensors, pictures, tmp_path):
     refused("text states", tensors, pictures, tmp_path, owner_says(owner, metadata))
 
 
+@pytest.mark.parametrize("kept", ["int8", "int4"])
 @pytest.mark.parametrize(("owner", "ours"), [("v_prediction", "epsilon"), ("epsilon", "v")])
-def test_the_check_trips_on_the_other_prediction(tensors, pictures, tmp_path, owner, ours):
+def test_the_check_trips_on_the_other_prediction(tensors, pictures, tmp_path, owner, ours, kept):
     weights, metadata = tensors
     expected = owner_says(weights, {**metadata, "zoodip.prediction_type": owner})
-    refused("denoised latents", tensors, pictures, tmp_path, expected, {"prediction": ours})
+    settings = {"prediction": ours, "weights": kept}
+    refused("denoised latents", tensors, pictures, tmp_path, expected, settings)
 
 
 def test_the_check_trips_on_clip_skip_off_by_one(tensors, pictures, tmp_path):

@@ -85,7 +85,9 @@ def test_python_and_program_make_the_same_word(train, model, images, tmp_path):
     ).read_bytes()
 
 
-@pytest.mark.parametrize("chosen", [{"compute": "bf16"}, {"weights": "dense"}, {"n": 4}], ids=str)
+@pytest.mark.parametrize(
+    "chosen", [{"compute": "bf16"}, {"weights": "dense"}, {"weights": "int4"}, {"n": 4}], ids=str
+)
 def test_other_settings_train_too(train, chosen):
     assert train(**chosen).returncode == 0
 
@@ -244,7 +246,7 @@ def test_global_random_state_is_left_alone(model, images, tmp_path):
         ({"mu": "nan"}, ["--mu: 'nan' is not a number"]),
         ({"steps": "1.5"}, ["steps: needs a whole number"]),
         ({"subspace": "maybe"}, ["--subspace: 'maybe' is not on or off"]),
-        ({"weights": "int3"}, ["needs one of int8, dense; got 'int3'"]),
+        ({"weights": "int3"}, ["needs one of int8, int4, dense; got 'int3'"]),
         ({"t_lower": 900}, ["t_lower: needs to be below t_upper"]),
         ({"resolution": 72}, ["multiples of 32", "72 x 72"]),
         ({"word": "two words"}, ["cannot name the new token"]),

@@ -201,11 +201,23 @@ def settings() -> list[Mapping[str, Any]]:
     return json.loads(load_native().describe_settings())
 
 
-def inspect(model: StrPath, **chosen: Setting) -> Mapping[str, Any]:
-    """What a checkpoint is: family, parts, parameters, the share that INT8 quantises, bytes by
-    type, and the memory that training on it takes with the `chosen` settings.
+def inspect(model: StrPath, *, quant: bool = False, **chosen: Setting) -> Mapping[str, Any]:
+    """What a checkpoint is: family, parts, parameters, the share that is quantised, bytes by type,
+    and the memory that training on it takes with the `chosen` settings.
+
+    Args:
+        model: as for `train`.
+        quant: read the weights too, one at a time, and add as `quant` what the chosen `weights`
+            make of them: for each part and for all, parameters, quantised, share (0 to 1),
+            bytes_before (in the file), bytes_after (in memory), layers, mean_error, worst_error,
+            worst_layer. The error of a layer is |W - W_q| / |W|.
+        chosen: as for `train`.
 
     Raises:
         Error: when the file is no checkpoint that can be used, naming what it is.
     """
-    return json.loads(load_native().inspect(Path(model), encode_settings(chosen)))
+    native, settings = load_native(), encode_settings(chosen)
+    report = json.loads(native.inspect(Path(model), settings))
+    if quant:
+        report["quant"] = json.loads(native.report_quantisation(Path(model), settings))
+    return report
