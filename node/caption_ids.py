@@ -88,20 +88,35 @@ def prepare_plain(clip: Any, text: str) -> CaptionIds:
 
 
 @torch.inference_mode(False)
-def initialiser(clip: Any, text: str) -> int | torch.Tensor:
-    """What the new word starts from: the id of a single-token word, or the float32 [width] vector
-    of an embedding or of an earlier word that has one vector.
+def initialiser(clip: Any, text: str) -> list[int] | torch.Tensor:
+    """What the new word starts from: the ids of single-token words, with spaces or commas between,
+    or the float32 [count, width] vectors of embeddings and earlier words.
 
-    Raises CaptionError, with the pieces, when `text` is not a single token.
+    Raises CaptionError for a word of several tokens, with its pieces, and for a mixture of both.
     """
-    found = prepare_plain(clip, text)
     inner = inner_tokenizers(clip)[ENCODER]
-    pieces = _pieces(found, inner)
-    if len(pieces) != 1:
-        raise CaptionError(_several_pieces(clip, text, pieces))
-    if found.fixed_vectors is not None:
-        return found.fixed_vectors[0].clone()
-    return int(found.ids[0, 1])
+    ids: list[int] = []
+    vectors: list[torch.Tensor] = []
+    for word in text.replace(",", " ").split():
+        found = prepare_plain(clip, word)
+        pieces = _pieces(found, inner)
+        if found.fixed_vectors is not None and len(pieces) == len(found.fixed_vectors):
+            vectors.append(found.fixed_vectors)
+        elif len(pieces) == 1:
+            ids.append(int(found.ids[0, 1]))
+        else:
+            raise CaptionError(_several_pieces(clip, word, pieces))
+    if ids and vectors:
+        raise CaptionError(
+            f"the initialiser '{text}' has learned words beside plain ones; use either those or "
+            "these"
+        )
+    if not ids and not vectors:
+        raise CaptionError(
+            "the initialiser needs a word that says what the subject is, for example dog; got "
+            f"'{text}'"
+        )
+    return torch.cat(vectors) if vectors else ids
 
 
 def _text_width(clip: Any) -> int:
@@ -187,21 +202,16 @@ def _readable(inner: Any, token: int) -> str:
     return inner.tokenizer.decode([token]).strip()
 
 
-def _several_pieces(clip: Any, text: str, pieces: list[str]) -> str:
-    if not pieces:
-        return (
-            "the initialiser needs one word that says what the subject is, for example dog; got "
-            f"'{text}'"
-        )
-    words = dict.fromkeys(re.findall(r"[^\W\d_]+", text))
+def _several_pieces(clip: Any, word: str, pieces: list[str]) -> str:
+    parts = dict.fromkeys(re.findall(r"[^\W\d_]+", word))
     inner = inner_tokenizers(clip)[ENCODER]
-    singles = [word for word in words if len(_pieces(prepare_plain(clip, word), inner)) == 1]
+    singles = [part for part in parts if len(_pieces(prepare_plain(clip, part), inner)) == 1]
     advice = (
         f"single words in it: {', '.join(singles)}"
         if singles
         else "use a plainer word for the same kind of thing, for example dog, shoe, toy or person"
     )
     return (
-        f"the initialiser '{text}' is {len(pieces)} tokens ({', '.join(pieces)}), and it must be a "
-        f"single one; {advice}"
+        f"the initialiser's '{word}' is {len(pieces)} tokens ({', '.join(pieces)}), and each of "
+        f"its words must be a single one; {advice}"
     )

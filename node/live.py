@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import exp
@@ -87,6 +87,8 @@ class LiveRun:
         self._speed = Speed()
         self._preview: bytes | None = None
         self._preview_step: int | None = None
+        self._passes: int | None = None
+        self._best_step: int | None = None
         self._stop_requested = False
         self._stop_callbacks: list[Callable[[], object]] = []
 
@@ -103,18 +105,20 @@ class LiveRun:
             self._speed.pause()
             self._emit()
 
-    def resumed_at(
-        self, step: int, curve: Iterable[Point] = (), preview_step: int | None = None
-    ) -> None:
-        """Takes over what an earlier run had done: its steps, its curve and its kept preview.
+    def taken_over(self, earlier: Record, step: int | None = None) -> None:
+        """Goes on from an earlier run: its steps, its curve, its kept preview and its best word.
 
-        Points beyond `step` are left out: their steps were lost and are done again.
+        step: where it is gone on from, when that is not its last. What lay beyond is left out: it
+        was lost and is done again.
         """
         with self._mutex:
             if self.ended:
                 return
-            self._step, self._preview_step = step, preview_step
-            self._curve = [point for point in curve if point[0] <= step]
+            self._step = earlier.step if step is None else step
+            self._preview_step, self._passes = earlier.preview_step, earlier.passes
+            best = earlier.best_step
+            self._best_step = best if best is not None and best <= self._step else None
+            self._curve = [point for point in earlier.curve if point[0] <= self._step]
             self._unsent = thin(self._curve)
             self._emit()
 
@@ -137,6 +141,22 @@ class LiveRun:
             self._state = "training"
             if begins or self._is_due():
                 self._emit()
+
+    def passes(self, count: int) -> None:
+        """How many passes of the UNet the steps have made; told with the next event."""
+        with self._mutex:
+            if not self.ended:
+                self._passes = count
+
+    def validated(self, step: int, best: bool) -> None:
+        """The fixed samples were looked at, which counts for no step's time; best: no word before
+        had so low a loss. Told with the next event."""
+        with self._mutex:
+            if self.ended:
+                return
+            self._speed.pause()
+            if best:
+                self._best_step = step
 
     def preview(self, step: int, jpeg_bytes: bytes) -> None:
         """A picture drawn with what was learned; the time that it took counts for no step."""
@@ -247,6 +267,8 @@ class LiveRun:
             prompt=self.prompt,
             preview_percent=self.preview_percent,
             preview_step=self._preview_step,
+            passes=self._passes,
+            best_step=self._best_step,
         )
 
     def _describe(self, points: Sequence[Point]) -> Payload:
@@ -361,6 +383,8 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
         "stage": "",
         "step": record.step,
         "steps": record.steps,
+        "passes": record.passes,
+        "best_step": record.best_step,
         "speed": None,
         "seconds_left": None,
         "loss": loss,

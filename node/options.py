@@ -12,17 +12,27 @@ Options = io.Custom("ZO_OPTIONS")
 
 
 def _widget(field: dict[str, Any]) -> io.Input:
+    made = _plain_widget(field)
+    if field["name"] not in settings.AT_ONCE:
+        # What the page hides until it is asked for all; older hosts have no argument for it.
+        made.extra_dict["advanced"] = True
+    return made
+
+
+def _plain_widget(field: dict[str, Any]) -> io.Input:
     name, default, tooltip = field["name"], field["default"], settings.help_text(field)
     if "choices" in field:
         return io.Combo.Input(name, options=field["choices"], default=default, tooltip=tooltip)
     if field["type"] == "boolean":
         return io.Boolean.Input(name, default=default, tooltip=tooltip)
-    limits = {"min": field.get("minimum"), "max": field.get("maximum")}
+    if field["type"] == "string":
+        return io.String.Input(name, default=default, tooltip=tooltip)
+    limits = {"min": field["minimum"], "max": field["maximum"]}
     if field["type"] == "integer":
         whole = {key: int(value) for key, value in limits.items()}
         return io.Int.Input(name, default=default, tooltip=tooltip, **whole)
     # Small numbers: a step that spoils none, and no rounding to what the page can show.
-    step = 0.5 if field.get("unit") == "percent" else 1e-6
+    step = 0.5 if default >= 1 else 1e-6
     return io.Float.Input(name, default=default, tooltip=tooltip, step=step, round=False, **limits)
 
 
@@ -35,7 +45,7 @@ class TrainingOptionsZO(io.ComfyNode):
             category="ZOODiP",
             description="Everything about how a word is learned that the Personalize nodes leave "
             "at its default.",
-            inputs=[_widget(field) for field in settings.advanced()],
+            inputs=[_widget(field) for field in settings.options()],
             outputs=[
                 Options.Output(
                     display_name="options", tooltip="For the options input of a Personalize node."

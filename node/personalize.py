@@ -54,7 +54,7 @@ def _subject_inputs() -> list[io.Input]:
             "initialiser",
             default="dog",
             tooltip="A word that the model knows for this kind of thing: dog, shoe, toy, person. "
-            "One token; an earlier learned word will do too.",
+            "Several make a word of as many vectors. Earlier learned words will do too.",
         ),
     ]
 
@@ -64,11 +64,11 @@ def _training_inputs() -> list[io.Input]:
     return [
         io.Int.Input(
             "steps",
-            default=steps["default"],
+            default=30000,
             min=int(steps["minimum"]),
             max=int(steps["maximum"]),
-            tooltip="How many times the word is moved. Thousands are needed, each costs three "
-            "passes of the UNet; stop and keep at any time.",
+            tooltip="How many times the word is moved. Estimates need thousands, the exact "
+            "gradient hundreds; 0 takes the method's own number. Stop and keep at any time.",
         ),
         io.Combo.Input(
             "precision",
@@ -137,10 +137,15 @@ def _settings(precision: str, train_seed: int, options: dict | None) -> tuple[di
     return {**chosen, "device": host.device_name()}, preview
 
 
-def _pictures(clip: Any, pictures: list[Picture], captions: list[str], word: str) -> list[Any]:
-    """As zoodip.graph.Picture, with ids of the CLIP's own tokenizer."""
+def _pictures(
+    clip: Any, pictures: list[Picture], captions: list[str], word: str, vectors: int
+) -> list[Any]:
+    """As zoodip.graph.Picture, with ids of the CLIP's own tokenizer.
+
+    vectors: what the word consists of, each a token of the caption.
+    """
     matched = match_captions(split_captions("\n".join(captions)), len(pictures))
-    prepared = prepare_captions(clip, matched, word)
+    prepared = prepare_captions(clip, matched, word, vectors)
     return [
         graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, as_text(ids))
         for i, (picture, caption, ids) in enumerate(
@@ -158,15 +163,18 @@ def _asked(clip: Any, inputs: dict[str, list]) -> dict[str, Any]:
     """The fields of a Training that both nodes ask for."""
     given = _single(inputs)
     word, name = given["word"].strip(), given["initialiser"].strip()
-    start = (name, initialiser(clip, name))
+    start = initialiser(clip, name)
     chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+    # Fewer vectors than words are refused by the engine, with both numbers.
+    vectors = chosen.get("vectors", 0) or len(start)
     return {
-        "pictures": _pictures(clip, pictures_from(inputs["images"]), inputs["captions"], word),
+        "pictures": _pictures(
+            clip, pictures_from(inputs["images"]), inputs["captions"], word, vectors
+        ),
         "word": word,
-        "initialiser": start,
+        "initialiser": (name, start),
         "empty_text": as_text(prepare_plain(clip, "")),
-        "settings": chosen,
-        "steps": given["steps"],
+        "settings": {**chosen, "steps": given["steps"]},
         "preview_percent": percent,
     }
 
@@ -306,8 +314,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
-        # As a default that is not named: with or without the wire it is the same training.
-        if wired_clip is not None and clip_skip_of(wired_clip) != 1:
+        if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
         training = Training(
             weights=path,

@@ -39,6 +39,10 @@ class Record:
     preview_percent: float = 0.0
     preview_step: int | None = None
     """Step of the kept preview, None when there is none."""
+    passes: int | None = None
+    """Of the UNet, made by the steps; None when it is not known."""
+    best_step: int | None = None
+    """Step of the word with the lowest validation loss; None without validation."""
     created: float = 0.0
     """Seconds since 1970; 0 lets the store fill it in."""
     used: float = 0.0
@@ -63,6 +67,8 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "prompt": (str,),
     "preview_percent": (int, float),
     "preview_step": (int, type(None)),
+    "passes": (int, type(None)),
+    "best_step": (int, type(None)),
     "created": (int, float),
 }
 

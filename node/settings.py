@@ -4,6 +4,7 @@ beside this so that nodes are there without the native module."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,36 @@ PRECISIONS = {
     "dense-bf16": {"weights": "dense", "compute": "bf16"},
 }
 
-# On the Personalize nodes, or told by the wires.
+# Not on Training Options (ZO), because they are told otherwise.
 ELSEWHERE = {
+    # The Personalize nodes' own widgets.
     "steps",
     "seed",
-    "caption",
-    "clip_skip",
-    "prediction",
     "weights",
     "compute",
+    # What the wires, or the checkpoint node's widget, say of the model.
+    "prediction",
+    "clip_skip",
+    # Where ComfyUI computes.
     "device",
+    # Captions come as texts, from a widget or from Captions (ZO), which has the templates.
+    "caption",
+    "templates",
+    # In a graph previews are bounded by the time that they take: PREVIEW_PERCENT.
+    "preview_every",
+}
+
+# Those of Training Options (ZO) that a page shows at once; the others wait under "advanced".
+AT_ONCE = {
+    "method",
+    "n",
+    "learning_rate",
+    "subspace",
+    "vectors",
+    "resolution",
+    "flip",
+    "threads",
+    "preview_percent",
 }
 
 
@@ -48,10 +69,15 @@ def declared() -> dict[str, dict[str, Any]]:
     return {field["name"]: field for field in json.loads(FILE.read_text(encoding="utf-8"))}
 
 
-def advanced() -> list[dict[str, Any]]:
-    """Those of Training Options (ZO)."""
+def options() -> list[dict[str, Any]]:
+    """Those of Training Options (ZO), group by group as declared."""
     fields = [field for name, field in declared().items() if name not in ELSEWHERE]
     return [*fields, PREVIEW_PERCENT]
+
+
+def deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that decide what is learned."""
+    return {name: value for name, value in values.items() if declared()[name].get("decides", True)}
 
 
 def help_text(field: dict[str, Any]) -> str:
@@ -66,5 +92,5 @@ def help_text(field: dict[str, Any]) -> str:
 
 def chosen(values: dict[str, Any]) -> dict[str, Any]:
     """Those that differ from their defaults."""
-    defaults = {field["name"]: field["default"] for field in advanced()}
+    defaults = {field["name"]: field["default"] for field in options()}
     return {name: value for name, value in values.items() if value != defaults[name]}

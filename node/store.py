@@ -7,7 +7,11 @@
     ROOT/runs/KEY/curve.bin               every step's loss
     ROOT/runs/KEY/preview.jpg             the latest preview
     ROOT/runs/KEY/token.safetensors       written by the engine
+    ROOT/runs/KEY/token.best.safetensors  by the engine too: the word of the lowest validation loss
     ROOT/runs/KEY/token.state.safetensors written by the engine while the run is unfinished
+    ROOT/runs/KEY/token.state.500.safetensors and others: older states, in case that one is damaged
+
+A run's folder is counted, moved and dropped as a whole, whatever the engine puts into it.
 
 Two processes may share the folder. What vanishes or is damaged counts as absent.
 """
@@ -250,11 +254,14 @@ class Store:
         return None
 
     def _load_whole(self, key: str) -> Record | None:
-        """Raises _Damaged, also for a token without its state and a state without its token."""
+        """Raises _Damaged, also for a token without its state and a state without its token.
+
+        A run that failed may have a token alone: the last good word of one that diverged.
+        """
         record = self._load(key)
         if record is not None:
             token, state = _is_file(self.token_path(key)), _is_file(self.state_path(key))
-            if not (token if record.state == "finished" else token == state):
+            if not {"finished": token, "failed": token >= state}.get(record.state, token == state):
                 raise _Damaged("half of it is missing")
         return record
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -15,13 +15,12 @@ import torch
 
 from .live import LiveRun, LiveRuns
 from .native import graph, version, zoodip
+from .resolution import resolved
+from .settings import deciding
 from .store import Store, StoreError
 from .token import Token, TokenError, read_token
 
 log = logging.getLogger("zoodip")
-
-# Settings that do not change what is learned.
-_FREE_SETTINGS = ("device", "threads", "checkpoint_every")
 
 _BAR_SECONDS = 0.25  # between two moves of the node's progress bar
 _SAVE_SECONDS = 30.0  # between two writings of the curve, which a killed process leaves behind
@@ -59,11 +58,11 @@ class Training:
     pictures: list[Any]
     """zoodip.graph.Picture."""
     word: str
-    initialiser: tuple[str, int | torch.Tensor]
+    initialiser: tuple[str, list[int] | torch.Tensor]
+    """As the user wrote it; token ids, or vectors float32 [count, width]."""
     empty_text: Any
     settings: dict[str, bool | int | float | str]
-    """Those that differ from the defaults."""
-    steps: int
+    """What was chosen; once `resolved`, all of them."""
     alphas_cumprod: list[float] | None = None
     expected: Callable[[], Any] | None = None
     """Makes zoodip.graph.Expected; asked for only when the engine is to run."""
@@ -72,13 +71,18 @@ class Training:
     """Latents -> JPEG."""
 
     @property
+    def steps(self) -> int:
+        """How many are asked for; 0 before it is `resolved`, where that is left to the method."""
+        return int(self.settings.get("steps", 0))
+
+    @property
     def key(self) -> str:
         """64 hexadecimal digits of all that decides what is learned, and of the version."""
         start = self.initialiser[1]
-        kept = {k: v for k, v in sorted(self.settings.items()) if k not in _FREE_SETTINGS}
-        parts = [version(), self.digest, self.word, self.initialiser[0], json.dumps(kept)]
+        decided = json.dumps(deciding(self.settings), sort_keys=True)
+        parts = [version(), self.digest, self.word, self.initialiser[0], decided]
         parts += [_digest(start) if isinstance(start, torch.Tensor) else str(start)]
-        parts += [repr(self.alphas_cumprod), str(self.steps)]
+        parts += [repr(self.alphas_cumprod)]
         for picture in self.pictures:
             parts += [picture.sha256, picture.caption, str(picture.text.ids.tolist())]
             fixed = picture.text.fixed_vectors
@@ -108,17 +112,16 @@ def learn(training: Training, place: Place, store: Store, runs: LiveRuns, host: 
         ComfyUI's interruption when the prompt was interrupted; what was learned is kept.
         StoreError, or zoodip.Error: one sentence.
     """
-    key = training.key
-    live = LiveRun(
-        key,
-        place.node,
-        place.workflow,
-        place.prompt,
-        training.word,
-        training.steps,
-        training.preview_percent,
-        host.send,
-    )
+    try:
+        training = resolved(training, store, host)
+    except Exception as error:
+        live = _live_run(training, place, host)
+        runs.add(live)
+        live.end("failed", str(error))
+        _keep(store, live)
+        raise
+    live = _live_run(training, place, host)
+    key = live.key
     record = store.finished(key)
     token = None
     if record is not None:
@@ -127,13 +130,35 @@ def learn(training: Training, place: Place, store: Store, runs: LiveRuns, host: 
     if record is not None and token is not None:
         runs.add(live)
         store.set_node_run(place.workflow, place.node, key)
-        live.resumed_at(record.step, record.curve, record.preview_step)
+        live.taken_over(record)
         live.end("reused", "Learned before with the same inputs: taken from the store.")
         return Learned(token, record.losses, record.step)
     with store.hold(key):
         runs.add(live)
         store.set_node_run(place.workflow, place.node, key)
         return _Session(training, live, store, host).run()
+
+
+def _live_run(training: Training, place: Place, host: Host) -> LiveRun:
+    return LiveRun(
+        training.key,
+        place.node,
+        place.workflow,
+        place.prompt,
+        training.word,
+        training.steps,
+        training.preview_percent,
+        host.send,
+    )
+
+
+def _keep(store: Store, live: LiveRun) -> None:
+    """A training that could not begin, for the page to show after a reload."""
+    try:
+        store.save(live.record())
+        store.set_node_run(live.workflow, live.node, live.key)
+    except StoreError as error:
+        log.warning("%s", error)
 
 
 class _Session:
@@ -153,7 +178,7 @@ class _Session:
         earlier = self._store.unfinished(live.key)
         if earlier is not None:
             self._done = self._kept_step(earlier.step)
-            live.resumed_at(self._done, earlier.curve, earlier.preview_step)
+            live.taken_over(earlier, self._done)
         try:
             self._store.save(live.record())  # found again by it, should this process be killed
             live.on_stop(self._cancel.cancel)
@@ -165,8 +190,10 @@ class _Session:
             raise self._broken(error) from None
         finally:
             self._host.memory_given_back()
+        if result.best is not None:
+            live.validated(result.best_step, best=True)
         if result.finished:
-            self._end("finished")
+            self._end("finished", self._ending(result))
         else:
             self._end(
                 "stopped", f"Stopped and kept at step {result.steps}; queued again, it goes on."
@@ -186,6 +213,7 @@ class _Session:
             on_stage=live.stage,
             on_forecast=lambda seconds, _: live.forecast(seconds),
             on_step=self._step,
+            on_event=self._event,
             on_preview=self._preview,
             preview_share=training.preview_percent / 100 if training.preview else 0.0,
         )
@@ -202,7 +230,7 @@ class _Session:
             overwrite=True,
             hooks=hooks,
             cancel=self._cancel,
-            settings={**training.settings, "steps": training.steps},
+            settings=training.settings,
         )
 
     def _step(self, step: int, steps: int, loss: float, smooth: float) -> None:
@@ -215,6 +243,24 @@ class _Session:
         if now - self._saved >= _SAVE_SECONDS:
             self._saved = now
             self._keep_record()
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "step":
+            self._live.passes(event["forward_passes"] + event["backward_passes"])
+        elif event["event"] == "validation":
+            self._live.validated(event["step"], event["best"])
+
+    def _ending(self, result: Any) -> str:
+        """What is to be said of a finished run."""
+        said = []
+        if result.steps < self._training.steps:
+            said.append(f"Ended early at step {result.steps}: validation found nothing better.")
+        if result.best is not None and result.best_step < result.steps:
+            said.append(
+                f"The word of step {result.best_step} had the lowest validation loss; it is kept "
+                f"in {result.best}."
+            )
+        return " ".join(said)
 
     def _preview(self, step: int, latents: torch.Tensor) -> None:
         assert self._training.preview is not None  # no share of the time was given otherwise

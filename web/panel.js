@@ -51,10 +51,12 @@ export class TrainingPanel {
       stage: html("span", { class: "zoodip-stage" }),
       message: html("p", { class: "zoodip-message" }),
       steps: html("span", { class: "zoodip-steps" }),
+      passes: html("span", { class: "zoodip-passes" }),
       progress: html("progress", { max: "1", value: "0", "aria-label": text("progressLabel") }),
       speed: figure(text("speed")),
       left: figure(text("timeLeft")),
       loss: figure(text("smoothedLoss")),
+      best: figure(text("bestWord")),
       caption: html("figcaption", {}, text("noPreview")),
       share: html("span", { class: "zoodip-share" }),
       stop: button("stop", () => this.#stop()),
@@ -64,7 +66,10 @@ export class TrainingPanel {
     parts.preview = html("figure", { class: "zoodip-preview" }, parts.caption);
     const line = html("div", { class: "zoodip-line" }, parts.state, parts.stage);
     const live = { class: "zoodip-status", role: "status", "aria-live": "polite" };
-    const figures = [parts.speed, parts.left, parts.loss].map(({ element }) => element);
+    const shown = [parts.speed, parts.left, parts.loss, parts.best];
+    const figures = shown.map(({ element }) => element);
+    parts.best.element.title = text("bestTooltip");
+    parts.passes.title = text("passesTooltip");
     return html(
       "section",
       { class: "zoodip-panel", "aria-label": text("panelLabel") },
@@ -72,7 +77,7 @@ export class TrainingPanel {
         "header",
         { class: "zoodip-head" },
         html("div", live, line, parts.message),
-        parts.steps,
+        html("div", { class: "zoodip-count" }, parts.steps, parts.passes),
       ),
       parts.progress,
       html("dl", { class: "zoodip-figures" }, ...figures),
@@ -168,9 +173,11 @@ export class TrainingPanel {
   }
 
   #renderFigures(info) {
-    const { steps, progress, speed, left, loss } = this.#parts;
+    const { steps, passes, progress, speed, left, loss, best } = this.#parts;
     const values = { step: formatCount(info.step ?? 0), steps: formatCount(info.steps ?? 0) };
     setText(steps, info.steps ? text("stepOf", values) : "");
+    const made = Number.isFinite(info.passes);
+    setText(passes, made ? text("passes", { count: formatCount(info.passes) }) : "");
     // A progress element without a value is one of unknown length.
     progress.max = info.steps || 1;
     progress.value = Math.min(info.step ?? 0, progress.max);
@@ -181,6 +188,8 @@ export class TrainingPanel {
     setText(speed.value, formatSpeed(info.speed));
     setText(left.value, this.#model.training ? formatSeconds(info.seconds_left ?? NaN) : "\u2013");
     setText(loss.value, formatLoss(info.smooth ?? info.loss ?? NaN));
+    const known = Number.isFinite(info.best_step);
+    setText(best.value, known ? text("stepAt", { step: formatCount(info.best_step) }) : "\u2013");
   }
 
   #renderPreview(info) {

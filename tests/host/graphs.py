@@ -2,14 +2,17 @@
 
 import hashlib
 import io
+import json
 import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from comfy import Comfy
+from comfy import REPOSITORY, Comfy
 from PIL import Image
 
+SETTINGS = REPOSITORY / "node" / "settings.json"
+NODES = REPOSITORY / "locales" / "en" / "nodeDefs.json"
 DEMO = "zoodip demo/blue_spotted_dog"
 ENDED = ("finished", "stopped", "interrupted", "failed", "reused")
 
@@ -45,21 +48,10 @@ def training(steps: int = 20, word="zwx", /, **changed) -> dict:
 
 def options(**changed) -> dict:
     """Training Options (ZO), all at their defaults but those changed."""
-    values = {
-        "n": 2,
-        "mu": 0.0,
-        "learning_rate": 0.005,
-        "subspace": True,
-        "tau": 0,
-        "nu": 0.001,
-        "t_lower": 500,
-        "t_upper": 900,
-        "resolution": 0,
-        "flip": 0.5,
-        "threads": 0,
-        "checkpoint_every": 500,
-        "preview_percent": 5.0,
-    }
+    declared = {field["name"]: field["default"] for field in json.loads(SETTINGS.read_text())}
+    defaults = {**declared, "preview_percent": 5.0}
+    names = json.loads(NODES.read_text())["TrainingOptionsZO"]["inputs"]
+    values = {name: defaults[name] for name in names}
     assert changed.keys() <= values.keys()
     return node("TrainingOptionsZO", **{**values, **changed})
 

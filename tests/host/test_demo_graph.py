@@ -47,6 +47,7 @@ def test_it_tells_the_page_what_happens(ran):
     assert set(seen) == {"preparing", "training", "finished"}
     last = ran.progress[-1]
     assert (last["step"], last["steps"], last["word"]) == (STEPS, STEPS, WORD)
+    assert last["passes"] == 3 * STEPS
     assert (last["node"], last["workflow"]) == ("3", "workflow-1")
     assert [point[0] for p in ran.progress for point in p["points"]] == list(range(1, STEPS + 1))
     assert any(p["speed"] and p["seconds_left"] is not None for p in ran.progress)
@@ -113,6 +114,33 @@ def test_the_initialiser_is_where_the_word_starts(comfy):
     ran = succeeded(comfy, prompt)
     difference = np.abs(ran.pixels("25").astype(int) - ran.pixels("35")).max()
     assert difference <= 1
+
+
+def test_a_word_of_several_vectors(comfy):
+    """As many as it has initialisers; from the wire, from a file, and as the start of another."""
+    text = "a photo of a pair on the beach"
+    prompt = training(8, "pair", initialiser="blue, dog")
+    prompt["10"] = node("SaveTokenZO", token=["3", 1], name="", if_exists="replace")
+    prompt["20"], prompt["21"] = states(["3", 0], text), states(["1", 1], text)
+    again = {**prompt["3"]["inputs"], "clip": ["3", 0], "word": "heir", "initialiser": "pair"}
+    prompt["5"] = node("PersonalizeZO", **again)
+    prompt["22"] = node("TokenInfoZO", token=["5", 1])
+    prompt["23"] = states(["5", 0], "a pair and a heir")
+    ran = succeeded(comfy, prompt)
+    assert "clip_l: 2 vectors of 128 numbers" in ran.text("9")
+    assert ran.text("20") != ran.text("21")
+    assert "word: heir" in ran.text("22") and "clip_l: 2 vectors" in ran.text("22")
+
+    saved = {"1": node("LoadDemoModelZO")}
+    saved["2"] = node("LoadTokenZO", name="pair.safetensors", word="")
+    saved["3"] = node("ApplyTokenZO", clip=["1", 1], token=["2", 0])
+    saved["4"] = states(["3", 0], text)
+    assert succeeded(comfy, saved).text("4") == ran.text("20")
+
+
+def test_vectors_can_be_more_than_initialisers(comfy):
+    prompt = training(8, "wide", options=["4", 0]) | {"4": options(vectors=3)}
+    assert "clip_l: 3 vectors" in succeeded(comfy, prompt).text("9")
 
 
 def test_the_word_survives_clip_skip(ran):

@@ -58,9 +58,13 @@ FAILURES = {
     ),
     "an initialiser of several tokens": (
         training(5, "bad", initialiser="wobbly teapot"),
-        ["'wobbly teapot'", "single", "teapot"],
+        ["'wobbly'", "2 tokens", "single", "plainer word"],
     ),
-    "no initialiser": (training(5, "bad", initialiser="  "), ["initialiser", "one word"]),
+    "no initialiser": (training(5, "bad", initialiser="  "), ["initialiser", "needs a word"]),
+    "fewer vectors than initialisers": (
+        training(5, "bad", initialiser="blue dog", options=["4", 0]) | {"4": options(vectors=1)},
+        ["vectors", "2 words of the initialiser", "got 1"],
+    ),
     "a word with a space": (training(5, "two words"), ["'two words'", "letters, digits"]),
     "a word that is a number": (training(5, "1e5"), ["'1e5'", "number"]),
     "no word": (training(5, ""), ["''", "letters, digits"]),
@@ -148,6 +152,14 @@ FAILURES = {
         with_options(t_lower=900, t_upper=500),
         ["t_lower", "t_upper"],
     ),
+    "a method that is none": (
+        with_options(method="magic"),
+        ["method: needs one of rge, spsa, one_point, exact, auto; got 'magic'"],
+    ),
+    "related words that are none": (
+        with_options(directions="related"),
+        ["related_words", "got none"],
+    ),
 }
 
 
@@ -188,7 +200,7 @@ def test_a_failure_of_the_self_check_can_be_queued_again(comfy):
         {"vae": ["1", 1]},
         {"images": ["1", 0]},
         {"options": ["1", 0]},
-        {"steps": 0},
+        {"steps": -1},
         {"train_seed": -1},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -199,6 +211,23 @@ def test_wrong_links_and_values_are_refused_when_queued(comfy, changed):
     assert refused.value.code == 400
     problems = json.loads(refused.value.read())["node_errors"]["3"]["errors"]
     assert next(iter(changed)) in str(problems)
+
+
+@pytest.mark.parametrize("changed", [{"n": 65}, {"nu": 1.5}, {"vectors": -1}], ids=str)
+def test_options_out_of_range_are_refused_when_queued(comfy, changed):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        comfy.queue(with_options(**changed))
+    problems = json.loads(refused.value.read())["node_errors"]["4"]["errors"]
+    assert next(iter(changed)) in str(problems)
+
+
+def test_an_option_by_a_wrong_name_is_refused_when_queued(comfy):
+    prompt = with_options()
+    inputs = prompt["4"]["inputs"]
+    inputs["nn"] = inputs.pop("n")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        comfy.queue(prompt)
+    assert "'n'" in str(json.loads(refused.value.read())["node_errors"]["4"]["errors"])
 
 
 # Folders of pictures

@@ -1,6 +1,7 @@
 """The locale file says what the nodes say of themselves, and the page is given the help."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,15 @@ def test_the_page_is_given_the_locale(comfy):
 def test_the_page_is_given_the_help(comfy, name):
     text = comfy.get(f"/extensions/{PACKAGE}/docs/{name}/en.md").decode()
     assert text.startswith(f"# {NODES[name]['display_name']}\n")
+
+
+def test_the_page_is_given_all_settings(comfy):
+    assert comfy.get("/zoodip/settings").decode().startswith("# Settings\n")
+
+
+def test_advanced_options_are_those_with_a_star_in_the_help(comfy, served):
+    text = comfy.get(f"/extensions/{PACKAGE}/docs/TrainingOptionsZO/en.md").decode()
+    starred = set(re.findall(r"^\| `(\w+)` \* \|", text, re.MULTILINE))
+    inputs = served["TrainingOptionsZO"]["input"]["required"]
+    assert {name for name, spec in inputs.items() if spec[1].get("advanced")} == starred
+    assert starred and starred < set(inputs)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 OTHER = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
-A, PHOTO, OF, DOG, AND = 100, 101, 102, 104, 108
+A, PHOTO, OF, DOG, AND, BIG = 100, 101, 102, 104, 108, 109
 
 
 def clip_with_files():
@@ -115,24 +115,36 @@ def test_the_empty_prompt():
 
 def test_initialisers():
     clip = apply_token(clip_with_files(), Token("bear", {"clip_l": OTHER[:1]}, {}))
-    assert initialiser(clip, "dog") == DOG
-    assert initialiser(clip, " Dog ") == DOG
-    assert torch.equal(initialiser(clip, "bear"), OTHER[0])
-    assert torch.equal(initialiser(clip, "embedding:one"), OTHER[0])
+    assert initialiser(clip, "dog") == [DOG]
+    assert initialiser(clip, " Dog ") == [DOG]
+    assert torch.equal(initialiser(clip, "bear"), OTHER[:1])
+    assert torch.equal(initialiser(clip, "embedding:one"), OTHER[:1])
+
+
+def test_initialisers_of_several_words_or_vectors():
+    clip = apply_token(clip_with_files(), Token("bear", {"clip_l": OTHER * 3}, {}))
+    assert initialiser(clip, "big dog") == initialiser(clip, "big, dog") == [BIG, DOG]
+    assert torch.equal(initialiser(clip, "bear"), OTHER * 3)
+    assert torch.equal(initialiser(clip, "embedding:oth"), OTHER)
+    mixed = initialiser(clip, "bear embedding:one")
+    assert torch.equal(mixed, torch.cat([OTHER * 3, OTHER[:1]]))
+    assert mixed.dtype == torch.float32 and not mixed.is_inference()
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "needs one word .* got ''"),
-        ("big dog", r"is 2 tokens \(big, dog\).* single words in it: big, dog"),
-        ("ab dog dog", r"is 4 tokens \(a, b, dog, dog\).* single words in it: dog$"),
+        ("", "needs a word .* got ''"),
+        (" , ", "needs a word .* got ' , '"),
+        ("dog big-dog", r"'big-dog' is 3 tokens \(big, -, dog\).* single words in it: big, dog"),
+        ("ab dog dog", r"'ab' is 2 tokens \(a, b\).* use a plainer word"),
         ("xy", r"is 2 tokens \(x, y\).* use a plainer word"),
-        ("embedding:oth", r"is 2 tokens \(a vector, a vector\)"),
+        ("dog embedding:oth", "'dog embedding:oth' has learned words beside plain ones"),
+        ("embedding:oth dog", "has learned words beside plain ones"),
         ("embedding:nope", "no such embedding"),
     ],
 )
-def test_initialisers_that_are_not_one_token(text, says):
+def test_initialisers_that_cannot_be_used(text, says):
     with pytest.raises(CaptionError, match=says):
         initialiser(clip_with_files(), text)
 

@@ -58,6 +58,8 @@ def test_a_payload_has_all_that_the_page_shows(page):
         "stage": "loading the UNet",
         "step": 0,
         "steps": 3000,
+        "passes": None,
+        "best_step": None,
         "speed": None,
         "seconds_left": None,
         "loss": None,
@@ -151,7 +153,7 @@ def test_a_guess_that_is_none_is_left_out(page, bad):
 
 
 @pytest.mark.parametrize("first", ["step", "preview"])
-def test_speed_leaves_previews_and_other_stages_out(page, first):
+def test_speed_leaves_previews_validation_and_other_stages_out(page, first):
     run = page.run()
     for i in range(1, 50):
         page.now += 0.5
@@ -163,6 +165,9 @@ def test_speed_leaves_previews_and_other_stages_out(page, first):
         if i % 7 == 0:
             page.now += 60
             run.stage("saving")
+        if i % 11 == 0:
+            page.now += 60
+            run.validated(i, best=False)
         if first == "preview":
             run.step(i, 3000, 1.0, 1.0)
     assert run.payload["speed"] == pytest.approx(2.0)
@@ -234,7 +239,7 @@ def test_thinning_uses_the_room_it_has():
 def test_a_resumed_run_goes_on_with_curve_and_preview(page):
     run = page.run()
     earlier = [(step, 1.0, 2.0) for step in range(1, 2501)]
-    run.resumed_at(2400, earlier, preview_step=2300)
+    run.taken_over(Record(A, "sks", "training", 2500, 3000, curve=earlier, preview_step=2300), 2400)
     event = page.events[-1]
     assert (event["state"], event["step"]) == ("preparing", 2400)
     assert event["preview"] == {"step": 2300, "url": f"/zoodip/runs/{A}/preview?step=2300"}
@@ -247,7 +252,9 @@ def test_a_resumed_run_goes_on_with_curve_and_preview(page):
 
 def test_a_reused_run_is_kept_as_finished(page):
     run = page.run()
-    run.resumed_at(3000, [(3000, 0.5, 0.5)])
+    run.taken_over(
+        Record(A, "sks", "finished", 3000, 3000, curve=[(3000, 0.5, 0.5)], passes=9000, best_step=7)
+    )
     run.end("reused", "Nothing was trained.")
     assert page.events[-1]["state"] == run.state == "reused"
     assert run.record() == Record(
@@ -262,7 +269,31 @@ def test_a_reused_run_is_kept_as_finished(page):
         workflow="w",
         prompt="p",
         preview_percent=5.0,
+        passes=9000,
+        best_step=7,
     )
+
+
+def test_passes_and_the_best_step_are_told_and_kept(page):
+    run = page.run()
+    run.passes(3)
+    run.validated(1, best=True)
+    run.step(1, 3000, 1.0, 1.0)
+    assert (page.events[-1]["passes"], page.events[-1]["best_step"]) == (3, 1)
+    run.validated(2, best=False)
+    run.passes(6)
+    assert (run.record().passes, run.record().best_step) == (6, 1)
+    run.end("finished")
+    run.passes(9)
+    run.validated(3, best=True)
+    assert (run.record().passes, run.record().best_step) == (6, 1)
+
+
+@pytest.mark.parametrize(("gone_on", "known"), [(2, None), (3, 3), (4, 3)])
+def test_a_best_word_that_was_lost_is_not_told(page, gone_on, known):
+    run = page.run()
+    run.taken_over(Record(A, "sks", "training", 5, 9, best_step=3), gone_on)
+    assert page.events[-1]["best_step"] == known
 
 
 def test_what_only_the_store_knows_is_told_alike(page):
@@ -308,7 +339,7 @@ def test_nothing_changes_after_the_first_end(page):
     run.stage("training")
     run.step(1, 2, 1.0, 1.0)
     run.preview(1, b"jpeg")
-    run.resumed_at(5)
+    run.taken_over(Record(A, "sks", "stopped", 5, 9))
     run.end("finished")
     assert not run.request_stop()
     assert not run.stop_requested

@@ -93,7 +93,7 @@ def test_nodes_find_their_last_run_and_are_named_as_asked(house):
 
 def test_previews_come_from_the_run_then_from_the_store(house):
     assert house.json("GET", f"/zoodip/runs/{B}/preview")[0] == 404
-    house.live.resumed_at(3, preview_step=3)
+    house.live.taken_over(Record(B, "sks", "stopped", 3, 9, preview_step=3))
     house.store.save(house.live.record(), preview=b"kept")
     assert house.ask("GET", f"/zoodip/runs/{B}/preview?step=3")[2] == b"kept"
     house.live.preview(4, b"\xff\xd8live")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from comfyui_zoodip.node import settings
@@ -19,17 +21,41 @@ def test_the_file_is_what_the_engine_declares():
     )
 
 
-def test_every_setting_is_on_a_node_or_told_by_a_wire():
-    names = [field["name"] for field in settings.advanced()]
+def test_every_setting_is_on_a_node_or_told_otherwise():
+    names = [field["name"] for field in settings.options()]
     assert len(names) == len(set(names))
     assert set(names) | settings.ELSEWHERE == set(settings.declared()) | {"preview_percent"}
     assert not set(names) & settings.ELSEWHERE
+    assert set(names) > settings.AT_ONCE
+
+
+def test_settings_of_a_group_follow_one_another():
+    groups = [field["group"] for field in settings.declared().values()]
+    starts = [at for at, group in enumerate(groups) if at == 0 or groups[at - 1] != group]
+    assert len(starts) == len(set(groups))
+
+
+def test_the_help_page_says_defaults_and_marks_what_is_advanced():
+    docs = Path(__file__).resolve().parents[2] / "web" / "docs"
+    page = (docs / "TrainingOptionsZO" / "en.md").read_text()
+    for field in settings.options():
+        name, default = field["name"], field["default"]
+        star, said = re.search(rf"^\| `{name}`( \*)? \| (.*?) ?\|", page, re.MULTILINE).groups()
+        assert bool(star) == (name not in settings.AT_ONCE), name
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        assert said == (f"{default:g}" if number else {True: "on"}.get(default, default)), name
 
 
 def test_only_what_differs_from_the_defaults_is_handed_on():
-    values = {field["name"]: field["default"] for field in settings.advanced()}
+    values = {field["name"]: field["default"] for field in settings.options()}
     assert settings.chosen(values) == {}
     assert settings.chosen({**values, "n": 4, "subspace": False}) == {"n": 4, "subspace": False}
+
+
+def test_what_decides_follows_the_declaration():
+    kept = {"n": 4, "method": "spsa", "seed": 1, "no setting": 2}
+    free = {"device": "cuda", "threads": 2, "checkpoint_every": 7, "memory_limit": 900}
+    assert settings.deciding(kept | free) == kept
 
 
 def test_precisions_are_settings_of_the_engine():
@@ -39,7 +65,7 @@ def test_precisions_are_settings_of_the_engine():
 
 
 def test_tooltips_say_all():
-    for field in settings.advanced():
+    for field in settings.options():
         text = settings.help_text(field)
         assert field["help"] in text
         assert field.get("unit", "") in text

@@ -110,6 +110,37 @@ def test_a_run_with_a_state_file_is_gone_on_with(store, state):
     assert store.finished(A) is None
 
 
+def test_the_last_good_word_of_a_run_that_diverged_stays(store):
+    put(store, A, "failed", token=8, unfinished=0)
+    assert store.unfinished(A) is store.finished(A) is None
+    assert store.token_path(A).is_file()
+    assert store.record(A).state == "failed"
+
+
+def engines_files(store: Store, key: str) -> list[Path]:
+    """What the engine keeps beside token and state."""
+    names = ("token.best", "token.state.500", "token.state.1000")
+    return [store.folder(key) / f"{name}.safetensors" for name in names]
+
+
+def test_all_of_the_engines_files_are_counted_dropped_and_cleared(store):
+    put(store, A, "stopped", unfinished=8)
+    before = store.stats()["bytes"]
+    for file in engines_files(store, A):
+        file.write_bytes(bytes(6 * MB))
+    assert store.stats()["bytes"] == before + 18 * MB
+    assert store.unfinished(A) is not None
+
+    store.set_limit(16)
+    assert store.stats() == {"runs": 0, "bytes": 0, "limit_mb": 16}
+
+    put(store, B)
+    engines_files(store, B)[0].write_bytes(b"best")
+    assert store.finished(B) is not None
+    store.clear()
+    assert not (store.root / "runs" / B).exists()
+
+
 def test_a_run_that_ended_before_its_first_step_is_only_shown(store):
     put(store, A, "interrupted", token=0)
     assert store.finished(A) is store.unfinished(A) is None
@@ -118,7 +149,13 @@ def test_a_run_that_ended_before_its_first_step_is_only_shown(store):
 
 @pytest.mark.parametrize(
     ("state", "token", "unfinished"),
-    [("finished", 0, 0), ("finished", 0, 4), ("stopped", 8, 0), ("stopped", 0, 4)],
+    [
+        ("finished", 0, 0),
+        ("finished", 0, 4),
+        ("stopped", 8, 0),
+        ("stopped", 0, 4),
+        ("failed", 0, 4),
+    ],
 )
 @pytest.mark.parametrize("ask", ["finished", "unfinished"])
 def test_half_of_a_run_is_absent_and_removed(store, ask, state, token, unfinished):

@@ -57,6 +57,11 @@ def test_links_of_a_help_page_lead_somewhere(name):
         assert target.startswith("https://") or known, target
 
 
+@pytest.mark.parametrize("name", ["PersonalizeZO", "TrainingOptionsZO"])
+def test_help_pages_about_settings_lead_to_all_of_them(name):
+    assert SETTINGS_LINK in LINK.findall(page(name))
+
+
 @pytest.mark.parametrize("name", NODES)
 def test_texts_of_a_node_are_read_the_same_by_every_front_end(name):
     # Brackets, @ and | mean something to the message compiler of the front end, which newer ones

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfyui_zoodip.node import resolution
 from comfyui_zoodip.node import training as module
 from comfyui_zoodip.node.live import LiveRuns
 from comfyui_zoodip.node.native import engine_problem, graph, zoodip
-from comfyui_zoodip.node.store import Store, StoreError
+from comfyui_zoodip.node.settings import declared
+from comfyui_zoodip.node.store import Record, Store, StoreError
 from comfyui_zoodip.node.training import Place, Training, learn
 from make_checkpoint import write_checkpoint
 
@@ -26,6 +28,35 @@ def _engine():
     problem = engine_problem()
     if problem is not None:
         pytest.skip(problem)
+
+
+def resolve(weights, settings):
+    """Every setting named as the engine names it; what method auto takes is the tests' choice."""
+    named = {name: field["default"] for name, field in declared().items()} | settings
+    if named["method"] == "auto":
+        named["method"] = "rge"
+    named["steps"] = named["steps"] or (1000 if named["method"] == "exact" else 30000)
+    named["chunk"] = named["chunk"] or 3  # what memory allows at the moment
+    return named
+
+
+@pytest.fixture(autouse=True)
+def _resolve(monkeypatch):
+    monkeypatch.setattr(graph(), "resolve", resolve, raising=False)
+
+
+def chosen(training, **settings):
+    """The training with other settings."""
+    return replace(training, settings={**training.settings, **settings})
+
+
+def named(training, store=None, host=None):
+    """As it is looked up, kept and trained."""
+    return resolution.resolved(training, store, host)
+
+
+def key_of(training):
+    return named(training).key
 
 
 class Interruption(Exception):
@@ -99,10 +130,9 @@ def wanted(checkpoint):
         digest="d" * 64,
         pictures=[picture],
         word="sks",
-        initialiser=("dog", DOG),
+        initialiser=("dog", [DOG]),
         empty_text=ids(""),
-        settings={"resolution": 64, "device": "cpu", "threads": 1},
-        steps=STEPS,
+        settings={"resolution": 64, "device": "cpu", "threads": 1, "steps": STEPS},
     )
 
 
@@ -140,7 +170,7 @@ def test_a_training_ends_with_its_word_and_is_not_done_twice(wanted, store):
     assert host.states == ["preparing", "training", "finished"]
     assert [call[0] for call in host.calls] == ["free", "back", "rest"]
     assert host.calls[0][1] > 10_000_000  # bytes
-    assert store.node_run("graph", "7") == wanted.key
+    assert store.node_run("graph", "7") == key_of(wanted)
     assert runs.current() is None
 
     again = FakeHost()
@@ -161,15 +191,15 @@ def test_every_point_of_the_curve_reaches_the_page(wanted, store):
 
 def test_stop_and_keep_goes_on_with_the_same_bits(wanted, store, tmp_path):
     runs = LiveRuns()
-    long = replace(wanted, steps=LONG)
-    stop = at_step(1, lambda host, payload: runs.get(long.key).request_stop())
+    long = chosen(wanted, steps=LONG)
+    stop = at_step(1, lambda host, payload: runs.get(key_of(long)).request_stop())
     host = FakeHost(stop)
     kept = learn(long, PLACE, store, runs, host)
     assert not kept.finished
     assert 1 <= kept.steps < LONG
     assert host.states[-1] == "stopped"
     assert len(kept.losses) == kept.steps
-    assert store.finished(long.key) is None
+    assert store.finished(key_of(long)) is None
 
     again = FakeHost()
     rest = learn(long, PLACE, store, LiveRuns(), again)
@@ -188,15 +218,15 @@ def test_an_interrupted_run_is_kept_and_says_where(wanted, store, tmp_path, way)
         else:
             host.bar_raises = True
 
-    long = replace(wanted, steps=LONG)
+    long = chosen(wanted, steps=LONG)
     host = FakeHost(at_step(1, interrupt))
     with pytest.raises(Interruption):
         learn(long, PLACE, store, LiveRuns(), host)
     last = host.events[-1]
     assert last["state"] == "interrupted"
-    assert str(store.token_path(long.key)) in last["message"]
+    assert str(store.token_path(key_of(long))) in last["message"]
     assert f"step {last['step']}" in last["message"]
-    assert store.unfinished(long.key).step == last["step"]
+    assert store.unfinished(key_of(long)).step == last["step"]
     assert ("back",) in host.calls
 
     rest = learn(long, PLACE, store, LiveRuns(), FakeHost())
@@ -209,11 +239,11 @@ def test_an_interruption_before_the_first_step_leaves_nothing(wanted, store):
         learn(wanted, PLACE, store, LiveRuns(), host)
     assert host.events[-1]["state"] == "interrupted"
     assert "nothing was learned" in host.events[-1]["message"]
-    assert not store.token_path(wanted.key).exists()
+    assert not store.token_path(key_of(wanted)).exists()
 
 
 def test_a_failure_is_told_and_does_no_harm_to_the_next(wanted, store):
-    broken = replace(wanted, settings={**wanted.settings, "t_lower": 950})
+    broken = chosen(wanted, t_lower=950)
     host = FakeHost()
     with pytest.raises(zoodip().Error, match="t_lower: needs to be below t_upper"):
         learn(broken, PLACE, store, LiveRuns(), host)
@@ -242,16 +272,18 @@ def test_the_self_check_is_made_before_training_and_only_then(wanted, store):
 
 def test_previews_are_drawn_shown_and_kept(wanted, store):
     shown = replace(
-        wanted, steps=200, preview_percent=10.0, preview=lambda latents: b"jpeg %d" % latents.ndim
+        chosen(wanted, steps=200),
+        preview_percent=10.0,
+        preview=lambda latents: b"jpeg %d" % latents.ndim,
     )
     host = FakeHost()
     learn(shown, PLACE, store, LiveRuns(), host)
     assert host.events[-1]["preview"]["step"] > 0
-    assert store.preview(shown.key) == b"jpeg 4"
+    assert store.preview(key_of(shown)) == b"jpeg 4"
 
 
 def test_one_training_of_a_key_at_a_time(wanted, store):
-    long = replace(wanted, steps=3000)
+    long = chosen(wanted, steps=3000)
     runs, begun = LiveRuns(), threading.Event()
     host = FakeHost(at_step(1, lambda *_: begun.set()))
     thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
@@ -261,13 +293,13 @@ def test_one_training_of_a_key_at_a_time(wanted, store):
         with pytest.raises(StoreError):
             learn(long, PLACE, store, LiveRuns(), FakeHost())
     finally:
-        runs.get(long.key).request_stop()
+        runs.get(key_of(long)).request_stop()
         thread.join()
 
 
 def test_the_host_can_end_during_a_training(wanted, store):
     """What is registered for the interpreter's end: stops, keeps, and waits."""
-    long = replace(wanted, steps=10**6)
+    long = chosen(wanted, steps=10**6)
     runs, begun = LiveRuns(), threading.Event()
     host = FakeHost(at_step(2, lambda *_: begun.set()))
     thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
@@ -275,7 +307,7 @@ def test_the_host_can_end_during_a_training(wanted, store):
     assert begun.wait(60)
     assert runs.shutdown(timeout=60)
     thread.join()
-    assert store.unfinished(long.key).step >= 2
+    assert store.unfinished(key_of(long)).step >= 2
 
 
 def test_the_key_follows_all_that_decides(wanted):
@@ -284,8 +316,7 @@ def test_the_key_follows_all_that_decides(wanted):
     changes = {
         "digest": "e" * 64,
         "word": "zwx",
-        "initialiser": ("cat", 2368),
-        "steps": STEPS + 1,
+        "initialiser": ("cat", [2368]),
         "alphas_cumprod": [0.5],
         "settings": {**wanted.settings, "n": 4},
         "pictures": [replace(picture, sha256="1" * 64)],
@@ -293,12 +324,15 @@ def test_the_key_follows_all_that_decides(wanted):
     keys = {replace(wanted, **{name: value}).key for name, value in changes.items()}
     keys |= {replace(wanted, pictures=[replace(picture, caption="{}")]).key}
     keys |= {replace(wanted, pictures=[replace(picture, text=other_text)]).key}
-    keys |= {replace(wanted, initialiser=("dog", torch.ones(32))).key}
-    keys |= {replace(wanted, initialiser=("dog", torch.zeros(32))).key}
+    keys |= {replace(wanted, initialiser=("dog", torch.ones(1, 32))).key}
+    keys |= {replace(wanted, initialiser=("dog", torch.zeros(1, 32))).key}
+    decide = {"steps": STEPS + 1, "method": "spsa", "seed": 1, "early_stop": 3, "vectors": 2}
+    keys |= {chosen(wanted, **{name: value}).key for name, value in decide.items()}
     assert wanted.key not in keys
-    assert len(keys) == len(changes) + 4
-    for name, value in (("device", "cuda"), ("threads", 2), ("checkpoint_every", 7)):
-        assert replace(wanted, settings={**wanted.settings, name: value}).key == wanted.key
+    assert len(keys) == len(changes) + 4 + len(decide)
+    free = {"device": "cuda", "threads": 2, "checkpoint_every": 7, "memory_limit": 9}
+    for name, value in free.items():
+        assert chosen(wanted, **{name: value}).key == wanted.key
 
 
 def test_another_version_learns_anew(wanted, monkeypatch):
@@ -309,12 +343,12 @@ def test_another_version_learns_anew(wanted, monkeypatch):
 
 def test_what_a_killed_process_left_is_gone_on_with(wanted, store, tmp_path):
     """The record says step 0, as it was written before the training; the word is further."""
-    long = replace(wanted, steps=LONG, settings={**wanted.settings, "checkpoint_every": 10})
+    long = chosen(wanted, steps=LONG, checkpoint_every=10)
     host = FakeHost(at_step(1, lambda host, payload: host.cancel()))
     with pytest.raises(Interruption):
         learn(long, PLACE, store, LiveRuns(), host)
-    reached = store.unfinished(long.key).step
-    store.save(replace(store.record(long.key), step=0, state="training", curve=()))
+    reached = store.unfinished(key_of(long)).step
+    store.save(replace(store.record(key_of(long)), step=0, state="training", curve=()))
 
     again = FakeHost()
     rest = learn(long, PLACE, store, LiveRuns(), again)
@@ -326,6 +360,152 @@ def test_what_a_killed_process_left_is_gone_on_with(wanted, store, tmp_path):
 def test_the_curve_is_written_while_it_grows(wanted, store, monkeypatch):
     monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
     kept = []
-    host = FakeHost(lambda *_: kept.append(len(store.record(wanted.key).losses)))
+    host = FakeHost(lambda *_: kept.append(len(store.record(key_of(wanted)).losses)))
     learn(wanted, PLACE, store, LiveRuns(), host)
     assert any(0 < count < STEPS for count in kept)
+
+
+# What is resolved once, before the first step.
+
+
+def test_a_default_and_its_value_are_the_same_training(wanted):
+    assert key_of(chosen(wanted, steps=0)) == key_of(chosen(wanted, steps=30000))
+    assert key_of(chosen(wanted, n=2)) == key_of(wanted)
+    assert named(chosen(wanted, steps=0)).steps == 30000
+    assert named(chosen(wanted, steps=0, method="exact")).steps == 1000
+
+
+def test_the_memory_of_the_moment_makes_no_other_training(wanted, monkeypatch):
+    key = key_of(wanted)
+
+    def less(weights, settings):
+        return {**resolve(weights, settings), "chunk": 1}
+
+    monkeypatch.setattr(graph(), "resolve", less)
+    assert key_of(wanted) == key
+    assert key_of(chosen(wanted, chunk=2)) != key
+
+
+def test_auto_is_the_method_that_it_chose(wanted, store):
+    auto, host = chosen(wanted, method="auto"), FakeHost()
+    assert learn(auto, PLACE, store, LiveRuns(), host).finished
+    # Room is made for the better one before the engine looks how much there is.
+    exact = graph().memory(auto.weights, {**auto.settings, "method": "exact"})
+    assert host.calls[0] == ("free", exact)
+    again = FakeHost()
+    learn(chosen(wanted, method="rge"), PLACE, store, LiveRuns(), again)
+    assert again.states[-1] == "reused"
+
+
+@pytest.mark.parametrize("begun", ["exact", "rge"])
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_auto_goes_on_with_what_was_begun(wanted, store, monkeypatch, begun, state):
+    """Whatever fits by now: the engine would choose spsa here."""
+    key = key_of(chosen(wanted, method=begun))
+    store.folder(key)
+    for path in (store.token_path(key), store.state_path(key)):
+        path.write_bytes(b"kept")
+    store.save(Record(key, "sks", state, 3, STEPS))
+
+    def other(weights, settings):
+        return resolve(weights, {**settings, "method": settings["method"].replace("auto", "spsa")})
+
+    monkeypatch.setattr(graph(), "resolve", other)
+    host = FakeHost()
+    found = named(chosen(wanted, method="auto"), store, host)
+    assert (found.settings["method"], found.key) == (begun, key)
+    assert host.calls == []
+
+
+def test_what_cannot_be_resolved_is_told(wanted, store, monkeypatch):
+    def refuse(weights, settings):
+        raise zoodip().Error("settings: there is no 'nn'; did you mean 'n'?")
+
+    monkeypatch.setattr(graph(), "resolve", refuse)
+    host, runs = FakeHost(), LiveRuns()
+    with pytest.raises(zoodip().Error, match="did you mean 'n'"):
+        learn(chosen(wanted, nn=3), PLACE, store, runs, host)
+    assert (host.events[-1]["state"], host.events[-1]["step"]) == ("failed", 0)
+    assert "did you mean 'n'" in host.events[-1]["message"]
+    kept = store.record(store.node_run("graph", "7"))
+    assert (kept.state, kept.message) == ("failed", host.events[-1]["message"])
+    assert runs.current() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"nn": 3}, "there is no 'nn'; did you mean 'n'"),
+        ({"lerning_rate": 0.1}, "did you mean 'learning_rate'"),
+        ({"n": 65}, "n: needs a whole number from 1 to 64, got 65"),
+        ({"method": "magic"}, "method: needs one of rge, spsa"),
+    ],
+)
+def test_settings_that_are_none_are_refused(wanted, settings, says):
+    """What another node may put on the wire."""
+    with pytest.raises(zoodip().Error, match=says):
+        graph().memory(wanted.weights, {**wanted.settings, **settings})
+
+
+# Passes, the best word, and runs that end otherwise.
+
+
+def test_passes_and_the_best_word_are_kept(wanted, store):
+    host = FakeHost()
+    checked = chosen(wanted, validate_every=10, batch=2)
+    learned = learn(checked, PLACE, store, LiveRuns(), host)
+    last, key = host.events[-1], key_of(checked)
+    assert last["passes"] == STEPS * 2 * 3
+    assert last["best_step"] in (10, 20, 30, 40)
+    kept = store.record(key)
+    assert (kept.passes, kept.best_step) == (last["passes"], last["best_step"])
+    best = store.token_path(key).with_name("token.best.safetensors")
+    assert module.read_token(best).metadata["step"] == str(last["best_step"])
+    if last["best_step"] < STEPS:
+        assert str(best) in last["message"]
+    assert learned.token.metadata["step"] == str(STEPS)  # the last one goes on
+
+
+def test_a_run_that_validation_ends_early_is_finished_and_says_so(wanted, store):
+    """With a word that hardly moves nothing better is found for long."""
+    idle = chosen(wanted, steps=3000, validate_every=2, early_stop=1, learning_rate=1e-8)
+    host = FakeHost()
+    learned = learn(idle, PLACE, store, LiveRuns(), host)
+    assert learned.finished and learned.steps < 3000
+    assert host.events[-1]["state"] == "finished"
+    assert f"Ended early at step {learned.steps}" in host.events[-1]["message"]
+    again = FakeHost()
+    assert learn(idle, PLACE, store, LiveRuns(), again).steps == learned.steps
+    assert again.states[-1] == "reused"
+
+
+def test_a_run_that_diverges_says_so_and_leaves_its_last_good_word(wanted, store):
+    """Half its own mean is what every loss exceeds, once it is judged."""
+    wild = chosen(wanted, steps=LONG, divergence=0.5)
+    host = FakeHost()
+    with pytest.raises(zoodip().Error, match="the loss diverges"):
+        learn(wild, PLACE, store, LiveRuns(), host)
+    last, key = host.events[-1], key_of(wild)
+    assert last["state"] == "failed"
+    assert "the loss diverges" in last["message"]
+    assert str(store.token_path(key)) in last["message"]
+    assert store.unfinished(key) is None
+    assert f"step {module.read_token(store.token_path(key)).metadata['step']} " in last["message"]
+
+
+def test_a_word_of_several_vectors(wanted, store):
+    """Two initialisers, each with its place in the caption."""
+    text = ids("a photo of a big dog")
+    places = text.ids.clone()
+    places[0, 5:7] = 0
+    picture = replace(wanted.pictures[0], caption="a photo of a {}", text=graph().Text(places, [5]))
+    start = text.ids[0, 5:7].tolist()
+    several = replace(wanted, initialiser=("big dog", start), pictures=[picture])
+    learned = learn(several, PLACE, store, LiveRuns(), FakeHost())
+    assert learned.token.vectors["clip_l"].shape[0] == 2
+
+    earlier = learned.token.vectors["clip_l"]
+    onwards = replace(several, initialiser=("sks", earlier), word="zwx")
+    assert learn(onwards, PLACE, store, LiveRuns(), FakeHost()).token.vectors[
+        "clip_l"
+    ].shape == tuple(earlier.shape)

@@ -60,6 +60,8 @@ def test_a_training_is_shown_live_and_its_curve_outlives_a_reload(page):
     assert node_size(page) == size, "the node changed its size while events came"
     assert progress(page) == (400, 400)
     assert "400 of 400" in page.locator(PANEL).inner_text()
+    assert "1,200 passes" in page.locator(PANEL).inner_text()
+    assert "step 400" in page.locator(f"{PANEL} dl").inner_text()  # the best, looked at in the end
     image = page.locator(f"{PANEL} img")
     image.wait_for(state="visible")
     assert image.evaluate("e => e.naturalWidth") >= 32

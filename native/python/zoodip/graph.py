@@ -202,3 +202,16 @@ def train(
         cancel=native.CancelToken() if cancel is None else cancel,
     )
     return train_result(result)
+
+
+def resolve(weights, settings):
+    """LOCAL STAND-IN, never committed."""
+    import json
+
+    native = load_native()
+    memory(weights, settings)
+    named = {f["name"]: f["default"] for f in json.loads(native.describe_settings())} | dict(settings)
+    if named["method"] == "auto":
+        named["method"] = "rge"
+    named["steps"] = named["steps"] or (1000 if named["method"] == "exact" else 30000)
+    return named

@@ -231,13 +231,15 @@ def check_the_empty_prompt_and_the_longest_caption():
 
 
 def check_initialisers():
-    assert initialiser(CLIP, "dog") == initialiser(CLIP, " Dog ") == 1929
-    assert torch.equal(initialiser(KNOWING, "my-cat_v2.0"), CAT.vectors["clip_l"][0])
-    assert torch.equal(initialiser(CLIP, "embedding:oth"), OTHER.vectors["clip_l"][0])
+    assert initialiser(CLIP, "dog") == initialiser(CLIP, " Dog ") == [1929]
+    assert initialiser(CLIP, "brown dog") == initialiser(CLIP, "brown, dog") == [2866, 1929]
+    assert torch.equal(initialiser(KNOWING, "my-cat_v2.0"), CAT.vectors["clip_l"])
+    assert torch.equal(initialiser(KNOWING, "sks"), SKS.vectors["clip_l"])
+    assert torch.equal(initialiser(CLIP, "embedding:oth"), OTHER.vectors["clip_l"])
     for clip, text, said in (
-        (CLIP, "wobbly teapot", "teapot"),
-        (CLIP, "", "one word"),
-        (KNOWING, "sks", "a vector"),
+        (CLIP, "wobbly teapot", "wobbly"),
+        (CLIP, "", "needs a word"),
+        (KNOWING, "sks dog", "learned words beside plain ones"),
         (CLIP, "embedding:nope", "no such embedding"),
         (CLIP, "(dog:1.2)", "dog"),
     ):

@@ -1,0 +1,46 @@
+"""What a training leaves to the engine, decided once before its first step."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .native import graph
+from .store import Store
+
+if TYPE_CHECKING:
+    from .training import Host, Training
+
+log = logging.getLogger("zoodip")
+
+# What method auto chooses between, the better one first.
+_CANDIDATES = ("exact", "rge")
+
+
+def resolved(training: Training, store: Store, host: Host) -> Training:
+    """The training with every setting named, so that its key stands for what is really done.
+
+    Method auto takes what was begun under either method before, whatever memory is free now; else
+    the engine chooses, once ComfyUI has unloaded what the exact gradient might need.
+
+    Raises zoodip.Error for weights and settings that cannot be trained with.
+    """
+    if training.settings.get("method") != "auto":
+        return _named(training, training.settings)
+    for method in _CANDIDATES:
+        begun = _named(training, {**training.settings, "method": method})
+        if store.finished(begun.key) or store.unfinished(begun.key):
+            return begun
+    exact = {**training.settings, "method": _CANDIDATES[0]}
+    host.free_memory(graph().memory(training.weights, exact))
+    chosen = _named(training, training.settings)
+    log.info("ZOODiP: method auto takes %s", chosen.settings["method"])
+    return chosen
+
+
+def _named(training: Training, asked: dict[str, Any]) -> Training:
+    settings = dict(graph().resolve(training.weights, asked))
+    # It follows the memory of the moment, and another moment must find the same training.
+    settings["chunk"] = asked.get("chunk", 0)
+    return replace(training, settings=settings)
