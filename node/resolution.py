@@ -40,7 +40,6 @@ def resolved(training: Training, store: Store, host: Host) -> Training:
 
 
 def _named(training: Training, asked: dict[str, Any]) -> Training:
-    settings = dict(graph().resolve(training.weights, asked))
-    # It follows the memory of the moment, and another moment must find the same training.
-    settings["chunk"] = asked.get("chunk", 0)
+    # The chunk follows the memory of the moment, and another moment must find the same training.
+    settings = graph().resolve(training.weights, asked, fit=False)
     return replace(training, settings=settings)

@@ -183,13 +183,13 @@ void bind_graph(py::module_& module) {
         py::arg("source"), py::arg("settings"), "Bytes that training takes at its peak.");
     module.def(
         "resolve_settings",
-        [](const WeightSource& source, const std::string& settings) {
+        [](const WeightSource& source, const std::string& settings, bool fit) {
             return run_engine([&] {
-                const auto resolved = settings_for(nlohmann::json::parse(settings), source);
+                const auto resolved = settings_for(nlohmann::json::parse(settings), source, fit);
                 return get_fields(resolved, train_setting_fields()).dump();
             });
         },
-        py::arg("source"), py::arg("settings"), "See zoodip.graph.resolve.");
+        py::arg("source"), py::arg("settings"), py::arg("fit"), "See zoodip.graph.resolve.");
     module.def(
         "personalize_graph",
         [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,

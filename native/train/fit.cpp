@@ -40,28 +40,30 @@ double megabytes(std::int64_t bytes) {
 
 }  // namespace
 
+nlohmann::json with_method(nlohmann::json chosen, const WeightSource& source,
+                           const Architecture& architecture, std::int64_t free) {
+    if (chosen.value("method", nlohmann::json()) != "auto") return chosen;
+    const Memory memory{source, take_inventory(source), free};
+    chosen["method"] = "exact";
+    if (free == 0 || !memory.fits(resolve_settings(chosen, architecture))) chosen["method"] = "rge";
+    log_info("method auto takes ", chosen["method"].get<std::string>());
+    return chosen;
+}
+
 TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
                            const Architecture& architecture, std::int64_t free) {
-    nlohmann::json asked = chosen;
     const Memory memory{source, take_inventory(source), free};
-    if (asked.value("method", nlohmann::json()) == "auto") {
-        asked["method"] = "exact";
-        if (free == 0 || !memory.fits(resolve_settings(asked, architecture))) {
-            asked["method"] = "rge";
-        }
-        log_info("method auto: ", asked["method"].get<std::string>());
-    }
-    TrainSettings settings = resolve_settings(asked, architecture);
+    TrainSettings settings =
+        resolve_settings(with_method(chosen, source, architecture, free), architecture);
     if (memory.fits(settings)) return settings;
-    if (settings.chunk == 0) {
-        for (settings.chunk = points_of(settings) - 1; settings.chunk > 0; --settings.chunk) {
-            if (!memory.fits(settings)) continue;
-            log_info("memory is short: ", settings.chunk, " of the ", points_of(settings),
-                     " points of a step pass at once");
-            return settings;
-        }
-        settings.chunk = 1;
+    if (settings.chunk > 0) refuse(memory, settings);
+    for (settings.chunk = points_of(settings) - 1; settings.chunk > 0; --settings.chunk) {
+        if (!memory.fits(settings)) continue;
+        log_info("memory is short: ", settings.chunk, " of the ", points_of(settings),
+                 " points of a step pass at once");
+        return settings;
     }
+    settings.chunk = 1;
     refuse(memory, settings);
 }
 

@@ -144,12 +144,13 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 
 }  // namespace
 
-TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source) {
+TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
     const Architecture architecture = detect_architecture(source);
     const TrainSettings asked = resolve_settings(chosen, architecture);
     const std::int64_t limit = asked.memory_limit * 1'000'000;
-    return fit_settings(chosen, source, architecture,
-                        limit > 0 ? limit : free_memory(open_device(asked.device)));
+    const std::int64_t free = limit > 0 ? limit : free_memory(open_device(asked.device));
+    if (fit) return fit_settings(chosen, source, architecture, free);
+    return resolve_settings(with_method(chosen, source, architecture, free), architecture);
 }
 
 std::int64_t count_of(const StartVectors& start) {

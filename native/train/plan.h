@@ -87,8 +87,10 @@ struct Plan {
 Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 
-// All settings decided for these weights, by what the device has free. Throws Error.
-TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source);
+// All settings decided for these weights, by what the device has free; fit false leaves the chunk
+// open and refuses nothing for want of memory. Throws Error.
+TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
+                           bool fit = true);
 
 // What a run is. Two runs with equal identities make the same word. The model's digest is that of
 // the weights read so far: asked for once all are.

@@ -30,7 +30,7 @@ def _engine():
         pytest.skip(problem)
 
 
-def resolve(weights, settings):
+def resolve(weights, settings, *, fit):
     """Every setting named as the engine names it; what method auto takes is the tests' choice."""
     named = {name: field["default"] for name, field in declared().items()} | settings
     if named["method"] == "auto":

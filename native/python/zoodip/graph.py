@@ -129,16 +129,24 @@ def memory(weights: Weights | StrPath, settings: Mapping[str, Setting] | None = 
 
 
 def resolve(
-    weights: Weights | StrPath, settings: Mapping[str, Setting] | None = None
+    weights: Weights | StrPath,
+    settings: Mapping[str, Setting] | None = None,
+    *,
+    fit: bool = True,
 ) -> dict[str, Setting]:
     """All settings as a training with these weights has them: what 0 and "auto" stand for is
-    decided, by what the device has free where it depends on memory.
+    decided, method auto by what the device has free.
+
+    Args:
+        weights, settings: as for `train`.
+        fit: decide the chunk by what is free, too; False leaves that to the training, for a host
+            that makes room before it.
 
     Raises:
-        Error: as `memory`, and when the training would not fit.
+        Error: as `memory`; with `fit`, when the training would not fit.
     """
     encoded = encode_settings(settings or {})
-    return json.loads(load_native().resolve_settings(_source(weights), encoded))
+    return json.loads(load_native().resolve_settings(_source(weights), encoded, fit))
 
 
 def train(
@@ -202,16 +210,3 @@ def train(
         cancel=native.CancelToken() if cancel is None else cancel,
     )
     return train_result(result)
-
-
-def resolve(weights, settings):
-    """LOCAL STAND-IN, never committed."""
-    import json
-
-    native = load_native()
-    memory(weights, settings)
-    named = {f["name"]: f["default"] for f in json.loads(native.describe_settings())} | dict(settings)
-    if named["method"] == "auto":
-        named["method"] = "rge"
-    named["steps"] = named["steps"] or (1000 if named["method"] == "exact" else 30000)
-    return named
