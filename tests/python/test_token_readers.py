@@ -57,7 +57,7 @@ ONES = torch.ones(2, 4)
 )
 def test_engine_and_nodes_read_the_same(tmp_path, tensors, metadata):
     path = tmp_path / "file.safetensors"
-    save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, metadata)
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, path, metadata or None)
     try:
         theirs = read_token(path)
     except TokenError as error:
