@@ -36,7 +36,8 @@ def resolve(weights, settings, *, fit):
     if named["method"] == "auto":
         named["method"] = "rge"
     named["steps"] = named["steps"] or (1000 if named["method"] == "exact" else 30000)
-    named["chunk"] = named["chunk"] or 3  # what memory allows at the moment
+    if fit:
+        named["chunk"] = named["chunk"] or 3  # what memory allows at the moment
     return named
 
 
