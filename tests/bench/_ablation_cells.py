@@ -186,7 +186,7 @@ SECTIONS = (
         "The exact gradient, with and without partial uniform timesteps (Table S7, textual "
         "inversion)",
         "A step is a forward and a backward pass, and a backward pass counts as two forward ones; "
-        "no subspace, learning rate 2e-2.",
+        "no subspace, learning rate 1e-2.",
         (
             Row("ZOODiP", {}),
             Row(
