@@ -7,7 +7,7 @@
 namespace zoodip {
 
 LossGradient Objective::gradient(const at::Tensor&, const Sample&) {
-    fail("gradient: ", name(), " has no exact gradient; choose an estimator");
+    fail("gradient: ", name(), " has no exact gradient; use --method rge");
 }
 
 LossGradient DiffusionObjective::gradient(const at::Tensor& theta, const Sample& sample) {

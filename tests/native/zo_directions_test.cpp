@@ -113,12 +113,12 @@ TEST(DirectionSpace, RefusesABasisThatIsNone) {
 TEST(PrincipalDirections, AreThoseOfWordsThatWereTrained) {
     // Along (3, 4) / 5 the words spread most; rows of zeros would pull the mean to the origin.
     const at::Tensor words =
-        at::tensor({1003.0f, 4.0f, 997.0f, -4.0f, 1000.4f, -0.3f, 999.6f, 0.3f}).view({4, 2});
+        at::tensor({1003.0f, 4.0f, 997.0f, -4.0f, 1002.0f, -1.5f, 998.0f, 1.5f}).view({4, 2});
     const at::Tensor with_zeros = at::cat({at::zeros({50, 2}), words, at::zeros({3, 2})});
     const at::Tensor found = principal_directions(with_zeros, 2);
     const at::Tensor along = at::tensor({0.6f, 0.8f});
     // The second moment of numbers near 1000 is off by 1e6 * 2^-53 in each of a few operations, far
-    // below the variances 25 / 2 and 0.125; what remains is the result's rounding.
+    // below the variances 12.5 and 3.125; what remains is the result's rounding.
     EXPECT_NEAR(std::abs(found[0].dot(along).item<double>()), 1, 4 * float_unit);
     EXPECT_NEAR(found[1].dot(along).item<double>(), 0, 4 * float_unit);
     EXPECT_EQ(found.scalar_type(), at::kFloat);

@@ -74,7 +74,14 @@ def vector(path):
 def test_the_same_bits_as_from_files(tensors, pictures, model, images, tmp_path):
     learn(tensors, pictures, tmp_path / "graph.safetensors")
     files = zoodip.train(
-        model, images, WORD, "dog", tmp_path / "files.safetensors", steps=4, resolution=64
+        model,
+        images,
+        WORD,
+        "dog",
+        tmp_path / "files.safetensors",
+        caption="a photo of a {}",
+        steps=4,
+        resolution=64,
     )
     assert torch.equal(vector(tmp_path / "graph.safetensors"), vector(files.token))
 
