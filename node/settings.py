@@ -76,8 +76,9 @@ def options() -> list[dict[str, Any]]:
 
 
 def deciding(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that decide what is learned."""
-    return {name: value for name, value in values.items() if declared()[name].get("decides", True)}
+    """Those of the values that decide what is learned; the engine refuses what is no setting."""
+    free = {name for name, field in declared().items() if not field.get("decides", True)}
+    return {name: value for name, value in values.items() if name not in free}
 
 
 def help_text(field: dict[str, Any]) -> str:

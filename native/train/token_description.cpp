@@ -69,6 +69,7 @@ json changed_settings(const json& settings, std::int64_t text_width) {
     }
     json changed = json::object();
     for (const auto& [name, value] : settings.items()) {
+        if (name == "vectors" && value == 1) continue;  // what 0 stands for with one word
         if (!known.contains(name) || !is_default(name, known, architecture)) changed[name] = value;
     }
     return changed;
@@ -86,12 +87,26 @@ void take_settings(json& record, std::int64_t text_width, TokenDescription& toke
     record.erase("settings");
 }
 
+// The caption of a picture; of templates the first, and how many there are.
+std::string take_captions(json& picture) {
+    const auto found = picture.find("captions");
+    if (found == picture.end() || !found->is_array() || found->empty()) {
+        return take_text(picture, "caption");
+    }
+    const json first = found->front();
+    const std::size_t others = found->size() - 1;
+    picture.erase("captions");
+    if (!first.is_string()) return {};
+    return others == 0 ? first.get<std::string>()
+                       : concat(first.get<std::string>(), ", and ", others, " others by turns");
+}
+
 void take_pictures(json& record, TokenDescription& token) {
     const auto found = record.find("pictures");
     if (found == record.end() || !found->is_array()) return;
     for (json picture : *found) {
-        token.pictures.push_back({take_text(picture, "name"), take_text(picture, "sha256"),
-                                  take_text(picture, "caption")});
+        token.pictures.push_back(
+            {take_text(picture, "name"), take_text(picture, "sha256"), take_captions(picture)});
     }
     record.erase("pictures");
 }

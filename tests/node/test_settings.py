@@ -53,7 +53,7 @@ def test_only_what_differs_from_the_defaults_is_handed_on():
 
 
 def test_what_decides_follows_the_declaration():
-    kept = {"n": 4, "method": "spsa", "seed": 1, "no setting": 2}
+    kept = {"n": 4, "method": "spsa", "seed": 1}
     free = {"device": "cuda", "threads": 2, "checkpoint_every": 7, "memory_limit": 900}
     assert settings.deciding(kept | free) == kept
 

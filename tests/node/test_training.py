@@ -379,8 +379,9 @@ def test_a_default_and_its_value_are_the_same_training(wanted):
 def test_the_memory_of_the_moment_makes_no_other_training(wanted, monkeypatch):
     key = key_of(wanted)
 
-    def less(weights, settings):
-        return {**resolve(weights, settings), "chunk": 1}
+    def less(weights, settings, *, fit):
+        named = resolve(weights, settings, fit=fit)
+        return {**named, "chunk": 1} if fit else named
 
     monkeypatch.setattr(graph(), "resolve", less)
     assert key_of(wanted) == key
@@ -408,8 +409,9 @@ def test_auto_goes_on_with_what_was_begun(wanted, store, monkeypatch, begun, sta
         path.write_bytes(b"kept")
     store.save(Record(key, "sks", state, 3, STEPS))
 
-    def other(weights, settings):
-        return resolve(weights, {**settings, "method": settings["method"].replace("auto", "spsa")})
+    def other(weights, settings, *, fit):
+        settings = {**settings, "method": settings["method"].replace("auto", "spsa")}
+        return resolve(weights, settings, fit=fit)
 
     monkeypatch.setattr(graph(), "resolve", other)
     host = FakeHost()
@@ -419,7 +421,7 @@ def test_auto_goes_on_with_what_was_begun(wanted, store, monkeypatch, begun, sta
 
 
 def test_what_cannot_be_resolved_is_told(wanted, store, monkeypatch):
-    def refuse(weights, settings):
+    def refuse(weights, settings, *, fit):
         raise zoodip().Error("settings: there is no 'nn'; did you mean 'n'?")
 
     monkeypatch.setattr(graph(), "resolve", refuse)

@@ -36,8 +36,9 @@ def dequantized(model):
     for part in (modules.unet, modules.text_encoder):
         for layer in part.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
-                packed = _native.quantize_int8(layer.weight.detach())
-                layer.weight = nn.Parameter(_native.dequantize_int8(*packed), requires_grad=False)
+                packed = _native.quantize(layer.weight.detach(), "int8")
+                dense = _native.dequantize(packed, "int8")
+                layer.weight = nn.Parameter(dense, requires_grad=False)
     return modules
 
 

@@ -367,6 +367,7 @@ SCHEMA = {
         "steps": int,
         "forward_passes_a_step": int,
         "backward_passes_a_step": int,
+        "memory": dict,
     },
     "step": {
         "loss": float,

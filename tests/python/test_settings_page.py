@@ -79,7 +79,7 @@ def test_the_page_has_the_passes_of_every_method(page) -> None:
     assert row(page, "rge")[:4] == ["2", "3", "5", "9"]
     assert row(page, "spsa")[:4] == ["2", "4", "8", "16"]
     assert row(page, "one_point")[:4] == ["2", "3", "5", "9"]
-    assert row(page, "exact") == [*["1 and 1 backward"] * 4, "1000", "0.02"]
+    assert row(page, "exact") == [*["1 and 1 backward"] * 4, "1000", "0.01"]
 
 
 # --- refused alike --------------------------------------------------------------------------------
