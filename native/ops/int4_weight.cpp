@@ -146,8 +146,8 @@ void quantize_rows(const float* weight, const Layout& layout, const PackedWeight
 
 // ----------------------------------------------------------------------------------- dequantise
 
-ZOODIP_MULTIVERSION void unpack_row(const std::uint8_t* __restrict__ packed, std::int64_t half,
-                                    std::uint8_t* __restrict__ q) {
+ZOODIP_MULTIVERSION void unpack_row(const std::uint8_t* __restrict packed, std::int64_t half,
+                                    std::uint8_t* __restrict q) {
     for (std::int64_t i = 0; i < half; ++i) {
         q[i] = packed[i] & 15;
         q[half + i] = packed[i] >> 4;
@@ -168,7 +168,7 @@ inline std::int64_t vector_end(const Run& run, std::int64_t length) {
 }
 
 ZOODIP_MULTIVERSION void dequantize_row(const RowView& row, std::span<const Run> runs,
-                                        float* __restrict__ out) {
+                                        float* __restrict out) {
     for (const Run& run : runs) {
         const float s = row.scale[run.group], z = row.shift[run.group];
         const std::uint8_t* q = row.q;
@@ -177,8 +177,8 @@ ZOODIP_MULTIVERSION void dequantize_row(const RowView& row, std::span<const Run>
     }
 }
 
-ZOODIP_MULTIVERSION void round_row(const float* __restrict__ row, std::int64_t length,
-                                   at::BFloat16* __restrict__ out) {
+ZOODIP_MULTIVERSION void round_row(const float* __restrict row, std::int64_t length,
+                                   at::BFloat16* __restrict out) {
     for (std::int64_t i = 0; i < length; ++i) out[i] = row[i];
 }
 
