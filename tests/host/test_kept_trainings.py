@@ -53,6 +53,7 @@ CHANGES = {
     "seed": {"train_seed": 1},
     "steps": {"steps": STEPS + 1},
     "initialiser": {"initialiser": "cat"},
+    "a second vector": {"initialiser": "blue dog"},
     "caption": {"captions": "a picture of a {}"},
     "precision": {"precision": "dense"},
     "an option": {"options": ["4", 0]},
@@ -79,7 +80,14 @@ def test_a_change_trains_anew(first, what):
 
 
 @pytest.mark.parametrize(
-    "free", [{"threads": 2}, {"checkpoint_every": 3}, {"preview_percent": 0.0}]
+    "free",
+    [
+        {"threads": 2},
+        {"checkpoint_every": 3, "checkpoints_kept": 1},
+        {"preview_percent": 0.0},
+        {"learning_rate": 0.005},  # what 0 stands for
+    ],
+    ids=str,
 )
 def test_what_changes_nothing_that_is_learned_trains_nothing(first, free):
     prompt = training(STEPS, "stored", options=["4", 0])
