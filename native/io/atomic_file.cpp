@@ -56,6 +56,7 @@ void write_parts(const fs::path& file, std::span<const std::span<const std::byte
     if (stream == nullptr) throw errno;
     try {
         for (const auto& part : parts) {
+            if (part.empty()) continue;  // an empty tensor has no address
             if (std::fwrite(part.data(), 1, part.size(), stream) != part.size()) throw errno;
         }
         flush_to_disk(stream);

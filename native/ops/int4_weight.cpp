@@ -97,7 +97,7 @@ ZOODIP_MULTIVERSION void find_extremes(const float* group, std::int64_t length, 
 
 ZOODIP_MULTIVERSION void quantize_group(const float* group, std::int64_t length, float scale,
                                         float shift, std::uint8_t* q) {
-    if (scale == 0) {
+    if (scale == 0 || !std::isfinite(scale)) {  // not finite: refused once all rows are done
         std::fill_n(q, length, std::uint8_t{0});
         return;
     }
