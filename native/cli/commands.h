@@ -17,6 +17,7 @@ void add_sample_command(CLI::App& app, Command& chosen);
 void add_inspect_command(CLI::App& app, Command& chosen);
 void add_settings_command(CLI::App& app, Command& chosen);
 void add_token_command(CLI::App& app, Command& chosen);
+void add_serve_command(CLI::App& app, Command& chosen);
 
 // Parses and runs. Errors go to standard error as one line; returns the exit status: 0 done,
 // 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.

@@ -152,6 +152,7 @@ int run_program(int argc, const char* const* argv) {
     add_inspect_command(app, chosen);
     add_settings_command(app, chosen);
     add_token_command(app, chosen);
+    add_serve_command(app, chosen);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

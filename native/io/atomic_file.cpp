@@ -67,18 +67,6 @@ void write_parts(const fs::path& file, std::span<const std::span<const std::byte
     if (std::fclose(stream) != 0) throw errno;
 }
 
-// Makes the rename itself survive a power cut. Some file systems refuse; the file is there anyway.
-void flush_folder(const fs::path& folder) {
-#ifndef _WIN32
-    const int handle = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
-    if (handle < 0) return;
-    fsync(handle);
-    close(handle);
-#else
-    (void)folder;
-#endif
-}
-
 fs::path folder_of(const fs::path& file) {
     const fs::path folder = file.parent_path();
     return folder.empty() ? fs::path(".") : folder;
@@ -94,7 +82,46 @@ void require_folder(const fs::path& file) {
     require(!fs::is_directory(file, ignored), "cannot write ", file.string(), ": it is a folder");
 }
 
+// Throws errno.
+void write_and_cut(const fs::path& file, std::uint64_t place, std::span<const std::byte> bytes) {
+    std::error_code error;
+    std::FILE* stream = std::fopen(file.string().c_str(), fs::exists(file, error) ? "r+b" : "wb");
+    if (stream == nullptr) throw errno;
+    try {
+        if (std::fseek(stream, static_cast<long>(place), SEEK_SET) != 0) throw errno;
+        if (std::fwrite(bytes.data(), 1, bytes.size(), stream) != bytes.size()) throw errno;
+        flush_to_disk(stream);
+    } catch (int) {
+        std::fclose(stream);
+        throw;
+    }
+    if (std::fclose(stream) != 0) throw errno;
+    const std::uint64_t end = place + bytes.size();
+    if (fs::file_size(file) > end) fs::resize_file(file, end);
+}
+
 }  // namespace
+
+void flush_folder(const fs::path& folder) {
+#ifndef _WIN32
+    const int handle = open(folder.c_str(), O_RDONLY | O_DIRECTORY);
+    if (handle < 0) return;
+    fsync(handle);
+    close(handle);
+#else
+    (void)folder;
+#endif
+}
+
+void write_at(const fs::path& file, std::uint64_t place, std::span<const std::byte> bytes) {
+    try {
+        write_and_cut(file, place, bytes);
+    } catch (int reason) {
+        fail_to_write(file, reason);
+    } catch (const fs::filesystem_error& error) {
+        fail_to_write(file, error.code().value());
+    }
+}
 
 void write_file_atomic(const fs::path& file, std::span<const std::span<const std::byte>> parts) {
     require_folder(file);

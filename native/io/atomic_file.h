@@ -16,6 +16,15 @@ namespace zoodip {
 void write_file_atomic(const std::filesystem::path& file,
                        std::span<const std::span<const std::byte>> parts);
 
+// Writes at a place of a file, which is made if it is missing and ends behind what was written;
+// flushed to the disk. Throws Error; what lay before that place is then as it was.
+void write_at(const std::filesystem::path& file, std::uint64_t place,
+              std::span<const std::byte> bytes);
+
+// Makes what was renamed in a folder survive a power cut. Some file systems refuse; what was
+// renamed is there anyway.
+void flush_folder(const std::filesystem::path& folder);
+
 // All bytes of a file. Throws Error when it cannot be read or holds more than max_bytes.
 std::vector<std::byte> read_file(const std::filesystem::path& file, std::uint64_t max_bytes);
 

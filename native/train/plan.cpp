@@ -60,9 +60,10 @@ nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
 }
 
 // What follows from source, settings and word.
-void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel) {
+void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel,
+              bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
-    plan.settings = settings_for(as_decided(settings, plan.output), *plan.source);
+    plan.settings = settings_for(as_decided(settings, plan.output), *plan.source, fit);
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
@@ -161,7 +162,7 @@ std::int64_t count_of(const StartVectors& start) {
     return vectors.dim() == 2 ? vectors.size(0) : 1;
 }
 
-Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel) {
+Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool fit) {
     Plan plan;
     PersonalizeRequest request = given;
     if (!request.like.empty()) {
@@ -183,7 +184,7 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel) {
     check_output(plan.output);
     require_other_file(request.out, request.model);
     plan.source = open_weights(request.model);
-    complete(plan, request.settings, cancel);
+    complete(plan, request.settings, cancel, fit);
     plan.pictures = list_training_pictures(request.images, captions_of(plan.settings), tokenizer,
                                            {request.word, plan.settings.vectors});
     plan.empty_text = prepare_text(tokenizer, "", {});

@@ -83,8 +83,8 @@ struct Plan {
     nlohmann::json like;  // the identity to repeat; null for none
 };
 
-// Check names, settings, captions and outputs, cheapest first. Throw Error.
-Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel);
+// Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as settings_for.
+Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel, bool fit = true);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 
 // All settings decided for these weights, by what the device has free; fit false leaves the chunk

@@ -93,7 +93,7 @@ PersonalizeResult Run::go() {
 }
 
 PersonalizeResult Run::finish() {
-    files_.write_word(trainer_.step(), trainer_.word());
+    files_.write_word(trainer_.step(), trainer_.word(), /*finished=*/true);
     if (watch_.best()) files_.write_best(*watch_.best());
     files_.forget_states();
     tell("end", {{"seconds", seconds_now() - began_}, {"smooth_loss", watch_.smooth()}});

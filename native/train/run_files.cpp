@@ -97,8 +97,10 @@ void RunFiles::write_token_of(const fs::path& file, std::int64_t step, const at:
     write_token(file, layout_, word, metadata);
 }
 
-void RunFiles::write_word(std::int64_t step, const at::Tensor& word) const {
-    write_token_of(token_, step, word, nlohmann::json::object());
+void RunFiles::write_word(std::int64_t step, const at::Tensor& word, bool finished) const {
+    auto more = nlohmann::json::object();
+    if (finished) more["finished"] = true;
+    write_token_of(token_, step, word, more);
 }
 
 void RunFiles::write_best(const LossWatch::Word& best) const {
@@ -175,6 +177,14 @@ void RunFiles::forget_states() const {
 void RunFiles::forget_earlier() const {
     forget_states();
     remove_all({best_path(token_)});
+}
+
+std::optional<std::int64_t> finished_step(const fs::path& token) {
+    std::error_code ignored;
+    if (!fs::exists(token, ignored)) return std::nullopt;
+    const auto metadata = read_token(token).metadata;
+    if (metadata.count("finished") == 0 || metadata.count("step") == 0) return std::nullopt;
+    return std::stoll(metadata.at("step"));
 }
 
 nlohmann::json identity_of_state(const fs::path& token) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -30,8 +31,8 @@ class RunFiles {
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
     // process is killed, the newest whole state is there.
     void keep(const RunState& state, const at::Tensor& word) const;
-    // The word alone: a run's end.
-    void write_word(std::int64_t step, const at::Tensor& word) const;
+    // The word alone. finished: it is that of a run which came to its end, and says so.
+    void write_word(std::int64_t step, const at::Tensor& word, bool finished = false) const;
     void write_best(const LossWatch::Word& best) const;
     const nlohmann::json& identity() const { return identity_; }
 
@@ -59,6 +60,10 @@ class RunFiles {
     nlohmann::json identity_;
     std::int64_t kept_;
 };
+
+// The step at which the run of a token ended; nothing where it did not come to its end, or there is
+// no such token.
+std::optional<std::int64_t> finished_step(const std::filesystem::path& token);
 
 // The settings and model of the run whose newest state lies beside a token; null without one.
 nlohmann::json identity_of_state(const std::filesystem::path& token);

@@ -1,0 +1,58 @@
+// What a job is done by: the edges plug the engine in here, tests something quicker.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "core/cancel.h"
+
+namespace zoodip {
+
+// A job's request with the files that its names stand for.
+struct Training {
+    std::filesystem::path model;   // a checkpoint or a diffusers folder
+    std::filesystem::path images;  // a folder
+    std::string word, init;
+    nlohmann::json settings;         // what differs from the defaults
+    std::filesystem::path token;     // where it goes, .safetensors
+    std::filesystem::path previews;  // folder
+};
+
+struct TrainingResult {
+    bool finished = true;  // false: stopped before its end, with word and state kept
+    std::int64_t steps = 0;
+};
+
+// Called from the thread that trains.
+class TrainingObserver {
+  public:
+    virtual ~TrainingObserver() = default;
+    virtual void on_stage(const std::string& stage) = 0;
+    // Before the first step of this process: where it begins, and how many steps there are.
+    virtual void on_start(std::int64_t step, std::int64_t steps) = 0;
+    virtual void on_step(std::int64_t step, std::int64_t steps, double loss,
+                         double smooth_loss) = 0;
+    virtual void on_preview(std::int64_t step) = 0;
+};
+
+class Runner {
+  public:
+    virtual ~Runner() = default;
+
+    // The settings' declarations, as describe_fields gives them.
+    virtual nlohmann::json settings() const = 0;
+    // On which device a training of these settings runs.
+    virtual std::string device(const nlohmann::json& settings) const = 0;
+    // Throws Error for what can be refused without reading weights. From any thread.
+    virtual void check(const Training& training) const = 0;
+    // Trains, going on from what an earlier call left beside `token`; a training that was finished
+    // is not done again. When `cancel` is set, returns with finished = false, or throws Cancelled
+    // when nothing was learned. Throws Error otherwise.
+    virtual TrainingResult run(const Training& training, TrainingObserver& observer,
+                               const CancelToken& cancel) = 0;
+};
+
+}  // namespace zoodip

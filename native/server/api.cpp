@@ -1,0 +1,288 @@
+#include "server/api.h"
+
+#include <algorithm>
+#include <charconv>
+#include <new>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "core/ascii.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "io/atomic_file.h"
+#include "server/openapi.h"
+#include "server/submission.h"
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::uint64_t max_file = 64u << 20;  // of a token or a preview, bytes
+constexpr const char* soon = "1";              // seconds
+constexpr const char* later = "10";
+
+std::vector<std::string> split(std::string_view path) {
+    std::vector<std::string> segments;
+    for (;;) {
+        const std::size_t slash = path.find('/');
+        segments.emplace_back(path.substr(0, slash));
+        if (slash == std::string_view::npos) return segments;
+        path.remove_prefix(slash + 1);
+    }
+}
+
+// The segments at the stars; nothing for a path of another form.
+std::optional<std::vector<std::string>> match(const char* pattern, const std::string& path) {
+    const auto expected = split(pattern), given = split(path);
+    if (expected.size() != given.size()) return std::nullopt;
+    std::vector<std::string> stars;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        if (expected[i] == "*") {
+            stars.push_back(given[i]);
+        } else if (expected[i] != given[i]) {
+            return std::nullopt;
+        }
+    }
+    return stars;
+}
+
+// One of a number of places, held while the result lives. Throws HttpError 503.
+std::shared_ptr<void> take_place(const std::shared_ptr<std::atomic<std::size_t>>& taken,
+                                 std::size_t places, const char* what) {
+    const std::shared_ptr<void> place(nullptr, [taken](void*) { --*taken; });
+    if (++*taken > places) {
+        throw HttpError(503, concat("at most ", places, " ", what, " are served at a time"),
+                        {{"Retry-After", soon}});
+    }
+    return place;
+}
+
+std::string read_all(const fs::path& file) {
+    const auto bytes = read_file(file, max_file);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// A file's name for a word, in characters that every system and header takes.
+std::string file_name(const std::string& word) {
+    std::string name;
+    for (const char c : word.substr(0, 100)) {
+        name += is_alphanumeric(c) || c == '-' || c == '_' ? c : '_';
+    }
+    return name + ".safetensors";
+}
+
+template <class Number>
+std::optional<Number> parse_number(const std::string& text) {
+    Number number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+    return number;
+}
+
+// No upload was asked for, but a body came: a page of another site can send plain forms, not JSON.
+void check_no_form(const RequestHead& head) {
+    if (head.content_length == 0) return;
+    const std::string type = lower_ascii(head.header("content-type").value_or(""));
+    if (!type.starts_with("application/json")) {
+        throw HttpError(415, "a body needs Content-Type: application/json; none is needed here");
+    }
+}
+
+}  // namespace
+
+const std::vector<Api::Route>& Api::routes() {
+    static const std::vector<Route> all = {
+        {"GET", "/v1/health", &Api::health},      {"GET", "/v1/models", &Api::models},
+        {"GET", "/v1/settings", &Api::settings},  {"POST", "/v1/jobs", &Api::submit},
+        {"GET", "/v1/jobs", &Api::list},          {"GET", "/v1/jobs/*", &Api::job},
+        {"DELETE", "/v1/jobs/*", &Api::remove},   {"GET", "/v1/jobs/*/events", &Api::events},
+        {"POST", "/v1/jobs/*/stop", &Api::stop},  {"POST", "/v1/jobs/*/cancel", &Api::cancel},
+        {"GET", "/v1/jobs/*/token", &Api::token}, {"GET", "/v1/jobs/*/previews/*", &Api::preview},
+        {"GET", "/openapi.json", &Api::openapi},
+    };
+    return all;
+}
+
+HttpResponse Api::answer(const HttpRequest& request) {
+    try {
+        check_access(request.head, access_);
+        return dispatch(request);
+    } catch (const HttpError& error) {
+        return problem_response(error);
+    } catch (const QueueFull& error) {
+        return problem_response({429, error.what(), {{"Retry-After", later}}});
+    } catch (const WrongState& error) {
+        return problem_response({409, error.what()});
+    } catch (const StorageError& error) {
+        log_warning("server: ", error.what());
+        return problem_response({507, error.what()});
+    } catch (const std::bad_alloc&) {
+        return problem_response(
+            {503, "there is not enough memory for this now", {{"Retry-After", later}}});
+    } catch (const std::exception& error) {
+        log_warning("server: ", request.head.method, " ", request.path(), ": ", error.what());
+        return problem_response({500, error.what()});
+    }
+}
+
+HttpResponse Api::dispatch(const HttpRequest& request) {
+    const std::string path = request.path();
+    // Wherever GET is, HEAD is; the library leaves the body out.
+    const std::string method = request.head.method == "HEAD" ? "GET" : request.head.method;
+    std::set<std::string> allowed;
+    for (const Route& route : routes()) {
+        const auto stars = match(route.path, path);
+        if (!stars) continue;
+        if (route.method == method) return (this->*route.handler)(request, *stars);
+        allowed.insert(route.method);
+    }
+    if (allowed.empty()) {
+        throw HttpError(404, "there is nothing at this path; /openapi.json says what there is");
+    }
+    std::string list;
+    for (const std::string& name : allowed) list += (list.empty() ? "" : ", ") + name;
+    if (allowed.count("GET") > 0) list += ", HEAD";
+    throw HttpError(405, concat("this path takes ", list), {{"Allow", list}});
+}
+
+HttpResponse Api::health(const HttpRequest&, const Segments&) {
+    std::size_t queued = 0, running = 0;
+    for (const Job& job : jobs_.list()) {
+        queued += job.state == JobState::queued;
+        running += job.state == JobState::running;
+    }
+    return json_response(
+        200,
+        {{"status", "ok"}, {"version", ZOODIP_VERSION}, {"queued", queued}, {"running", running}});
+}
+
+HttpResponse Api::models(const HttpRequest&, const Segments&) {
+    json models = json::array();
+    for (const std::string& name : roots_.models()) {
+        if (is_utf8(name)) models.push_back({{"name", name}});
+    }
+    return json_response(200, {{"models", models}});
+}
+
+HttpResponse Api::settings(const HttpRequest&, const Segments&) {
+    json schema = settings_schema(jobs_.runner().settings());
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema";
+    return json_response(200, schema);
+}
+
+HttpResponse Api::openapi(const HttpRequest&, const Segments&) {
+    return json_response(
+        200, openapi_document(jobs_.runner().settings(), limits_, !access_.token.empty()));
+}
+
+HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
+    const std::string type = request.head.header("content-type").value_or("");
+    check_submission_type(type);
+    if (!request.head.header("content-length")) {
+        throw HttpError(411, "a body with its Content-Length is needed");
+    }
+    const auto place = take_place(uploads_, limits_.uploads, "uploads");
+    const std::string body = request.read_body();
+    const Submission submission = parse_submission(type, body, limits_);
+    Training files;
+    files.model = roots_.model(submission.request.model);
+    if (submission.pictures.empty()) files.images = roots_.images(submission.request.images);
+    files.word = submission.request.word;
+    files.init = submission.request.init;
+    files.settings = submission.request.settings;
+    try {
+        const Job job = jobs_.submit(submission.request, files, submission.pictures);
+        return json_response(202, view(job), {{"Location", "/v1/jobs/" + job.id}});
+    } catch (const StorageError&) {
+        throw;
+    } catch (const QueueFull&) {
+        throw;
+    } catch (const Error& error) {
+        throw HttpError(422, error.what());
+    }
+}
+
+HttpResponse Api::list(const HttpRequest&, const Segments&) {
+    json jobs = json::array();
+    for (const Job& job : jobs_.list()) jobs.push_back(view(job));
+    return json_response(200, {{"jobs", jobs}});
+}
+
+HttpResponse Api::job(const HttpRequest&, const Segments& ids) {
+    return json_response(200, view(found(ids.front())));
+}
+
+HttpResponse Api::stop(const HttpRequest& request, const Segments& ids) {
+    check_no_form(request.head);
+    const Job before = found(ids.front());
+    return json_response(202, view(jobs_.stop(before.id).value_or(before)));
+}
+
+HttpResponse Api::cancel(const HttpRequest& request, const Segments& ids) {
+    check_no_form(request.head);
+    const Job before = found(ids.front());
+    return json_response(202, view(jobs_.cancel(before.id).value_or(before)));
+}
+
+HttpResponse Api::remove(const HttpRequest&, const Segments& ids) {
+    jobs_.remove(found(ids.front()).id);
+    return {204, "", "", {}, {}};
+}
+
+HttpResponse Api::events(const HttpRequest& request, const Segments& ids) {
+    const Job job = found(ids.front());
+    std::uint64_t after = 0;
+    if (const auto last = request.head.header("last-event-id"); last && !last->empty()) {
+        const auto number = parse_number<std::uint64_t>(*last);
+        if (!number) throw HttpError(400, "Last-Event-ID: needs the number of an event");
+        after = *number;
+    }
+    EventStream stream{jobs_.events(job.id), after,
+                       take_place(streams_, limits_.streams, "event streams")};
+    if (stream.log == nullptr) return problem_response({404, "this job was deleted just now"});
+    return {200, "text/event-stream", "", {}, std::move(stream)};
+}
+
+HttpResponse Api::token(const HttpRequest&, const Segments& ids) {
+    const Job job = found(ids.front());
+    const auto file = jobs_.token(job.id);
+    if (!file) {
+        throw HttpError(
+            409, concat("job ", job.id, " is ", name_of(job.state),
+                        has_ended(job.state) ? " and has no token" : " and has no token yet"));
+    }
+    return {200,
+            "application/octet-stream",
+            read_all(*file),
+            {{"Content-Disposition",
+              concat("attachment; filename=\"", file_name(job.request.word), "\"")}},
+            {}};
+}
+
+HttpResponse Api::preview(const HttpRequest&, const Segments& ids) {
+    const Job job = found(ids.front());
+    const auto step = parse_number<std::int64_t>(ids.back());
+    const auto file = step ? jobs_.preview(job.id, *step) : std::nullopt;
+    if (!file) throw HttpError(404, concat("job ", job.id, " has no preview of this step"));
+    const bool png = file->extension() == ".png";
+    return {200, png ? "image/png" : "image/jpeg", read_all(*file), {}, {}};
+}
+
+json Api::view(const Job& job) const {
+    json view = to_view(job);
+    if (job.state == JobState::queued) {
+        if (const auto position = jobs_.position(job.id)) view["position"] = *position;
+    }
+    return view;
+}
+
+Job Api::found(const std::string& id) const {
+    auto job = jobs_.find(id);
+    if (!job) throw HttpError(404, "there is no job of this id; GET /v1/jobs lists them");
+    return *std::move(job);
+}
+
+}  // namespace zoodip

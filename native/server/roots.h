@@ -1,0 +1,29 @@
+// Names of models and of folders of pictures: files below configured roots, and nothing else.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace zoodip {
+
+class Roots {
+  public:
+    // Throws Error for a root that is no folder.
+    Roots(const std::vector<std::filesystem::path>& models,
+          const std::vector<std::filesystem::path>& images);
+
+    // Checkpoints (.safetensors) and diffusers folders, by name, sorted: "sd15.safetensors",
+    // "sub/model".
+    std::vector<std::string> models() const;
+    // The file or folder of a name; the first root that has it wins. Throws HttpError: 422 for what
+    // is no name (absolute, with "..", hidden), 404 when there is none, and when a link leads out
+    // of its root.
+    std::filesystem::path model(const std::string& name) const;
+    std::filesystem::path images(const std::string& name) const;
+
+  private:
+    std::vector<std::filesystem::path> models_, images_;  // canonical
+};
+
+}  // namespace zoodip

@@ -1,0 +1,133 @@
+#include "server/submission.h"
+
+#include <utility>
+
+#include "core/ascii.h"
+#include "core/json.h"
+#include "server/http_error.h"
+#include "server/multipart.h"
+
+namespace zoodip {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view json_type = "application/json", form_type = "multipart/form-data";
+constexpr std::size_t max_text = 1000;  // characters of a name or a word
+constexpr std::size_t max_fields = 8;   // beside the pictures
+
+std::string media_type(std::string_view content_type) {
+    return lower_ascii(trim_blanks(content_type.substr(0, content_type.find(';'))));
+}
+
+json parse_object(std::string_view text, const char* what, const ServerLimits& limits) {
+    if (text.size() > limits.json) {
+        throw HttpError(413, concat(what, ": may have at most ", limits.json, " bytes of JSON"));
+    }
+    json value = parse_json(text);
+    if (value.is_discarded()) {
+        throw HttpError(
+            400, concat(what, ": is no JSON in UTF-8 with at most ", max_json_depth, " levels"));
+    }
+    if (!value.is_object()) throw HttpError(422, concat(what, ": needs a JSON object"));
+    return value;
+}
+
+std::string take_text(json& values, const char* name) {
+    const auto found = values.find(name);
+    if (found == values.end()) throw HttpError(422, concat(name, ": is missing"));
+    if (!found->is_string()) throw HttpError(422, concat(name, ": needs text"));
+    std::string text = found->get<std::string>();
+    values.erase(found);
+    if (text.empty() || text.size() > max_text) {
+        throw HttpError(422, concat(name, ": needs 1 to ", max_text, " bytes of text"));
+    }
+    return text;
+}
+
+// What both kinds of body have; afterwards nothing may be left.
+JobRequest take_request(json& values) {
+    JobRequest request;
+    request.model = take_text(values, "model");
+    request.word = take_text(values, "word");
+    request.init = take_text(values, "init");
+    if (const auto settings = values.find("settings"); settings != values.end()) {
+        if (!settings->is_object()) throw HttpError(422, "settings: needs an object");
+        request.settings = *settings;
+        values.erase(settings);
+    }
+    return request;
+}
+
+void require_nothing_left(const json& values, const char* known) {
+    if (values.empty()) return;
+    throw HttpError(422, concat("there is no '", values.begin().key(), "' here, only ", known));
+}
+
+Submission parse_json_body(std::string_view body, const ServerLimits& limits) {
+    json values = parse_object(body, "the body", limits);
+    Submission submission{take_request(values), {}};
+    submission.request.images = take_text(values, "images");
+    require_nothing_left(values, "model, images, word, init and settings");
+    return submission;
+}
+
+// By the first bytes, as the decoders tell them; names are whatever a client makes of them.
+const char* extension_of(std::string_view bytes) {
+    if (bytes.starts_with("\xFF\xD8\xFF")) return ".jpg";
+    if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return ".png";
+    if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return ".webp";
+    throw HttpError(422, "pictures: needs JPEG, PNG or WebP files");
+}
+
+NewPicture picture_of(const FormPart& part, const ServerLimits& limits) {
+    if (part.content.size() > limits.picture) {
+        throw HttpError(413, concat("pictures: each may have at most ", limits.picture, " bytes"));
+    }
+    return {extension_of(part.content), std::string(part.content)};
+}
+
+Submission parse_form(std::string_view content_type, std::string_view body,
+                      const ServerLimits& limits) {
+    json values = json::object();
+    std::vector<NewPicture> pictures;
+    for (const FormPart& part :
+         parse_multipart(body, boundary_of(content_type), limits.pictures + max_fields)) {
+        if (part.name == "pictures") {
+            pictures.push_back(picture_of(part, limits));
+        } else if (values.contains(part.name)) {
+            throw HttpError(422, "a field of the form is there more than once");
+        } else if (part.name == "settings") {
+            values["settings"] = parse_object(part.content, "settings", limits);
+        } else if (!is_utf8(part.name) || !is_utf8(std::string(part.content))) {
+            throw HttpError(400, "the form's fields need to be UTF-8");
+        } else {
+            values[part.name] = std::string(part.content);
+        }
+    }
+    Submission submission{take_request(values), std::move(pictures)};
+    require_nothing_left(values, "model, word, init, settings and pictures");
+    const std::size_t count = submission.pictures.size();
+    if (count > limits.pictures) {
+        throw HttpError(413, concat("pictures: at most ", limits.pictures, " are taken"));
+    }
+    if (count == 0) throw HttpError(422, "pictures: needs at least one, got none");
+    return submission;
+}
+
+}  // namespace
+
+void check_submission_type(std::string_view content_type) {
+    const std::string type = media_type(content_type);
+    if (type == json_type || type == form_type) return;
+    throw HttpError(415, concat("the body needs Content-Type: ", json_type, " or ", form_type));
+}
+
+Submission parse_submission(std::string_view content_type, std::string_view body,
+                            const ServerLimits& limits) {
+    check_submission_type(content_type);
+    return media_type(content_type) == json_type ? parse_json_body(body, limits)
+                                                 : parse_form(content_type, body, limits);
+}
+
+}  // namespace zoodip

@@ -1,0 +1,26 @@
+// The body of POST /v1/jobs.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobs/job_folders.h"
+#include "server/limits.h"
+
+namespace zoodip {
+
+struct Submission {
+    JobRequest request;
+    std::vector<NewPicture> pictures;  // empty: request.images names a folder
+};
+
+// By its Content-Type, application/json or multipart/form-data. Throws HttpError: 400 for what is
+// no JSON or no form, 413 for too much, 415 for another type, 422 for what does not fit the schema.
+Submission parse_submission(std::string_view content_type, std::string_view body,
+                            const ServerLimits& limits);
+
+// Throws HttpError 415 unless parse_submission takes it.
+void check_submission_type(std::string_view content_type);
+
+}  // namespace zoodip

@@ -1,0 +1,43 @@
+// Engine, jobs and server, plugged together: what both edges start.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "jobs/jobs.h"
+#include "server/server.h"
+
+namespace zoodip {
+
+struct ServiceOptions {
+    std::vector<std::filesystem::path> models, images;  // roots of names
+    std::filesystem::path jobs;                         // folder; made if it is missing
+    JobLimits limits;
+    ServerOptions server;
+};
+
+// The bearer token in a file: its first line, of at least 16 visible ASCII characters. Throws
+// Error.
+std::string read_bearer_token(const std::filesystem::path& file);
+// Throws Error unless it is fit to be one.
+void check_bearer_token(const std::string& token, const std::string& source);
+
+class Service {
+  public:
+    // Throws Error.
+    Service(const ServiceOptions& options, std::shared_ptr<Runner> runner);
+    // The running job is stopped with its state kept; the next service on the folder goes on.
+    ~Service();
+
+    Jobs& jobs() { return jobs_; }
+    const Server& server() const { return *server_; }
+
+  private:
+    Roots roots_;
+    Jobs jobs_;
+    std::unique_ptr<Server> server_;
+};
+
+}  // namespace zoodip

@@ -1,0 +1,107 @@
+#include "service/train_runner.h"
+
+#include <system_error>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include "core/error.h"
+#include "train/personalize.h"
+#include "train/run_files.h"
+#include "train/settings.h"
+
+namespace zoodip {
+namespace {
+
+// Tells of a run what a job shows.
+class Bridge : public PersonalizeObserver {
+  public:
+    explicit Bridge(TrainingObserver& observer) : observer_(observer) {}
+
+    void on_stage(const std::string& stage) override { observer_.on_stage(stage); }
+    void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth_loss) override {
+        observer_.on_step(step, steps, loss, smooth_loss);
+    }
+    void on_event(const nlohmann::json& event) override {
+        const std::int64_t step = event["step"];
+        if (event["event"] == "start") observer_.on_start(step, event["steps"]);
+        if (event["event"] == "preview") observer_.on_preview(step);
+    }
+
+  private:
+    TrainingObserver& observer_;
+};
+
+PersonalizeRequest request_of(const Training& training, nlohmann::json settings) {
+    PersonalizeRequest request;
+    request.model = training.model;
+    request.images = training.images;
+    request.word = training.word;
+    request.initialiser = training.init;
+    request.out = training.token;
+    request.settings = std::move(settings);
+    request.previews = training.previews;
+    return request;
+}
+
+// Torch's errors end in pages of addresses.
+template <class Work>
+auto with_plain_errors(Work&& work) {
+    try {
+        return work();
+    } catch (const c10::Error& error) {
+        throw Error(error.what_without_backtrace());
+    }
+}
+
+}  // namespace
+
+nlohmann::json TrainRunner::with_defaults(const nlohmann::json& settings) const {
+    nlohmann::json all = defaults_;
+    all.update(settings);
+    return all;
+}
+
+nlohmann::json TrainRunner::settings() const {
+    nlohmann::json declared = describe_fields(train_setting_fields());
+    for (nlohmann::json& setting : declared) {
+        const auto other = defaults_.find(setting["name"].get<std::string>());
+        if (other != defaults_.end()) setting["default"] = *other;
+    }
+    return declared;
+}
+
+std::string TrainRunner::device(const nlohmann::json& settings) const {
+    return resolve_settings(with_defaults(settings)).device;
+}
+
+void TrainRunner::check(const Training& training) const {
+    with_plain_errors([&] {
+        PersonalizeRequest request = request_of(training, with_defaults(training.settings));
+        make_plan(request, CancelToken(), /*fit=*/false);
+    });
+}
+
+TrainingResult TrainRunner::run(const Training& training, TrainingObserver& observer,
+                                const CancelToken& cancel) {
+    const c10::InferenceMode inference(false);
+    const at::NoGradGuard no_grad;
+    return with_plain_errors([&]() -> TrainingResult {
+        if (const auto step = finished_step(training.token)) return {true, *step};
+        PersonalizeRequest request = request_of(training, with_defaults(training.settings));
+        std::error_code ignored;
+        request.resume = std::filesystem::exists(state_path(training.token), ignored);
+        request.overwrite = !request.resume;
+        if (before_) {
+            const Plan plan = make_plan(request, cancel, /*fit=*/false);
+            before_(plan.memory.peak(), plan.settings.device);
+        }
+        Bridge bridge(observer);
+        const PersonalizeResult result = personalize(request, bridge, cancel);
+        return {result.finished, result.steps};
+    });
+}
+
+}  // namespace zoodip
