@@ -25,7 +25,11 @@ class ZoodipExtension(ComfyExtension):
 
 def start() -> ZoodipExtension:
     """Called once, when ComfyUI starts."""
-    add_routes(PromptServer.instance.routes, host.RUNS, host.store())
+    api = host.http_api()
+    add_routes(PromptServer.instance.routes, host.RUNS, host.store(), api)
+    api.begin()
+    # Last, so that what runs has ended by then.
+    atexit.register(api.end)
     # A training must not reach into an interpreter that ends: it is stopped, kept and waited for.
     atexit.register(host.RUNS.shutdown)
     log.info(start_line())

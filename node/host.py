@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.lora
 import comfy.model_management
@@ -21,8 +21,14 @@ from comfy.taesd.taesd import TAESD
 from PIL import Image
 from server import PromptServer
 
+from ..demo import model_file
+from .http_api import HttpApi
 from .live import LiveRuns
 from .store import Store
+from .turn import Turn
+
+if TYPE_CHECKING:
+    from .training import Training
 
 log = logging.getLogger("zoodip")
 
@@ -33,10 +39,42 @@ RUNS = LiveRuns()
 _POLL_SECONDS = 0.05
 
 
+def _user_folder() -> Path:
+    return Path(folder_paths.get_user_directory()) / "zoodip"
+
+
 @cache
 def store() -> Store:
     """The trainings kept in this ComfyUI's user folder."""
-    return Store(Path(folder_paths.get_user_directory()) / "zoodip")
+    return Store(_user_folder())
+
+
+@cache
+def http_api() -> HttpApi:
+    """The HTTP API, whose jobs wait for the nodes' trainings and they for them."""
+    return HttpApi(_user_folder(), _api_options)
+
+
+def _api_options() -> dict[str, Any]:
+    folders = [*folder_paths.get_folder_paths("checkpoints"), model_file.MODEL.parent]
+    return {
+        "models": [folder for folder in folders if Path(folder).is_dir()],
+        "images": [folder_paths.get_input_directory()],
+        "defaults": {"device": device_name()},
+    }
+
+
+def enter(training: Training) -> Turn:
+    """A training's place among the jobs of the HTTP API, where that is on."""
+    weights, chosen = training.weights, training.settings
+    entered = http_api().enter(
+        model=getattr(weights, "description", None) or Path(weights).name,
+        word=training.word,
+        init=training.initialiser[0],
+        settings=chosen,
+        device=str(chosen.get("device", "cpu")),
+    )
+    return Turn(entered)
 
 
 def send(event: str, payload: dict[str, Any]) -> None:

@@ -1,4 +1,7 @@
-"""What the page asks by HTTP: runs, previews, stop, the store. Errors are {"error": sentence}."""
+"""What the page asks by HTTP: runs, previews, stop, the store, the API for scripts.
+
+Errors are {"error": sentence}.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from .http_api import HttpApi
 from .live import LiveRuns, Payload, stored_payload
 from .store import Store, StoreError
 
@@ -30,9 +34,9 @@ class _Refusal(Exception):
         self.status = status
 
 
-def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store) -> None:
+def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store, api: HttpApi) -> None:
     """Adds the package's routes to those of the host."""
-    pages = _Pages(runs, store)
+    pages = _Pages(runs, store, api)
     routes.get("/zoodip/runs/{key}")(_answering(pages.run))
     routes.get("/zoodip/runs/{key}/preview")(_answering(pages.preview))
     routes.post("/zoodip/runs/{key}/stop")(_answering(pages.stop))
@@ -41,6 +45,8 @@ def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store) -> None:
     routes.get("/zoodip/store")(_answering(pages.stats))
     routes.post("/zoodip/store")(_answering(pages.set_limit))
     routes.delete("/zoodip/store")(_answering(pages.clear))
+    routes.get("/zoodip/api")(_answering(pages.api))
+    routes.post("/zoodip/api")(_answering(pages.set_api))
 
 
 def _answering(handler: Handler) -> Handler:
@@ -66,8 +72,8 @@ async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
 class _Pages:
     """The handlers."""
 
-    def __init__(self, runs: LiveRuns, store: Store):
-        self._runs, self._store = runs, store
+    def __init__(self, runs: LiveRuns, store: Store, api: HttpApi):
+        self._runs, self._store, self._api = runs, store, api
 
     async def run(self, request: web.Request) -> web.Response:
         return web.json_response(await _in_thread(self._payload, request.match_info["key"]))
@@ -108,6 +114,19 @@ class _Pages:
         self._runs.forget_ended()
         return await self.stats(request)
 
+    async def api(self, request: web.Request) -> web.Response:
+        return web.json_response(await _in_thread(lambda: self._api.state))
+
+    async def set_api(self, request: web.Request) -> web.Response:
+        enabled = _only_value(await request.read(), "enabled", "true")
+        if not isinstance(enabled, bool):
+            raise _Refusal(400, "enabled: needs true or false.")
+        try:
+            await _in_thread(self._api.set_enabled, enabled)
+        except OSError as error:
+            raise _Refusal(500, f"The setting cannot be kept: {error}.") from None
+        return await self.api(request)
+
     # In a thread.
 
     def _payload(self, key: str) -> Payload:
@@ -140,12 +159,17 @@ class _Pages:
 
     def _set_limit(self, body: bytes) -> None:
         try:
-            values = json.loads(body)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict) or values.keys() != {"limit_mb"}:
-            raise _Refusal(400, 'The request needs a JSON object like {"limit_mb": 256}.')
-        try:
-            self._store.set_limit(values["limit_mb"])
+            self._store.set_limit(_only_value(body, "limit_mb", "256"))
         except ValueError as error:
             raise _Refusal(400, str(error)) from None
+
+
+def _only_value(body: bytes, name: str, example: str) -> Any:
+    """The value of a JSON object that has this one member."""
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or values.keys() != {name}:
+        raise _Refusal(400, f'The request needs a JSON object like {{"{name}": {example}}}.')
+    return values[name]

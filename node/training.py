@@ -19,6 +19,7 @@ from .resolution import resolved
 from .settings import deciding
 from .store import Store, StoreError
 from .token import Token, TokenError, read_token
+from .turn import Turn
 
 log = logging.getLogger("zoodip")
 
@@ -36,6 +37,7 @@ class Host(Protocol):
     def watch_interruption(self, cancel: Callable[[], object]) -> Any: ...
     def progress_bar(self, steps: int, node: str) -> Callable[[int], None]: ...
     def rest_if_ending(self) -> None: ...
+    def enter(self, training: Training) -> Turn: ...
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class _Session:
 
     def __init__(self, training: Training, live: LiveRun, store: Store, host: Host) -> None:
         self._training, self._live, self._store, self._host = training, live, store, host
-        self._cancel = zoodip().CancelToken()
+        self._turn = host.enter(training)
+        self._cancel = self._turn.cancel
         self._bar = host.progress_bar(training.steps, live.node)
         self._bar_moved = 0.0
         self._saved = time.monotonic()
@@ -183,7 +186,10 @@ class _Session:
             self._store.save(live.record())  # found again by it, should this process be killed
             live.on_stop(self._cancel.cancel)
             with self._host.watch_interruption(self._cancel.cancel):
+                self._turn.wait(live)
                 result = self._train(resume=earlier is not None)
+            if self._turn.stop_is_wished:
+                live.request_stop()
             if not result.finished and not live.stop_requested:
                 raise self._host.interruption()
         except BaseException as error:
@@ -210,7 +216,7 @@ class _Session:
             expected = training.expected()
         self._host.free_memory(needed)
         hooks = graph().Hooks(
-            on_stage=live.stage,
+            on_stage=self._stage,
             on_forecast=lambda seconds, _: live.forecast(seconds),
             on_step=self._step,
             on_event=self._event,
@@ -233,9 +239,14 @@ class _Session:
             settings=training.settings,
         )
 
+    def _stage(self, text: str) -> None:
+        self._live.stage(text)
+        self._turn.stage(text)
+
     def _step(self, step: int, steps: int, loss: float, smooth: float) -> None:
         self._done = step
         self._live.step(step, steps, loss, smooth)
+        self._turn.step(step, steps, loss, smooth)
         now = time.monotonic()
         if now - self._bar_moved >= _BAR_SECONDS or step == steps:
             self._bar_moved = now
@@ -245,7 +256,9 @@ class _Session:
             self._keep_record()
 
     def _event(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "step":
+        if event["event"] == "start":
+            self._turn.start(event["step"], event["steps"])
+        elif event["event"] == "step":
             self._live.passes(event["forward_passes"] + event["backward_passes"])
         elif event["event"] == "validation":
             self._live.validated(event["step"], event["best"])
@@ -268,6 +281,7 @@ class _Session:
         if drawn is not None:
             self._drawn = drawn
             self._live.preview(step, drawn)
+            self._turn.preview(step, drawn)
 
     def _kept_step(self, recorded: int) -> int:
         """The step of the kept word: a process that was killed had no time to record its last."""
@@ -279,8 +293,14 @@ class _Session:
     def _end(self, state: str, message: str = "") -> None:
         # Kept first: who waits for the end may be about to end the process.
         self._keep_record(state=state, message=message)
+        self._turn.end(state, message, self._word_file(state))
         self._live.end(state, message)
         self._host.rest_if_ending()
+
+    def _word_file(self, state: str) -> str:
+        """The token to hand out by the API: that of a run which the user did not give up."""
+        path = self._store.token_path(self._live.key)
+        return str(path) if state in ("finished", "stopped") and path.is_file() else ""
 
     def _keep_record(self, **changed: str) -> None:
         try:

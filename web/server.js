@@ -69,6 +69,19 @@ export function clearStore() {
   return request("/store", { method: "DELETE" });
 }
 
+/** {enabled, url, problem, decided_by_environment} of the HTTP API for scripts. */
+export function fetchApiState() {
+  return request("/api");
+}
+
+export function setApiEnabled(enabled) {
+  return request("/api", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ enabled }),
+  });
+}
+
 /** Address of a preview named by a run's payload ("/zoodip/runs/..."). */
 export function previewUrl(path) {
   return api.apiURL(path);

@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { formatMegabytes } from "./format.js";
 import { clearStore, fetchStore, reasonOf, setStoreLimit } from "./server.js";
 import { text } from "./texts.js";
+import { toast } from "./toast.js";
 
 const SETTING = "ZOODiP.Store.SizeLimit";
 const COMMAND = "ZOODiP.ClearFinishedTrainings";
@@ -15,10 +16,6 @@ const SETTLE_MS = 500;
 /** What the server has; null until it is known. Nothing is sent before. */
 let serverLimit = null;
 let timer = 0;
-
-function toast(severity, detail) {
-  app.extensionManager?.toast?.add({ severity, summary: text("title"), detail, life: 6000 });
-}
 
 function onLimitChange(value, before) {
   clearTimeout(timer);

@@ -6,6 +6,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { html } from "./dom.js";
 import { chain, findNode, forEachNode, workflowId } from "./graph.js";
+import { apiSettings, readApiState } from "./http_api.js";
 import { MIN_HEIGHT, TrainingPanel } from "./panel.js";
 import { commands, menuCommands, readLimit, settings } from "./store.js";
 import { loadTexts } from "./texts.js";
@@ -73,7 +74,7 @@ function linkStyles() {
 
 app.registerExtension({
   name: "ZOODiP",
-  settings,
+  settings: [...settings, ...apiSettings],
   commands,
   menuCommands,
   async init() {
@@ -85,7 +86,7 @@ app.registerExtension({
     api.addEventListener("execution_cached", onCached);
     // Events sent while the connection was down are lost: ask for the whole again.
     api.addEventListener("reconnected", () => forEachNode((node) => panels.get(node)?.reload()));
-    await readLimit();
+    await Promise.all([readLimit(), readApiState()]);
   },
   nodeCreated(node) {
     if (PERSONALIZE.has(node.comfyClass)) addPanel(node);

@@ -16,6 +16,8 @@ json parse_json(std::string_view text) {
         if (opens && depth >= max_json_depth) throw TooDeep();
         return true;
     };
+    // The parser takes a NUL for the end, whatever stands behind it.
+    if (text.find('\0') != std::string_view::npos) return json(json::value_t::discarded);
     try {
         return json::parse(text, watch, /*allow_exceptions=*/false);
     } catch (const TooDeep&) {

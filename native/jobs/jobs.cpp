@@ -234,7 +234,10 @@ std::shared_ptr<EventLog> Jobs::events(const std::string& id) const {
 std::optional<fs::path> Jobs::token(const std::string& id) const {
     const auto job = find(id);
     if (!job || job->token.empty()) return std::nullopt;
-    return folders_.folder(id) / job->token;
+    const fs::path file = folders_.folder(id) / job->token;
+    std::error_code gone;  // that of a graph lies in the graph's own store
+    if (!fs::is_regular_file(file, gone)) return std::nullopt;
+    return file;
 }
 
 std::optional<fs::path> Jobs::preview(const std::string& id, std::int64_t step) const {

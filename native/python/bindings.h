@@ -15,5 +15,6 @@ void bind_objective(pybind11::module_& module);
 void bind_train(pybind11::module_& module);
 void bind_graph(pybind11::module_& module);
 void bind_token(pybind11::module_& module);
+void bind_service(pybind11::module_& module);
 
 }  // namespace zoodip

@@ -22,4 +22,5 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_train(module);
     zoodip::bind_graph(module);
     zoodip::bind_token(module);
+    zoodip::bind_service(module);
 }

@@ -74,12 +74,12 @@ std::string file_name(const std::string& word) {
     return name + ".safetensors";
 }
 
-template <class Number>
-std::optional<Number> parse_number(const std::string& text) {
-    Number number = 0;
+std::optional<std::int64_t> parse_number(const std::string& text) {
+    std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-    return number;
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (!whole || number > max_number) return std::nullopt;
+    return static_cast<std::int64_t>(number);
 }
 
 // No upload was asked for, but a body came: a page of another site can send plain forms, not JSON.
@@ -236,9 +236,9 @@ HttpResponse Api::events(const HttpRequest& request, const Segments& ids) {
     const Job job = found(ids.front());
     std::uint64_t after = 0;
     if (const auto last = request.head.header("last-event-id"); last && !last->empty()) {
-        const auto number = parse_number<std::uint64_t>(*last);
+        const auto number = parse_number(*last);
         if (!number) throw HttpError(400, "Last-Event-ID: needs the number of an event");
-        after = *number;
+        after = static_cast<std::uint64_t>(*number);
     }
     EventStream stream{jobs_.events(job.id), after,
                        take_place(streams_, limits_.streams, "event streams")};
@@ -264,7 +264,7 @@ HttpResponse Api::token(const HttpRequest&, const Segments& ids) {
 
 HttpResponse Api::preview(const HttpRequest&, const Segments& ids) {
     const Job job = found(ids.front());
-    const auto step = parse_number<std::int64_t>(ids.back());
+    const auto step = parse_number(ids.back());
     const auto file = step ? jobs_.preview(job.id, *step) : std::nullopt;
     if (!file) throw HttpError(404, concat("job ", job.id, " has no preview of this step"));
     const bool png = file->extension() == ".png";

@@ -150,6 +150,11 @@ std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimit
             refuse(431, concat("a request may have at most ", limits.headers, " headers"));
         }
     }
+    for (std::size_t at = head.find('\n'); at < head.size(); at = head.find('\n', at + 1)) {
+        // Seen at once, not when the time for a blank line is up.
+        if (at == 0 || head[at - 1] != '\r')
+            refuse(400, "the lines of a request's head end in CR LF");
+    }
     if (head.size() > limits.head) {
         refuse(431, concat("the request's head may have at most ", limits.head, " bytes"));
     }

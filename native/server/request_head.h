@@ -24,7 +24,7 @@ struct RequestHead {
 };
 
 // Whether `bytes`, the start of a request, hold its whole head: the length with the blank line, or
-// nothing. Throws HttpError as soon as it cannot become one that is taken: 414, 431.
+// nothing. Throws HttpError as soon as it cannot become one that is taken: 400, 414, 431.
 std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimits& limits);
 
 // Stricter than RFC 9112 allows a server to be, since every leniency is a way to smuggle a request

@@ -79,8 +79,8 @@ std::string TrainRunner::device(const nlohmann::json& settings) const {
 
 void TrainRunner::check(const Training& training) const {
     with_plain_errors([&] {
-        PersonalizeRequest request = request_of(training, with_defaults(training.settings));
-        make_plan(request, CancelToken(), /*fit=*/false);
+        make_plan(request_of(training, with_defaults(training.settings)), CancelToken(),
+                  /*fit=*/false);
     });
 }
 
@@ -94,10 +94,6 @@ TrainingResult TrainRunner::run(const Training& training, TrainingObserver& obse
         std::error_code ignored;
         request.resume = std::filesystem::exists(state_path(training.token), ignored);
         request.overwrite = !request.resume;
-        if (before_) {
-            const Plan plan = make_plan(request, cancel, /*fit=*/false);
-            before_(plan.memory.peak(), plan.settings.device);
-        }
         Bridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};

@@ -11,6 +11,7 @@ import pytest
 web = pytest.importorskip("aiohttp.web", reason="needs aiohttp, which ComfyUI's Python has")
 
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
+from comfyui_zoodip.node.http_api import HttpApi  # noqa: E402
 from comfyui_zoodip.node.live import LiveRun, LiveRuns  # noqa: E402
 from comfyui_zoodip.node.routes import add_routes  # noqa: E402
 from comfyui_zoodip.node.store import Record, Store  # noqa: E402
@@ -28,6 +29,7 @@ class House:
         kept = Record(A, "sks", "finished", 2, 2, curve=[(1, 0.5, None), (2, 0.25, 0.5)], node="1")
         self.store.save(kept)
         self.store.set_node_run("w x", "1:2", A)
+        self.api = HttpApi(root / "zoodip", dict, {})
         self.live = LiveRun(B, "7", "w", "p", "sks", 9, 5.0, lambda *_: None)
         self.runs.add(self.live)
 
@@ -36,7 +38,7 @@ class House:
 
         async def go():
             routes, app = web.RouteTableDef(), web.Application()
-            add_routes(routes, self.runs, self.store)
+            add_routes(routes, self.runs, self.store, self.api)
             app.add_routes(routes)
             async with TestClient(TestServer(app)) as client:
                 answer = await client.request(method, path, **options)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import threading
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,6 +18,7 @@ from comfyui_zoodip.node.native import engine_problem, graph, zoodip
 from comfyui_zoodip.node.settings import declared
 from comfyui_zoodip.node.store import Record, Store, StoreError
 from comfyui_zoodip.node.training import Place, Training, learn
+from comfyui_zoodip.node.turn import Turn
 from make_checkpoint import write_checkpoint
 
 STEPS = 40
@@ -71,6 +75,7 @@ class FakeHost:
         self.events, self.calls, self.on_event = [], [], on_event
         self.cancel = lambda: None
         self.bar_raises = False
+        self.entered = None
 
     def send(self, event, payload):
         self.events.append(payload)
@@ -99,6 +104,9 @@ class FakeHost:
 
     def rest_if_ending(self):
         self.calls.append(("rest",))
+
+    def enter(self, training):
+        return Turn(self.entered)
 
     @property
     def states(self):
@@ -209,6 +217,80 @@ def test_stop_and_keep_goes_on_with_the_same_bits(wanted, store, tmp_path):
     resumed = [event["step"] for event in again.events if event["state"] == "preparing"]
     assert max(resumed) == kept.steps
     assert same(rest, unbroken(long, tmp_path))
+
+
+@pytest.fixture
+def service(tmp_path):
+    """The HTTP API that the host's trainings are entered at."""
+    folders = {"models": [tmp_path], "images": [tmp_path], "jobs": tmp_path / "jobs"}
+    with importlib.import_module("zoodip.service").Service(**folders, port=0) as running:
+        yield running
+
+
+def ask(service, path, method="GET"):
+    request = urllib.request.Request(service.url + path, method=method)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.read()
+
+
+def entered_host(service, training, on_event):
+    host = FakeHost(on_event)
+    host.entered = service.enter(
+        model="tiny", word=training.word, init="dog", settings=training.settings, device="cpu"
+    )
+    return host
+
+
+def job_of(service):
+    [job] = json.loads(ask(service, "/v1/jobs"))["jobs"]
+    return job
+
+
+def test_a_script_watches_a_training_stops_it_and_fetches_the_word(wanted, store, service):
+    long = chosen(wanted, steps=LONG)
+    seen = []
+
+    def stop(host, payload):
+        seen.append(job_of(service))
+        ask(service, f"/v1/jobs/{seen[0]['id']}/stop", "POST")
+
+    host = entered_host(service, long, at_step(3, stop))
+    kept = learn(long, PLACE, store, LiveRuns(), host)
+    assert seen[0]["state"] == "running"
+    assert seen[0]["step"] >= 3
+    assert seen[0]["steps"] == LONG
+    assert not kept.finished
+    assert host.states[-1] == "stopped"
+    job = job_of(service)
+    assert (job["state"], job["step"], job["token"]) == ("stopped", kept.steps, True)
+    token = ask(service, f"/v1/jobs/{job['id']}/token")
+    assert token == store.token_path(key_of(long)).read_bytes()
+
+
+def test_a_script_cancels_a_training(wanted, store, service):
+    long = chosen(wanted, steps=LONG)
+    cancel = at_step(1, lambda *_: ask(service, f"/v1/jobs/{job_of(service)['id']}/cancel", "POST"))
+    host = entered_host(service, long, cancel)
+    with pytest.raises(Interruption):
+        learn(long, PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "interrupted"
+    assert (job_of(service)["state"], job_of(service)["token"]) == ("cancelled", False)
+
+
+def test_a_training_waits_for_another_and_its_wait_can_be_interrupted(wanted, store, service):
+    other = service.enter(model="m", word="w", init="dog", settings={}, device="cpu")
+    assert other.wait(20)
+    host = entered_host(
+        service,
+        wanted,
+        lambda host, payload: payload["stage"] == "waiting for another training" and host.cancel(),
+    )
+    with pytest.raises(Interruption):
+        learn(wanted, PLACE, store, LiveRuns(), host)
+    other.end("finished", "", "")
+    assert host.events[-1]["state"] == "interrupted"
+    assert not store.token_path(key_of(wanted)).exists()
+    assert learn(wanted, PLACE, store, LiveRuns(), FakeHost()).finished
 
 
 @pytest.mark.parametrize("way", ["watched", "raised by the progress bar"])
