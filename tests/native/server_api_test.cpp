@@ -1,0 +1,364 @@
+// The API without sockets: every route, and every refusal.
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "api_fixture.h"
+#include "full_disk.h"
+
+namespace zoodip {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class ApiTest : public ApiFixture {
+  protected:
+    HttpResponse ask(const std::string& method, const std::string& target,
+                     const HttpHeaders& headers = {}, const std::string& body = "") {
+        RequestHead head;
+        head.method = method;
+        head.target = target;
+        head.headers = headers;
+        head.headers.emplace_back("host", "localhost:1");
+        head.content_length = body.size();
+        return api.answer({head, [&] { return body; }});
+    }
+    HttpResponse post(const std::string& body, const std::string& type = "application/json") {
+        return ask("POST", "/v1/jobs",
+                   {{"content-type", type}, {"content-length", std::to_string(body.size())}}, body);
+    }
+    // Accepts a job, and returns its id.
+    std::string accept(const std::string& word) {
+        const HttpResponse response = post(submission(word));
+        EXPECT_EQ(response.status, 202) << response.body;
+        return json::parse(response.body)["id"];
+    }
+
+    ServerLimits limits{.streams = 2, .uploads = 1};
+    Api api{jobs, roots, {"127.0.0.1", 1, ""}, limits};
+};
+
+std::string header(const HttpResponse& response, const std::string& name) {
+    for (const auto& [known, value] : response.headers) {
+        if (known == name) return value;
+    }
+    return "";
+}
+
+// Expects a problem as RFC 9457 has it, and returns its detail.
+std::string expect_problem(const HttpResponse& response, int status) {
+    EXPECT_EQ(response.status, status) << response.body;
+    EXPECT_EQ(response.content_type, "application/problem+json");
+    const json problem = parse_json(response.body);
+    if (!problem.is_object()) return "";
+    EXPECT_EQ(problem.value("type", ""), "about:blank");
+    EXPECT_EQ(problem.value("status", 0), status);
+    EXPECT_EQ(problem.value("title", ""), title_of(status));
+    EXPECT_NE(problem.value("title", "Unknown"), "Unknown");
+    EXPECT_NE(problem.value("detail", ""), "");
+    return problem.value("detail", "");
+}
+
+json expect_json(const HttpResponse& response, int status = 200) {
+    EXPECT_EQ(response.status, status) << response.body;
+    EXPECT_EQ(response.content_type, "application/json");
+    return parse_json(response.body);
+}
+
+TEST_F(ApiTest, SaysHowItIs) {
+    EXPECT_EQ(expect_json(ask("GET", "/v1/health")),
+              (json{{"status", "ok"}, {"version", ZOODIP_VERSION}, {"queued", 0}, {"running", 0}}));
+    accept("a");
+    accept("b");
+    ASSERT_TRUE(runner->waits("a"));
+    const json busy = expect_json(ask("GET", "/v1/health?x=1"));
+    EXPECT_EQ(busy["queued"], 1);
+    EXPECT_EQ(busy["running"], 1);
+}
+
+TEST_F(ApiTest, ListsModelsAndSettings) {
+    write_text(root / "models/not utf8 \xff.safetensors", "x");
+    EXPECT_EQ(expect_json(ask("GET", "/v1/models")),
+              parse_json(R"({"models": [{"name": "m.safetensors"}]})"));
+    const json schema = expect_json(ask("GET", "/v1/settings"));
+    EXPECT_EQ(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    EXPECT_EQ(schema["properties"]["steps"]["maximum"], 100);
+    EXPECT_EQ(expect_json(ask("GET", "/openapi.json"))["openapi"], "3.1.0");
+}
+
+TEST_F(ApiTest, AcceptsAJob) {
+    const HttpResponse response = post(submission("a"));
+    const json job = expect_json(response, 202);
+    const std::string id = job["id"];
+    EXPECT_EQ(header(response, "Location"), "/v1/jobs/" + id);
+    EXPECT_EQ(job["word"], "a");
+    EXPECT_EQ(job["images"], "dog");
+    EXPECT_EQ(job["origin"], "api");
+    ASSERT_TRUE(runner->waits("a"));
+    const Training training = runner->begun().at(0).training;
+    EXPECT_EQ(training.model, root / "models/m.safetensors");
+    EXPECT_EQ(training.images, root / "images/dog");
+    const std::string next = accept("b");
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + id))["position"], nullptr);
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + next))["position"], 0);
+    const json list = expect_json(ask("GET", "/v1/jobs"))["jobs"];
+    ASSERT_EQ(list.size(), 2u);
+    EXPECT_EQ(list[0]["id"], next);
+    EXPECT_EQ(list[1]["id"], id);
+}
+
+TEST_F(ApiTest, AcceptsPicturesInAForm) {
+    std::string body;
+    for (const auto& [name, value] :
+         std::multimap<std::string, std::string>{{"model", "m.safetensors"},
+                                                 {"word", "a"},
+                                                 {"init", "dog"},
+                                                 {"pictures", "\xff\xd8\xff picture"}}) {
+        body +=
+            "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n";
+    }
+    const json job = expect_json(post(body + "--b--", "multipart/form-data; boundary=b"), 202);
+    EXPECT_TRUE(job["images"].is_null());
+    ASSERT_TRUE(runner->waits("a"));
+    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.jpg"), "\xff\xd8\xff picture");
+}
+
+TEST_F(ApiTest, RefusesWhatIsNoSubmission) {
+    const auto with = [&](const char* name, const json& value) {
+        json body = parse_json(submission("a"));
+        body[name] = value;
+        return post(body.dump());
+    };
+    expect_problem(post("{"), 400);
+    expect_problem(post("{}"), 422);
+    expect_problem(post("a=b", "application/x-www-form-urlencoded"), 415);
+    expect_problem(post("", ""), 415);
+    expect_problem(ask("POST", "/v1/jobs", {{"content-type", "application/json"}}), 411);
+    expect_problem(with("model", "../m.safetensors"), 422);
+    expect_problem(with("images", "/etc"), 422);
+    EXPECT_NE(expect_problem(with("model", "other"), 404).find("other"), std::string::npos);
+    EXPECT_NE(expect_problem(with("images", "cat"), 404).find("cat"), std::string::npos);
+    EXPECT_EQ(expect_problem(with("word", "refused"), 422),
+              "word: is refused, for token.safetensors");
+    EXPECT_TRUE(jobs.list().empty());
+}
+
+TEST_F(ApiTest, SaysThatTheQueueIsFull) {
+    accept("a");
+    ASSERT_TRUE(runner->waits("a"));
+    accept("b");
+    accept("c");
+    const HttpResponse full = post(submission("d"));
+    expect_problem(full, 429);
+    EXPECT_NE(header(full, "Retry-After"), "");
+}
+
+TEST_F(ApiTest, SaysThatTheDiskIsFull) {
+    const FullDisk full(50);
+    expect_problem(post(submission("a")), 507);
+}
+
+TEST_F(ApiTest, ReadsSoManyBodiesAtATime) {
+    RequestHead head;
+    head.method = "POST";
+    head.target = "/v1/jobs";
+    head.headers = {
+        {"host", "localhost:1"}, {"content-type", "application/json"}, {"content-length", "5"}};
+    const auto within = [&] {
+        const HttpResponse refused = post(submission("b"));
+        expect_problem(refused, 503);
+        EXPECT_NE(header(refused, "Retry-After"), "");
+        return submission("a");
+    };
+    expect_json(api.answer({head, within}), 202);
+    expect_json(post(submission("c")), 202);  // its place is free again
+}
+
+TEST_F(ApiTest, StopsAndCancels) {
+    const std::string first = accept("a"), second = accept("b");
+    ASSERT_TRUE(runner->waits("a"));
+    EXPECT_EQ(expect_json(ask("POST", "/v1/jobs/" + second + "/cancel"), 202)["state"],
+              "cancelled");
+    expect_json(
+        ask("POST", "/v1/jobs/" + first + "/stop", {{"content-type", "application/json"}}, "{}"),
+        202);
+    EXPECT_EQ(ended(jobs, first).state, JobState::stopped);
+    for (const char* what : {"/stop", "/cancel"}) {
+        EXPECT_NE(expect_problem(ask("POST", "/v1/jobs/" + first + what), 409).find(first),
+                  std::string::npos);
+    }
+    // A page of another site can send a form without asking.
+    expect_problem(ask("POST", "/v1/jobs/" + second + "/stop", {}, "a=b"), 415);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + second + "/cancel", {{"content-type", "text/plain"}}, "{}"), 415);
+}
+
+TEST_F(ApiTest, DeletesOnlyWhatHasEnded) {
+    const std::string id = accept("a");
+    ASSERT_TRUE(runner->waits("a"));
+    expect_problem(ask("DELETE", "/v1/jobs/" + id), 409);
+    finish(id);
+    const HttpResponse gone = ask("DELETE", "/v1/jobs/" + id);
+    EXPECT_EQ(gone.status, 204);
+    EXPECT_EQ(gone.body, "");
+    expect_problem(ask("DELETE", "/v1/jobs/" + id), 404);
+    expect_problem(ask("GET", "/v1/jobs/" + id), 404);
+    expect_problem(ask("GET", "/v1/jobs/" + id + "/events"), 404);
+}
+
+TEST_F(ApiTest, HandsOutTheTokenAndThePreviews) {
+    const std::string id = accept("s k\"s/\xc3\xa9");
+    ASSERT_TRUE(runner->waits("s k\"s/\xc3\xa9"));
+    EXPECT_NE(expect_problem(ask("GET", "/v1/jobs/" + id + "/token"), 409).find("yet"),
+              std::string::npos);
+    finish(id);
+    const HttpResponse token = ask("GET", "/v1/jobs/" + id + "/token");
+    EXPECT_EQ(token.status, 200);
+    EXPECT_EQ(token.content_type, "application/octet-stream");
+    EXPECT_EQ(token.body, "a token of s k\"s/\xc3\xa9");
+    EXPECT_EQ(header(token, "Content-Disposition"),
+              "attachment; filename=\"s_k_s___.safetensors\"");
+    const HttpResponse preview = ask("GET", "/v1/jobs/" + id + "/previews/1");
+    EXPECT_EQ(preview.status, 200);
+    EXPECT_EQ(preview.content_type, "image/png");
+    EXPECT_EQ(preview.body, "a picture");
+    for (const char* step : {"2", "", "-1", "x", "1x", "0x1", "99999999999999999999", "..", "%31",
+                             "9223372036854775807"}) {
+        expect_problem(ask("GET", "/v1/jobs/" + id + "/previews/" + step), 404);
+    }
+}
+
+TEST_F(ApiTest, ShowsTheDrawingsOfAGraph) {
+    const auto graph = jobs.enter(request_of("g"), "cpu");
+    ASSERT_TRUE(graph->wait(patience));
+    graph->preview(7, "a jpeg");
+    const HttpResponse preview = ask("GET", "/v1/jobs/" + graph->id() + "/previews/7");
+    EXPECT_EQ(preview.content_type, "image/jpeg");
+    EXPECT_EQ(preview.body, "a jpeg");
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + graph->id()))["origin"], "graph");
+}
+
+TEST_F(ApiTest, SaysThatThereIsNoSuchJob) {
+    for (const char* id : {"0000000000000000", "", "..", ".lock", "%2e%2e", "x"}) {
+        const std::string path = std::string("/v1/jobs/") + id;
+        expect_problem(ask("GET", path), 404);
+        expect_problem(ask("DELETE", path), 404);
+        for (const char* rest : {"/events", "/token", "/previews/1"}) {
+            expect_problem(ask("GET", path + rest), 404);
+        }
+        for (const char* rest : {"/stop", "/cancel"}) expect_problem(ask("POST", path + rest), 404);
+    }
+}
+
+TEST_F(ApiTest, OpensEventStreams) {
+    const std::string id = accept("a");
+    const auto events = [&](const std::string& last) {
+        return ask("GET", "/v1/jobs/" + id + "/events", {{"last-event-id", last}});
+    };
+    {
+        const HttpResponse stream = ask("GET", "/v1/jobs/" + id + "/events");
+        EXPECT_EQ(stream.status, 200);
+        EXPECT_EQ(stream.content_type, "text/event-stream");
+        ASSERT_TRUE(stream.events);
+        EXPECT_EQ(stream.events->after, 0u);
+        EXPECT_EQ(stream.events->log, jobs.events(id));
+        EXPECT_EQ(events("7").events->after, 7u);
+        const HttpResponse second = events("");
+        EXPECT_EQ(second.events->after, 0u);
+        expect_problem(events("1"), 503);
+        EXPECT_NE(header(events("1"), "Retry-After"), "");
+    }
+    for (const char* last : {"-1", "x", "1 ", "0x1", "1.5", "18446744073709551616"}) {
+        expect_problem(events(last), 400);
+    }
+    EXPECT_EQ(events("18446744073709551615").status, 200);
+}
+
+TEST_F(ApiTest, SaysWhichMethodsAPathTakes) {
+    const std::string id = accept("a");
+    const std::map<std::string, std::string> allowed = {
+        {"/v1/health", "GET, HEAD"},
+        {"/v1/models", "GET, HEAD"},
+        {"/v1/settings", "GET, HEAD"},
+        {"/openapi.json", "GET, HEAD"},
+        {"/v1/jobs", "GET, POST, HEAD"},
+        {"/v1/jobs/" + id, "DELETE, GET, HEAD"},
+        {"/v1/jobs/" + id + "/events", "GET, HEAD"},
+        {"/v1/jobs/" + id + "/stop", "POST"},
+        {"/v1/jobs/" + id + "/cancel", "POST"},
+        {"/v1/jobs/" + id + "/token", "GET, HEAD"},
+        {"/v1/jobs/" + id + "/previews/1", "GET, HEAD"}};
+    for (const auto& [path, methods] : allowed) {
+        for (const char* method : {"OPTIONS", "PUT", "PATCH", "TRACE", "CONNECT"}) {
+            const HttpResponse refused = ask(method, path);
+            expect_problem(refused, 405);
+            EXPECT_EQ(header(refused, "Allow"), methods) << method << path;
+        }
+    }
+    expect_problem(ask("HEAD", "/v1/jobs/" + id + "/stop"), 405);
+    expect_problem(ask("GET", "/v1/jobs/" + id + "/cancel"), 405);
+    EXPECT_EQ(jobs.find(id)->wish, Wish::none);
+}
+
+TEST_F(ApiTest, TakesHeadWhereGetIs) {
+    const std::string id = accept("a");
+    finish(id);
+    for (const std::string& path : {std::string("/v1/health"), std::string("/v1/jobs"),
+                                    "/v1/jobs/" + id, "/v1/jobs/" + id + "/token"}) {
+        EXPECT_EQ(ask("HEAD", path).status, 200) << path;
+    }
+    expect_problem(ask("HEAD", "/v1/jobs/x"), 404);
+}
+
+TEST_F(ApiTest, HasNothingAtOtherPaths) {
+    for (const char* path :
+         {"/", "//", "/v1", "/v1/", "/v1/health/", "//v1/health", "/v1//jobs", "/V1/health",
+          "/v1/jobs/x/y", "/v1/jobs/x/previews/1/2", "/v1/%68ealth", "/v1/health;x",
+          "/../v1/health", "/openapi.yaml", "/favicon.ico"}) {
+        expect_problem(ask("GET", path), 404);
+        expect_problem(ask("OPTIONS", path), 404);
+    }
+}
+
+TEST_F(ApiTest, LooksAtWhoAsksFirst) {
+    for (const char* path : {"/v1/health", "/v1/jobs", "/nothing"}) {
+        expect_problem(ask("GET", path, {{"origin", "http://evil.example"}}), 403);
+        expect_problem(ask("PUT", path, {{"host", "evil.example"}}), 403);
+    }
+    Api guarded(jobs, roots, {"127.0.0.1", 1, "secret"}, limits);
+    RequestHead head;
+    head.method = "GET";
+    head.target = "/v1/health";
+    head.headers = {{"host", "localhost:1"}};
+    const HttpResponse refused = guarded.answer({head, {}});
+    expect_problem(refused, 401);
+    EXPECT_TRUE(header(refused, "WWW-Authenticate").starts_with("Bearer"));
+    head.headers.emplace_back("authorization", "Bearer secret");
+    EXPECT_EQ(guarded.answer({head, {}}).status, 200);
+}
+
+TEST_F(ApiTest, AnswersWhateverBreaks) {
+    const auto breaking = [&](const auto& exception) {
+        RequestHead head;
+        head.method = "POST";
+        head.target = "/v1/jobs";
+        head.headers = {
+            {"host", "localhost:1"}, {"content-type", "application/json"}, {"content-length", "5"}};
+        return api.answer({head, [&]() -> std::string { throw exception; }});
+    };
+    expect_problem(breaking(std::runtime_error("it broke")), 500);
+    expect_problem(breaking(Error("it broke \xff")), 500);
+    expect_problem(breaking(HttpError(408, "too slow")), 408);
+    const HttpResponse no_memory = breaking(std::bad_alloc());
+    expect_problem(no_memory, 503);
+    EXPECT_NE(header(no_memory, "Retry-After"), "");
+    expect_problem(post(submission("odd")), 500);
+    expect_json(post(submission("a")), 202);  // no place was lost
+}
+
+}  // namespace
+}  // namespace zoodip

@@ -1,0 +1,154 @@
+// What the API says of itself is what it does.
+#include <regex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "api_fixture.h"
+
+#include "server/openapi.h"
+
+namespace zoodip {
+namespace {
+
+using nlohmann::json;
+
+class OpenapiTest : public ApiFixture {
+  protected:
+    HttpResponse ask(const std::string& method, const std::string& target) {
+        RequestHead head;
+        head.method = method;
+        head.target = target;
+        head.headers = {{"host", "localhost:1"}};
+        return api.answer({head, [] { return std::string(); }});
+    }
+    const json document = openapi_document(FakeRunner().settings(), ServerLimits(), false);
+    Api api{jobs, roots, {"127.0.0.1", 1, ""}, {}};
+};
+
+// All values of one name, anywhere.
+void collect(const json& value, const std::string& name, std::set<std::string>& into) {
+    if (value.is_object() && value.contains(name) && value[name].is_string()) {
+        into.insert(value[name].get<std::string>());
+    }
+    if (!value.is_structured()) return;
+    for (const auto& one : value) collect(one, name, into);
+}
+
+std::string filled(std::string path) {
+    path = std::regex_replace(path, std::regex("\\{id\\}"), "0123456789abcdef");
+    return std::regex_replace(path, std::regex("\\{step\\}"), "1");
+}
+
+const std::set<std::string> methods = {"get", "post", "put", "delete", "patch"};
+
+// Asking the API itself: where a method is known, the answer is not 405, and Allow names them all.
+TEST_F(OpenapiTest, HasEveryRouteAndNoOther) {
+    for (const auto& [path, item] : document["paths"].items()) {
+        const HttpResponse refused = ask("PATCH", filled(path));
+        ASSERT_EQ(refused.status, 405) << path;
+        std::string allowed = " " + refused.headers.at(0).second + ",";
+        for (const std::string& method : methods) {
+            std::string upper;
+            for (const char c : method) upper += static_cast<char>(std::toupper(c));
+            const bool known = allowed.find(" " + upper + ",") != std::string::npos;
+            EXPECT_EQ(item.contains(method), known) << method << path;
+        }
+    }
+}
+
+// The contract's paths, so that a route that both forgot is missed.
+TEST_F(OpenapiTest, HasThePathsOfTheContract) {
+    std::set<std::string> paths;
+    for (const auto& [path, item] : document["paths"].items()) paths.insert(path);
+    EXPECT_EQ(paths, (std::set<std::string>{
+                         "/v1/health", "/v1/models", "/v1/settings", "/v1/jobs", "/v1/jobs/{id}",
+                         "/v1/jobs/{id}/events", "/v1/jobs/{id}/stop", "/v1/jobs/{id}/cancel",
+                         "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
+    for (const std::string& path : paths) EXPECT_NE(ask("PUT", filled(path)).status, 404);
+}
+
+TEST_F(OpenapiTest, PointsToWhatIsThere) {
+    std::set<std::string> references;
+    collect(document, "$ref", references);
+    EXPECT_GT(references.size(), 10u);
+    for (const std::string& reference : references) {
+        ASSERT_TRUE(reference.starts_with("#/")) << reference;
+        EXPECT_TRUE(document.contains(json::json_pointer(reference.substr(1)))) << reference;
+    }
+    for (const char* kind : {"schemas", "responses"}) {
+        for (const auto& [name, value] : document["components"][kind].items()) {
+            const bool is_used = references.count(concat("#/components/", kind, '/', name)) > 0;
+            EXPECT_TRUE(is_used) << name << " is for nobody";
+        }
+    }
+}
+
+TEST_F(OpenapiTest, NamesEveryOperationOnceAndItsParameters) {
+    std::set<std::string> ids;
+    std::size_t operations = 0;
+    for (const auto& [path, item] : document["paths"].items()) {
+        std::set<std::string> declared, needed;
+        for (const json& parameter : item.value("parameters", json::array())) {
+            if (parameter["in"] == "path") declared.insert(parameter["name"]);
+        }
+        const std::regex braces("\\{([a-z]+)\\}");
+        for (std::sregex_iterator it(path.begin(), path.end(), braces), end; it != end; ++it) {
+            needed.insert((*it)[1]);
+        }
+        EXPECT_EQ(declared, needed) << path;
+        for (const auto& [method, operation] : item.items()) {
+            if (methods.count(method) == 0) continue;
+            ++operations;
+            ids.insert(operation["operationId"].get<std::string>());
+            EXPECT_FALSE(operation["summary"].get<std::string>().empty());
+        }
+    }
+    EXPECT_EQ(ids.size(), operations);
+}
+
+TEST_F(OpenapiTest, DescribesEveryMemberOfAJob) {
+    const Job job = submit(jobs, "a");
+    const json shown = json::parse(ask("GET", "/v1/jobs/" + job.id).body);
+    const json& schema = document["components"]["schemas"]["Job"];
+    std::set<std::string> members, described;
+    for (const auto& [name, value] : shown.items()) members.insert(name);
+    for (const auto& [name, value] : schema["properties"].items()) described.insert(name);
+    EXPECT_EQ(members, described);
+    EXPECT_EQ(schema["required"].size(), described.size());
+}
+
+TEST_F(OpenapiTest, HasSettingsWithTheirRanges) {
+    const json schema = settings_schema(FakeRunner().settings());
+    EXPECT_EQ(schema["type"], "object");
+    EXPECT_EQ(schema["additionalProperties"], false);
+    EXPECT_EQ(schema["properties"]["steps"], (json{{"type", "integer"},
+                                                   {"default", 3},
+                                                   {"description", "How many."},
+                                                   {"minimum", 1},
+                                                   {"maximum", 100}}));
+    EXPECT_EQ(schema["properties"]["device"]["enum"], json({"cpu", "cuda"}));
+    EXPECT_EQ(schema["properties"]["device"]["description"], "Where. In device. d");
+    EXPECT_EQ(document["components"]["schemas"]["Settings"], schema);
+}
+
+TEST_F(OpenapiTest, SaysWhetherATokenIsNeeded) {
+    EXPECT_FALSE(document.contains("security"));
+    const json with_token = openapi_document(FakeRunner().settings(), {}, true);
+    EXPECT_EQ(with_token["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    EXPECT_TRUE(with_token["security"][0].contains("token"));
+}
+
+TEST_F(OpenapiTest, HasTheLimitsInForce) {
+    ServerLimits limits;
+    limits.pictures = 3;
+    const json limited = openapi_document(FakeRunner().settings(), limits, false);
+    EXPECT_EQ(
+        limited["components"]["schemas"]["SubmissionForm"]["properties"]["pictures"]["maxItems"],
+        3);
+}
+
+}  // namespace
+}  // namespace zoodip
