@@ -88,8 +88,9 @@ std::vector<Job> JobFolders::load() const {
         const std::string name = entry.path().filename().string();
         if (!is_id(name)) continue;
         try {
-            jobs.push_back(read_record(entry.path()));
-            require(jobs.back().id == name, "job: its record is that of ", jobs.back().id);
+            Job job = read_record(entry.path());
+            require(job.id == name, "job: its record is that of ", job.id);
+            jobs.push_back(std::move(job));
         } catch (const Error& error) {
             log_warning("jobs: ", entry.path().string(), " is passed over: ", error.what());
         }
