@@ -1,5 +1,6 @@
 #include "jobs/event_log.h"
 
+#include <algorithm>
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -74,6 +75,8 @@ std::vector<JobEvent> EventLog::read(std::uint64_t after, std::size_t most) cons
     std::unique_lock lock(mutex_);
     if (after >= last_) return {};
     if (after + 1 < recent_.front().id) {
+        // The file may hold one more, which is not flushed yet.
+        most = std::min<std::size_t>(most, last_ - after);
         lock.unlock();
         return read_file(after, most);
     }
