@@ -119,6 +119,9 @@ Job Jobs::submit(const JobRequest& request, const Training& files,
     } catch (const Error& error) {
         folders_.drop_staged(job.id);
         throw Error(without(error.what(), folder));
+    } catch (...) {
+        folders_.drop_staged(job.id);
+        throw;
     }
     accept(job);
     return job;
