@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/thread_name.h"
 #include "jobs/entry.h"
@@ -18,6 +19,11 @@ constexpr const char* token_name = "token.safetensors";
 bool is_file(const fs::path& path) {
     std::error_code ignored;
     return fs::is_regular_file(path, ignored);
+}
+
+// A message may name a file, and a file's name may be no UTF-8.
+std::string as_utf8(const std::string& text) {
+    return parse_json(show_json(text)).get<std::string>();
 }
 
 }  // namespace
@@ -147,7 +153,7 @@ void Jobs::end(Entry& entry, JobState state, const std::string& message, const s
         entry,
         [&](Job& changed) {
             changed.state = state;
-            changed.message = message;
+            changed.message = as_utf8(message);
             changed.token = kept;
             changed.ended = now;
             changed.progress.stage.clear();
