@@ -253,8 +253,9 @@ std::optional<fs::path> Jobs::preview(const std::string& id, std::int64_t step) 
     return std::nullopt;
 }
 
-// The record on the disk first, then what everyone sees. Without the disk, what must not fail (an
-// end, a wish to stop) holds for this process.
+// The record on the disk first, then what everyone sees, then the event of a new state: in this
+// order for one change after another. Without the disk, what must not fail (an end, a wish to stop)
+// holds for this process.
 Job Jobs::change(Entry& entry, const std::function<void(Job&)>& alter, bool must_be_kept) {
     const std::lock_guard one_at_a_time(entry.writing);
     Job next;
@@ -262,6 +263,7 @@ Job Jobs::change(Entry& entry, const std::function<void(Job&)>& alter, bool must
         const std::lock_guard lock(mutex_);
         next = entry.job;
     }
+    const JobState before = next.state;
     alter(next);
     try {
         folders_.save(next);
@@ -270,9 +272,13 @@ Job Jobs::change(Entry& entry, const std::function<void(Job&)>& alter, bool must
         log_warning("jobs: ", error.what(), "; after a restart job ", next.id,
                     " is as it was before");
     }
-    const std::lock_guard lock(mutex_);
-    alter(entry.job);
-    return entry.job;
+    {
+        const std::lock_guard lock(mutex_);
+        alter(entry.job);
+        next = entry.job;
+    }
+    if (next.state != before) entry.events->append("state", state_event(next));
+    return next;
 }
 
 // Drops the ended ones beyond what is kept.

@@ -79,13 +79,13 @@ Jobs::EntryPointer Jobs::next(Lane& lane) {
 }
 
 void Jobs::perform(const EntryPointer& entry) {
-    const Job job = change(*entry, [](Job& changed) {
+    const Milliseconds now = now_in_milliseconds();
+    const Job job = change(*entry, [&](Job& changed) {
         if (has_ended(changed.state)) return;  // its graph gave up in this moment
         changed.state = JobState::running;
-        if (changed.started == 0) changed.started = now_in_milliseconds();
+        if (changed.started == 0) changed.started = now;
     });
     if (has_ended(job.state)) return;
-    entry->events->append("state", state_event(job));
     if (job.origin == "graph") return give_turn(*entry);
     train(*entry);
 }
@@ -149,7 +149,7 @@ void Jobs::end(Entry& entry, JobState state, const std::string& message, const s
     const Milliseconds now = now_in_milliseconds();
     const std::string id = entry.job.id;
     const std::string kept = token.empty() || !is_file(folders_.folder(id) / token) ? "" : token;
-    const Job job = change(
+    change(
         entry,
         [&](Job& changed) {
             changed.state = state;
@@ -159,7 +159,6 @@ void Jobs::end(Entry& entry, JobState state, const std::string& message, const s
             changed.progress.stage.clear();
         },
         /*must_be_kept=*/false);
-    entry.events->append("state", state_event(job));
     entry.events->close();
     expire();
 }
