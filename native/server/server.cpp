@@ -47,9 +47,10 @@ class EventWriter {
 
     // false when the peer is gone.
     bool write_some(httplib::DataSink& sink) {
+        const bool closed = stream_.log->closed();  // before it is read: none follows then
         const auto events = stream_.log->read(stream_.after, events_at_a_time);
         if (!events.empty()) return write(sink, events);
-        if (stream_.log->closed()) {
+        if (closed) {
             sink.done();
             return true;
         }
