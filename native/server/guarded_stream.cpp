@@ -40,6 +40,7 @@ std::string GuardedStream::read_body() {
     if (head_.expects_continue && received_.empty()) {
         connection_.write("HTTP/1.1 100 Continue\r\n\r\n", after(limits_.write_time));
     }
+    cut_off_ = true;
     std::string body = received_.substr(0, body_left_);
     received_.erase(0, body.size());
     const Deadline deadline = after(limits_.body_time);
@@ -55,11 +56,17 @@ std::string GuardedStream::read_body() {
         }
     }
     body_left_ = 0;
+    cut_off_ = false;
     return body;
 }
 
+bool GuardedStream::can_go_on() const {
+    const bool held_back = body_left_ > 0 && head_.expects_continue;
+    return !cut_off_ && !held_back && body_left_ <= max_dropped;
+}
+
 bool GuardedStream::drop_body() {
-    if (body_left_ > max_dropped || (body_left_ > 0 && head_.expects_continue)) return false;
+    if (!can_go_on()) return false;
     if (body_left_ > 0) read_body();
     return true;
 }

@@ -25,8 +25,10 @@ class GuardedStream : public httplib::Stream {
     // The whole body of content_length bytes. Throws HttpError 400 when the peer goes before its
     // end, 408 when it takes too long.
     std::string read_body();
-    // Drops a body that nobody read, so that the next request follows; false for a large one, which
-    // is not worth its time.
+    // Whether another request can follow: not behind a body that did not come whole, nor behind a
+    // large one that nobody read, which is not worth its time.
+    bool can_go_on() const;
+    // Drops a body that nobody read, so that the next request follows; false where none can.
     bool drop_body();
     bool peer_is_there() const { return connection_.peer_is_there(); }
 
@@ -52,6 +54,7 @@ class GuardedStream : public httplib::Stream {
     std::string plain_;     // what the library reads
     std::size_t plain_at_ = 0;
     std::size_t body_left_ = 0;
+    bool cut_off_ = false;
 };
 
 }  // namespace zoodip

@@ -94,6 +94,12 @@ class Server::Listener : private httplib::Server {
                 respond(request, response);
                 return HandlerResponse::Handled;
             });
+        set_post_routing_handler([](const httplib::Request&, httplib::Response& response) {
+            if (stream_of_this_thread->can_go_on()) return;
+            response.headers.erase("Keep-Alive");
+            response.headers.erase("Connection");
+            response.set_header("Connection", "close");
+        });
         // A few more, to say that there are too many.
         new_task_queue = [this] { return new ConnectionThreads(limits_.connections + 8); };
         thread_ = std::thread([this] {

@@ -165,7 +165,9 @@ TEST_F(ServerTest, DropsABodyThatNobodyReads) {
     EXPECT_EQ(client.response().status, 200);
     RawClient large = connect();
     large.send(large.post("/v1/health", std::string(1'000'000, 'x')));
-    EXPECT_EQ(large.response().status, 405);
+    const RawResponse refused = large.response();
+    EXPECT_EQ(refused.status, 405);
+    EXPECT_EQ(refused.headers.at("connection"), "close");
     EXPECT_TRUE(large.ends());
 }
 
