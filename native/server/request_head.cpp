@@ -80,6 +80,16 @@ void parse_header(std::string_view line, RequestHead& head) {
     head.headers.emplace_back(lower_ascii(name), value);
 }
 
+// Where the CR LF CR LF begins that bytes may end with a part of.
+std::size_t without_line_end(std::string_view bytes) {
+    std::size_t end = bytes.size();
+    while (end > 0 && bytes.size() - end < 3 &&
+           (bytes[end - 1] == '\r' || bytes[end - 1] == '\n')) {
+        --end;
+    }
+    return end;
+}
+
 void require_once(const RequestHead& head, std::string_view name) {
     const auto is_it = [&](const auto& header) { return header.first == name; };
     if (std::count_if(head.headers.begin(), head.headers.end(), is_it) > 1) {
@@ -137,9 +147,9 @@ std::optional<std::string> RequestHead::header(std::string_view name) const {
 
 std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimits& limits) {
     const std::size_t blank = bytes.find("\r\n\r\n");
-    const std::string_view head = bytes.substr(0, blank);
+    const std::string_view head = bytes.substr(0, std::min(blank, without_line_end(bytes)));
     std::size_t start = 0, lines = 0;
-    while (start <= head.size()) {
+    while (start < head.size()) {
         const std::size_t end = std::min(head.find("\r\n", start), head.size());
         if (end - start > limits.line) {
             refuse(lines == 0 ? 414 : 431, concat(lines == 0 ? "the request line" : "a header line",
