@@ -76,7 +76,9 @@ Submission parse_json_body(std::string_view body, const ServerLimits& limits) {
 const char* extension_of(std::string_view bytes) {
     if (bytes.starts_with("\xFF\xD8\xFF")) return ".jpg";
     if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return ".png";
-    if (bytes.starts_with("RIFF") && bytes.substr(0, 12).ends_with("WEBP")) return ".webp";
+    if (bytes.starts_with("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") {
+        return ".webp";
+    }
     throw HttpError(422, "pictures: needs JPEG, PNG or WebP files");
 }
 
