@@ -67,8 +67,13 @@ bool GuardedStream::can_go_on() const {
 
 bool GuardedStream::drop_body() {
     if (!can_go_on()) return false;
-    if (body_left_ > 0) read_body();
-    return true;
+    if (body_left_ == 0) return true;
+    try {
+        read_body();
+        return true;
+    } catch (const HttpError&) {  // the request has its answer already
+        return false;
+    }
 }
 
 ssize_t GuardedStream::read(char* to, std::size_t size) {

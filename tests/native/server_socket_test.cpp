@@ -204,8 +204,10 @@ TEST_F(ServerTest, GivesUpABodyThatDoesNotCome) {
     client.send(request.substr(0, request.size() - 1));
     expect_refused(client, 408);
     RawClient unread = connect();  // one that nobody wanted
-    unread.send(unread.post("/v1/health", "12345").substr(0, 100));
+    const std::string unwanted = unread.post("/v1/health", "12345");
+    unread.send(unwanted.substr(0, unwanted.size() - 1));
     EXPECT_EQ(unread.response().status, 405);
+    EXPECT_TRUE(unread.ends());
 }
 
 TEST_F(ServerTest, RefusesABodyThatEndsTooSoon) {
