@@ -12,8 +12,8 @@ namespace zoodip {
 // that without a limit a file of brackets would overflow the stack.
 inline constexpr int max_json_depth = 64;
 
-// The value of a JSON text; discarded (is_discarded()) for one that is not JSON, is not UTF-8, holds a NUL or
-// has more than max_json_depth arrays and objects within each other.
+// The value of a JSON text; discarded (is_discarded()) for one that is not JSON, is not UTF-8,
+// holds a NUL or has more than max_json_depth arrays and objects within each other.
 nlohmann::json parse_json(std::string_view text);
 
 // A value for a message, whatever bytes its strings hold: U+FFFD stands for what is not UTF-8.

@@ -42,7 +42,11 @@ void Jobs::enqueue(const EntryPointer& entry) {
     if (closing_) return;  // it is on the disk: the next process has it
     auto& lane = lanes_[entry->job.device];
     if (lane == nullptr) lane = std::make_unique<Lane>();
-    lane->waiting.push_back(entry);
+    // Two that were accepted at once may come in the other order.
+    const auto after = std::find_if(
+        lane->waiting.begin(), lane->waiting.end(),
+        [&](const auto& waiting) { return waiting->job.sequence > entry->job.sequence; });
+    lane->waiting.insert(after, entry);
     if (!lane->thread.joinable()) {
         lane->thread = std::thread([this, &lane = *lane] { work(lane); });
     }

@@ -184,7 +184,10 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
     if (!request.head.header("content-length")) {
         throw HttpError(411, "a body with its Content-Length is needed");
     }
-    const auto place = take_place(uploads_, limits_.uploads, "uploads");
+    // Small bodies need no place among the large ones, whose memory is what is bounded.
+    const auto place = request.head.content_length > limits_.json
+                           ? take_place(uploads_, limits_.uploads, "uploads")
+                           : nullptr;
     const std::string body = request.read_body();
     const Submission submission = parse_submission(type, body, limits_);
     Training files;
@@ -235,7 +238,7 @@ HttpResponse Api::remove(const HttpRequest&, const Segments& ids) {
 HttpResponse Api::events(const HttpRequest& request, const Segments& ids) {
     const Job job = found(ids.front());
     std::uint64_t after = 0;
-    if (const auto last = request.head.header("last-event-id"); last && !last->empty()) {
+    if (const auto last = request.head.header("last-event-id")) {
         const auto number = parse_number(*last);
         if (!number) throw HttpError(400, "Last-Event-ID: needs the number of an event");
         after = static_cast<std::uint64_t>(*number);

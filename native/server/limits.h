@@ -9,7 +9,7 @@ namespace zoodip {
 struct ServerLimits {
     std::size_t connections = 256;  // beyond: 503
     std::size_t streams = 200;      // of events, among the connections; beyond: 503
-    std::size_t uploads = 2;        // bodies in memory at a time; beyond: 503
+    std::size_t uploads = 4;        // bodies above `json` at a time; beyond: 503
     std::size_t requests = 1000;    // a connection
 
     // Bytes.

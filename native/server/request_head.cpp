@@ -1,16 +1,12 @@
 #include "server/request_head.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "core/ascii.h"
 
 namespace zoodip {
 namespace {
-
-constexpr std::array<std::string_view, 9> methods = {
-    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"};
 
 bool is_token_character(char c) {
     constexpr std::string_view others = "!#$%&'*+-.^_`|~";
@@ -56,9 +52,6 @@ void parse_request_line(std::string_view line, RequestHead& head) {
     if (head.method.empty() ||
         !std::all_of(head.method.begin(), head.method.end(), is_token_character)) {
         refuse(400, "the request's method is no HTTP token");
-    }
-    if (std::find(methods.begin(), methods.end(), head.method) == methods.end()) {
-        throw HttpError(405, "this method is not known here", {{"Allow", "GET, POST, DELETE"}});
     }
     if (!head.target.starts_with('/') ||
         !std::all_of(head.target.begin(), head.target.end(), is_visible)) {

@@ -12,7 +12,7 @@
 namespace zoodip {
 
 struct RequestHead {
-    std::string method;   // GET, POST, ...
+    std::string method;   // any token: GET, POST, ...
     std::string target;   // "/v1/jobs?x=1": begins with a slash, visible ASCII
     HttpHeaders headers;  // names in lower case, values without space around them
     std::uint64_t content_length = 0;
@@ -29,7 +29,7 @@ std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimit
 
 // Stricter than RFC 9112 allows a server to be, since every leniency is a way to smuggle a request
 // past somebody: lines end in CR LF, one Host, no Transfer-Encoding (411) and no Content-Encoding
-// (415). Throws HttpError: 400, 405, 411, 413, 415, 417, 431, 505.
+// (415). Throws HttpError: 400, 411, 413, 415, 417, 431, 505.
 RequestHead parse_head(std::string_view head, const ServerLimits& limits);
 
 // The head as the HTTP library sees it: HEAD or not, Connection, no body. All else is read here, so

@@ -186,6 +186,8 @@ class Server::Listener : private httplib::Server {
         response.status = answer.status;
         response.set_header("Cache-Control", "no-store");
         response.set_header("X-Content-Type-Options", "nosniff");
+        // Or the library promises ranges where HEAD asks.
+        if (request.method == "HEAD") response.set_header("Accept-Ranges", "none");
         for (const auto& [name, value] : answer.headers) response.set_header(name.c_str(), value);
         if (!answer.events) {
             if (answer.status != 204)

@@ -19,9 +19,13 @@ def pytest_collection_modifyitems(items):
     if comfyui_dir() is not None:
         return
     for item in items:
-        if HERE in item.path.parents and {"comfy", "shared_comfy", "starts", "inside"} & set(
-            item.fixturenames
-        ):
+        if HERE in item.path.parents and {
+            "comfy",
+            "shared_comfy",
+            "starts",
+            "inside",
+            "serving",
+        } & set(item.fixturenames):
             item.add_marker(pytest.mark.skip(reason=HOW_TO_RUN))
 
 
