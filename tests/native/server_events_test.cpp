@@ -160,6 +160,26 @@ TEST_F(ServerEventsTest, AreServedToSoManyAtATime) {
     EXPECT_TRUE(eventually([&] { return follow(id).head().status == 200; }));
 }
 
+TEST_F(ServerEventsTest, AreServedToAsManyAsMay) {
+    const std::string id = running_job("a");
+    std::vector<EventReader> readers;
+    for (std::size_t i = 0; i < limits.streams; ++i) {
+        readers.push_back(follow(id));
+        ASSERT_EQ(readers.back().head().status, 200);
+    }
+    RawClient client = connect();
+    for (int i = 0; i < 3; ++i) {
+        RawClient refused = connect();
+        refused.get("/v1/jobs/" + id + "/events", "Connection: close\r\n");
+        EXPECT_EQ(refused.response().status, 503);
+        EXPECT_TRUE(refused.ends());
+    }
+    client.get("/v1/health");
+    EXPECT_EQ(client.response().status, 200);
+    runner->let("a");
+    for (EventReader& reader : readers) expect_whole(reader.rest());
+}
+
 TEST_F(ServerEventsTest, AreKeptOpenWithComments) {
     limits.heartbeat = std::chrono::milliseconds(1);
     const std::string id = running_job("a");
