@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 # Last, so that a zoodip that was installed on purpose is the one under test.
@@ -32,22 +30,17 @@ def module_folder() -> Path:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
     """A tiny checkpoint of random weights."""
-    from make_checkpoint import write_checkpoint
+    from material import write_tiny_model
 
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    write_checkpoint(path, "tiny-taesd", seed=3)
-    return path
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Path:
     """Three pictures of noise, one with a caption."""
-    folder = tmp_path_factory.mktemp("images")
-    random = np.random.default_rng(0)
-    for i, size in enumerate([(80, 64, 3), (64, 100, 3), (70, 70, 3)]):
-        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(folder / f"{i}.png")
-    (folder / "1.txt").write_text("a photo of a {} in front of a wall\n")
-    return folder
+    from material import write_noise
+
+    return write_noise(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture

@@ -153,24 +153,24 @@ class Client:
         A line that breaks is taken up again where it broke; only when there has been no server for
         `timeout` seconds, its error is raised.
         """
-        heard = time.monotonic()
+        lost = None
         while True:
             before = after
             try:
                 with self._open("GET", f"{_path(id)}/events", last=after) as answer:
-                    heard = time.monotonic()
+                    lost = None
                     for event in _read_events(answer):
                         after = event.id
                         yield event
-                        heard = time.monotonic()
                 # A line that was closed early looks like one that was closed after the last event.
                 if after == before and self.job(id).has_ended:
                     return
             except (OSError, http.client.HTTPException):
-                if time.monotonic() - heard > self.timeout:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > self.timeout:
                     raise
             if after == before:
-                time.sleep(min(0.2, self.timeout))
+                time.sleep(0.2)
 
     def wait(self, id: str, timeout: float | None = None) -> Job:
         """The job when it has ended. Raises TimeoutError after `timeout` seconds."""

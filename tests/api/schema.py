@@ -1,0 +1,143 @@
+"""Asks a server everything that its /openapi.json allows and forbids (schemathesis).
+
+Usage: python tests/api/schema.py [--cases 5000] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.transport import Response
+from schemathesis.engine import Status, events, from_schema
+from schemathesis.generation.case import Case
+from server import FOLDER, MODEL, QUICK, Material, Server
+
+# What a job may be told to do here: a setting's greatest value would take days or all memory.
+SMALL = {"n": 2, "batch": 1, "vectors": 1, "threads": 1, "device": "cpu", "validation_samples": 1}
+
+# All checks are on. What each status beside the usual ones means:
+CHECKS = {
+    # 503 and 507 are what the server says when it is full (streams, connections, disk).
+    "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", "503", "507"]},
+    # 422: no schema tells a word that the tokenizer has from one that it has not.
+    "positive_data_acceptance": {
+        "expected-statuses": ["2xx", "401", "403", "404", "409", "422", "429"]
+    },
+    # 411, 413, 414 and 431 come before the data is looked at: it is too large to be read.
+    "negative_data_rejection": {
+        "expected-statuses": ["400", "404", "405", "409", "411", "413", "414", "415", "422", "429"]
+        + ["431"]
+    },
+}
+
+
+@dataclass
+class Report:
+    """What was asked, and what was wrong with the answers."""
+
+    cases: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)  # by what is wrong, one example of each
+    errors: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.cases} cases ran"]
+        lines += [f"  {asked}: {count}" for asked, count in sorted(self.statuses.items())]
+        lines += [f"{wrong}\n    {example}" for wrong, example in self.failures.items()]
+        lines += [f"{len(self.failures)} kinds of failures", *self.errors]
+        return "\n".join(lines)
+
+
+def config(seed: int, examples: int) -> SchemathesisConfig:
+    return SchemathesisConfig.from_dict(
+        {
+            "seed": seed,
+            "base-url": "",
+            "continue-on-failure": True,
+            "request-timeout": 20,
+            # The stream of a job that runs does not end; its first event tells as much as its last.
+            "max-stream-events": 1,
+            "checks": CHECKS,
+            "generation": {"max-examples": examples, "database": "none", "no-shrink": True},
+        }
+    )
+
+
+@schemathesis.hook
+def before_call(context: object, case: Case, kwargs: dict[str, object]) -> None:
+    """Gives half of the sound jobs what this server has, so that they are queued and done."""
+    if case.operation.label != "POST /v1/jobs" or not isinstance(case.body, dict):
+        return
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    settings = case.body.get("settings")
+    if case.body.get("model") == MODEL or len(str(case.body)) % 2:
+        case.body |= {"model": MODEL, "word": "sks", "init": "dog"}
+        if "images" in case.body:
+            case.body["images"] = FOLDER
+            settings = settings if isinstance(settings, dict) else {}
+            small = {name: value for name, value in SMALL.items() if name in settings}
+            case.body["settings"] = settings | small | QUICK
+
+
+def ask_all(server: Server, report: Report, seed: int, examples: int) -> None:
+    schema = schemathesis.openapi.from_url(
+        f"http://127.0.0.1:{server.port}/openapi.json", config=config(seed, examples)
+    )
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.NonFatalError):
+            report.errors.append(f"{event.label}: {event.info.format()}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+        elif isinstance(event, (events.ScenarioFinished, events.FuzzScenarioFinished)):
+            note(report, event)
+        assert server.alive, "the server has ended"
+
+
+def note(report: Report, event: events.ScenarioFinished) -> None:
+    recorder = event.recorder
+    for id, interaction in recorder.interactions.items():
+        report.cases += 1
+        answer = interaction.response
+        status = answer.status_code if isinstance(answer, Response) else "none"
+        report.statuses[f"{recorder.cases[id].value.operation.label} {status}"] += 1
+    for id, checks in recorder.checks.items():
+        label = recorder.cases[id].value.operation.label
+        for check in checks:
+            if check.status == Status.FAILURE:
+                failure = check.failure_info.failure
+                wrong = f"{label}: {failure.title}: {failure.message}"
+                report.failures.setdefault(wrong[:600], check.failure_info.code_sample)
+
+
+def run(server: Server, cases: int, seed: int, examples: int = 100) -> Report:
+    """Rounds with other seeds, until so many cases ran."""
+    report = Report()
+    while report.cases < cases and not report.failures and not report.errors:
+        before = report.cases
+        ask_all(server, report, seed, examples)
+        assert report.cases > before, "nothing was asked"
+        seed += 1
+    return report
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        asked = Server(Material.write(Path(place)), Path(place) / "served").start()
+        try:
+            result = run(asked, chosen.cases, chosen.seed)
+        finally:
+            asked.close()
+    print(result)
+    sys.exit(bool(result.failures or result.errors))
