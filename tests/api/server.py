@@ -73,13 +73,13 @@ class Server:
         self._words = words
         self._environment = environment
 
-    def command(self, *more: str) -> list[str]:
+    def command(self) -> list[str]:
         from zoodip import _native
 
         program = Path(_native.__file__).parent / "zoodip"
         words = [program, "serve", "--models", self.material.models]
         words += ["--images", self.material.images, "--jobs", self.jobs, "--port", self.port]
-        return [str(word) for word in [*words, *self._words, *more]]
+        return [str(word) for word in [*words, *self._words]]
 
     def environment(self) -> dict[str, str]:
         here = {name: value for name, value in os.environ.items() if name != "ZOODIP_TOKEN"}

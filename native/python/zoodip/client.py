@@ -56,6 +56,7 @@ class Job:
     word: str
     init: str
     settings: Mapping[str, Setting]
+    device: str  # trainings of one device wait for each other
     stage: str
     step: int
     steps: int  # 0 until it is known
