@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -575,6 +576,44 @@ def test_a_refused_body_is_no_second_request(wire, client):
     assert client.job(job.id) == job
 
 
+@pytest.mark.parametrize("method", ["PROPFIND", "QUERY", "FOO", "get", "CONNECT", "X" * 100])
+def test_a_method_that_is_none_is_refused(wire, method):
+    reply = wire.ask(method, "/v1/jobs")
+    assert reply.status in (400, 405)
+    if reply.status == 405:
+        allowed = {name.strip() for name in reply.headers["allow"].split(",")}
+        assert allowed - {"HEAD"} == {"GET", "POST"}
+    assert wire.ask(method, "/v1/none").status in (400, 404)
+
+
+def test_a_head_has_no_body_and_opens_no_stream(wire, client):
+    job = train(client, **LONG)
+    for path in ("/v1/health", f"/v1/jobs/{job.id}/events", f"/v1/jobs/{job.id}/token"):
+        replies = wire.all(wire.head("HEAD", path, "Connection: close"), method="HEAD")
+        assert [reply.body for reply in replies] == [b""], path
+        assert "accept-ranges" not in replies[0].headers
+
+
+@pytest.mark.parametrize("range", ["0-5", "-5", "0-1,3-4", "0-," * 500 + "0-", "9" * 30 + "-", "x"])
+def test_parts_of_a_file_are_not_served(wire, client, range):
+    """Many ranges in one request would make a large answer of a small file."""
+    job = client.wait(train(client).id, JOB_S)
+    for path in ("/v1/health", f"/v1/jobs/{job.id}/token", f"/v1/jobs/{job.id}/events"):
+        assert wire.ask("GET", path, f"Range: bytes={range}").status == 200
+    assert wire.ask("GET", f"/v1/jobs/{job.id}/token", f"Range: bytes={range}").body == (
+        client.token(job.id)
+    )
+
+
+def test_a_header_does_not_change_the_method(wire, client):
+    job = client.wait(train(client).id, JOB_S)
+    for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
+        wire.ask("POST", f"/v1/jobs/{job.id}", f"{name}: DELETE")
+        wire.ask("GET", f"/v1/jobs/{job.id}", f"{name}: DELETE")
+    wire.ask("GET", f"/v1/jobs/{job.id}?_method=DELETE")
+    assert client.job(job.id) == job
+
+
 # ------------------------------------------------------------------------------------ bodies: forms
 
 
@@ -879,7 +918,7 @@ def test_slow_bodies_hold_nobody_up(wire):
             assert wire.ask("GET", "/v1/health").status == 200
             for connection in slow:
                 connection.sendall(byte)
-        assert wire.ask("GET", "/v1/models").status == 200
+        assert wire.post(WORKS).status == 202
 
 
 @pytest.mark.slow
@@ -915,6 +954,46 @@ def test_slow_heads_are_given_up_and_hold_nobody_up(wire):
 
 
 # ------------------------------------------------------------------------------------------- chance
+
+
+def test_many_hands_on_the_same_jobs_leave_them_whole(wire, client, server):
+    """Threads make, stop, cancel, delete and read the same few jobs in an order of chance."""
+    known: list[str] = []
+    odd: list[object] = []
+    calls = [
+        lambda _: known.append(train(client, **LONG).id),
+        lambda _: client.jobs(),
+        lambda id: next(client.events(id), None),
+        client.stop,
+        client.cancel,
+        client.delete,
+        client.token,
+    ]
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(40):
+            id = chance.choice(known) if known else "0123456789abcdef"
+            try:
+                chance.choice(calls)(id)
+            except ApiError as error:
+                if error.status not in (404, 409, 429, 503):
+                    odd.append(error)
+            except Exception as error:
+                odd.append(error)
+
+    threads = [threading.Thread(target=work, args=[seed]) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(JOB_S)
+    assert odd == [] and not any(thread.is_alive() for thread in threads)
+    jobs = client.jobs()
+    assert len({job.id for job in jobs}) == len(jobs) and {job.id for job in jobs} <= set(known)
+    assert sum(job.state == "running" for job in jobs) <= 1
+    positions = [job.position for job in reversed(jobs) if job.state == "queued"]
+    assert positions == list(range(len(positions)))
+    assert "cannot write" not in server.log_tail()
 
 
 def test_requests_changed_by_chance_are_answered_or_closed(wire, client, server, material):

@@ -626,6 +626,72 @@ def test_times_are_of_the_universal_clock(client):
     assert abs((created - before).total_seconds()) < 5
 
 
+def test_a_queue_takes_no_more_from_many_at_once(serve):
+    client = serve("--queue", "5").client()
+    has_stepped(client, train(client, **LONG))
+    told: list[int] = []
+
+    def ask() -> None:
+        status = 503  # so many at a time may be more than it reads
+        while status == 503:
+            try:
+                train(client)
+                status = 202
+            except ApiError as error:
+                status = error.status
+        told.append(status)
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(JOB_S)
+    assert sorted(told) == [202] * 5 + [429] * 15
+    assert [job.position for job in client.jobs()] == [4, 3, 2, 1, 0, None]
+
+
+def test_who_waits_for_leave_to_send_gets_it(client, wire):
+    """As curl does with a large body."""
+    body = json.dumps(WORKS).encode()
+    lines = ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    with wire.connect() as connection:
+        connection.sendall(wire.head("POST", "/v1/jobs", *lines, "Expect: 100-continue"))
+        leave = b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert connection.recv(len(leave)) == leave
+        connection.sendall(body)
+        assert wire.read(connection, "POST").status == 202
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-7]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"\xff{" * 500),
+        lambda path: path.unlink(),
+    ],
+    ids=["cut", "empty", "garbage", "gone"],
+)
+def test_damaged_files_do_not_keep_other_jobs_from_being_served(serve, damage):
+    server = serve()
+    client = server.client()
+    sound = client.wait(train(client).id, JOB_S)
+    ended = client.wait(train(client, **(QUICK | {"preview_every": 5})).id, JOB_S)
+    running = has_stepped(client, train(client, **LONG), step=10)
+    queued = train(client)
+    server.kill()
+    for job in (ended, running, queued):
+        paths = [path for path in (server.jobs / job.id).rglob("*") if path.is_file()]
+        assert paths
+        for path in paths:
+            damage(path)
+    server.start()
+    assert client.job(sound.id) == sound and client.token(sound.id)
+    for job in client.jobs():
+        assert list(zip(client.events(job.id), range(3), strict=False)) or job.has_ended
+    assert client.wait(train(client).id, JOB_S).state == "finished"
+
+
 def test_a_job_tells_what_is_declared_and_no_more(client, wire):
     job = train(client)
     told = wire.ask("GET", f"/v1/jobs/{job.id}").json

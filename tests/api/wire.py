@@ -82,7 +82,7 @@ class Wire:
         whole = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.ask("POST", "/v1/jobs", f"Content-Type: {kind}", body=whole)
 
-    def all(self, data: bytes, finish: bool = False) -> list[Reply]:
+    def all(self, data: bytes, finish: bool = False, method: str = "GET") -> list[Reply]:
         """Every answer until the server closes; `finish` closes this side after the bytes."""
         whole = b""
         with self.connect() as connection, contextlib.suppress(ConnectionError):
@@ -93,7 +93,7 @@ class Wire:
                 whole += more
         replies, rest = [], _Bytes(whole)
         while rest.tell() < len(whole):
-            replies.append(_read(rest, "GET"))
+            replies.append(_read(rest, method))
         self.replies += replies
         return replies
 
