@@ -9,6 +9,7 @@ unbroken run, and its events must go on without a gap for one who listens throug
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import random
 import tempfile
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server import FOLDER, MODEL, QUICK, Material, Server, check_events
-from zoodip.client import Client, Event, Job
+from zoodip.client import ApiError, Client, Event, Job
 
 # Some end between two kills, some are killed several times; the first keeps more than the word.
 KINDS = [
@@ -43,10 +44,16 @@ class Followed:
     done: Job | None = None
     """As it was first seen after its end."""
 
+    @property
+    def begun(self) -> int:
+        """How often it was begun, as far as was heard."""
+        return sum(event.data.get("state") == "running" for event in self.heard)
+
     def listen(self, client: Client) -> threading.Thread:
         def follow() -> None:
-            for event in client.events(self.job.id):
-                self.heard.append(event)
+            with contextlib.suppress(ApiError):  # deleted before its end was heard
+                for event in client.events(self.job.id):
+                    self.heard.append(event)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
@@ -85,7 +92,8 @@ class Campaign:
         self.word = words_of(material, folder)
         self.server = Server(material, folder, "--queue", "100", "--keep", "1000").start()
         self.client = self.server.client(timeout=30)
-        self.followed: dict[str, Followed] = {}
+        self.all: list[Followed] = []
+        self.followed: dict[str, Followed] = {}  # of all, those that were not deleted
         self.threads: list[threading.Thread] = []
         self.deleted: set[str] = set()
         self.gone: set[str] = set()  # of the deleted, those whose deletion was acknowledged
@@ -108,6 +116,7 @@ class Campaign:
             pictures = self.material.pictures() if sent else FOLDER
             job = self.client.train(MODEL, pictures, "sks", "dog", **(QUICK | KINDS[kind]))
             self.followed[job.id] = Followed(job, kind, sent)
+            self.all.append(self.followed[job.id])
             self.threads.append(self.followed[job.id].listen(self.client))
         elif len(ended) > 1 and self.chance.random() < 0.3:
             one = self.chance.choice(ended)
@@ -195,14 +204,10 @@ def run(material: Material, folder: Path, times: int, seed: int) -> str:
         raise
     finally:
         campaign.server.close()
-    events = sum(len(one.heard) for one in campaign.followed.values())
-    begun = sum(
-        [e.data.get("state") for e in one.heard if e.name == "state"].count("running") > 1
-        for one in campaign.followed.values()
-    )
+    interrupted = sum(one.begun > 1 for one in campaign.all)
     return (
-        f"{times} kills: {len(campaign.followed)} jobs ({begun} of them interrupted), "
-        f"{len(campaign.deleted)} deleted, {events} events heard"
+        f"{times} kills: {len(campaign.all)} jobs, {interrupted} of them interrupted, "
+        f"{len(campaign.deleted)} deleted, {sum(len(one.heard) for one in campaign.all)} events"
     )
 
 
