@@ -70,6 +70,7 @@ class Server:
         self.log = folder / "server.log"
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
+        self.prefix: list[str] = []  # a program that becomes the server, with its words
         self._words = words
         self._environment = environment
 
@@ -79,7 +80,7 @@ class Server:
         program = Path(_native.__file__).parent / "zoodip"
         words = [program, "serve", "--models", self.material.models]
         words += ["--images", self.material.images, "--jobs", self.jobs, "--port", self.port]
-        return [str(word) for word in [*words, *self._words]]
+        return [str(word) for word in [*self.prefix, *words, *self._words]]
 
     def environment(self) -> dict[str, str]:
         here = {name: value for name, value in os.environ.items() if name != "ZOODIP_TOKEN"}

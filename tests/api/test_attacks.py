@@ -921,6 +921,29 @@ def test_slow_bodies_hold_nobody_up(wire):
         assert wire.post(WORKS).status == 202
 
 
+def open_files(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def test_what_is_broken_off_leaves_nothing_behind(wire, client, server, material):
+    """Uploads that end in their midst, streams, and requests whose answer nobody waits for."""
+    job = client.wait(train(client).id, JOB_S)
+    wire.ask("GET", "/v1/health")
+    before, files = open_files(server), sorted(server.jobs.rglob("*"))
+    body = form(*texts(), picture(material.pictures()[0].read_bytes()))
+    lines = ["Content-Type: multipart/form-data; boundary=b", f"Content-Length: {len(body)}"]
+    for _ in range(40):
+        with wire.connect() as connection:
+            connection.sendall(wire.head("POST", "/v1/jobs", *lines) + body[: len(body) // 2])
+        with wire.connect() as connection:
+            connection.sendall(wire.head("GET", f"/v1/jobs/{job.id}/events"))
+        with wire.connect() as connection:
+            connection.sendall(wire.head("GET", "/v1/settings") * 20)
+    wait_for(lambda: open_files(server) <= before, 30, f"{before} open files as before")
+    assert sorted(server.jobs.rglob("*")) == files
+    assert client.jobs() == [job]
+
+
 @pytest.mark.slow
 def test_slow_heads_are_given_up_and_hold_nobody_up(wire):
     """Some send a byte a second, some nothing more than the first line."""

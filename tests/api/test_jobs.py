@@ -692,6 +692,42 @@ def test_damaged_files_do_not_keep_other_jobs_from_being_served(serve, damage):
     assert client.wait(train(client).id, JOB_S).state == "finished"
 
 
+@pytest.fixture
+def small_disk(material, tmp_path):
+    """A server whose jobs lie on a disk of 400 kB, which is there for it alone."""
+    server = Server(material, tmp_path)
+    mount = 'mount -t tmpfs -o size=400k tmpfs "$0" && exec "$@"'
+    server.prefix = ["unshare", "-rm", "sh", "-c", mount, str(server.jobs)]
+    server.jobs.mkdir()
+    may = shutil.which("unshare") is not None
+    if not may or subprocess.run([*server.prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a file system in a namespace of its own")
+    yield server.start()
+    server.close()
+
+
+def test_a_full_disk_refuses_and_leaves_nothing(small_disk, tmp_path):
+    client = small_disk.client()
+    large = tmp_path / "large.png"
+    Image.effect_noise((600, 600), 99).save(large)
+    assert large.stat().st_size > 200_000
+    for _ in range(3):
+        assert refusal(client.train, MODEL, [large, large], "sks", "dog", **QUICK).status == 507
+    assert client.jobs() == []
+    assert client.wait(train(client).id, JOB_S).state == "finished"
+
+
+def test_a_training_that_fills_the_disk_fails_alone(small_disk):
+    client = small_disk.client()
+    greedy = {"checkpoint_every": 1, "checkpoints_kept": 1000, "vectors": 32, "steps": 1000}
+    job = client.wait(train(client, **(QUICK | greedy)).id, JOB_S)
+    assert job.state == "failed" and job.message, job
+    client.delete(job.id)
+    job = client.wait(train(client).id, JOB_S)
+    assert job.state == "finished" and client.token(job.id)
+    check_events(list(client.events(job.id)))
+
+
 def test_a_job_tells_what_is_declared_and_no_more(client, wire):
     job = train(client)
     told = wire.ask("GET", f"/v1/jobs/{job.id}").json
