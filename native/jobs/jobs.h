@@ -84,7 +84,7 @@ class Jobs {
     std::unique_ptr<GraphTraining> enter(const JobRequest& request, const std::string& device);
 
     // Stops what runs, with its state kept so that the next process goes on, and joins the
-    // workers. Called by the destructor too.
+    // workers; trainings of graphs go on by themselves. Called by the destructor too.
     void shutdown();
 
     const Runner& runner() const { return *runner_; }
@@ -137,9 +137,9 @@ class GraphTraining : public TrainingObserver {
     ~GraphTraining() override;
 
     const std::string& id() const;
-    // Whether its turn has come; waits for it at most so long.
+    // Whether its turn has come, or nobody gives turns any more; waits for it at most so long.
     bool wait(std::chrono::milliseconds time);
-    // Set when it is asked to stop, and when the process ends.
+    // Set when it is asked to stop.
     const CancelToken& cancel_token() const;
     // What it was asked for.
     Wish wish() const;

@@ -179,7 +179,10 @@ void Jobs::shutdown() {
         }
         changed_.notify_all();
     }
-    for (const EntryPointer& entry : all) entry->cancel.cancel();
+    for (const EntryPointer& entry : all) {
+        // A graph's training is the graph's: it goes on, and nobody waits for it any more.
+        if (entry->job.origin != "graph") entry->cancel.cancel();
+    }
     for (std::thread& thread : threads) thread.join();
     for (const EntryPointer& entry : all) entry->events->close();
 }

@@ -68,29 +68,56 @@ JobState end_state(const std::string& name) {
     fail("state: needs finished, stopped, cancelled or failed, got '", name, "'");
 }
 
+// A graph's training with the jobs that it is among, for as long as Python holds it.
+struct EnteredTraining {
+    std::shared_ptr<Jobs> jobs;
+    std::unique_ptr<GraphTraining> training;
+};
+
 void bind_graph_training(py::module_& module) {
-    py::class_<GraphTraining>(module, "GraphTraining", "A graph's training among the jobs.")
-        .def_property_readonly("id", &GraphTraining::id)
+    py::class_<EnteredTraining>(module, "GraphTraining", "A graph's training among the jobs.")
+        .def_property_readonly("id",
+                               [](const EnteredTraining& self) { return self.training->id(); })
         .def(
             "wait",
-            [](GraphTraining& self, double seconds) {
-                return self.wait(std::chrono::milliseconds(static_cast<long>(1000 * seconds)));
+            [](EnteredTraining& self, double seconds) {
+                return self.training->wait(
+                    std::chrono::milliseconds(static_cast<long>(1000 * seconds)));
             },
             py::arg("seconds"), WithoutGil(), "Whether its turn has come, waiting so long for it.")
-        .def_property_readonly("cancel_token", &GraphTraining::cancel_token,
-                               "Set when it is asked to stop, and when the service ends.")
         .def_property_readonly(
-            "wish", [](const GraphTraining& self) { return name_of_wish(self.wish()); },
+            "cancel_token",
+            [](const EnteredTraining& self) { return self.training->cancel_token(); },
+            "Set when it is asked to stop.")
+        .def_property_readonly(
+            "wish", [](const EnteredTraining& self) { return name_of_wish(self.training->wish()); },
             "\"stop\" (and keep), \"cancel\", or nothing.")
-        .def("on_stage", &GraphTraining::on_stage, py::arg("stage"), WithoutGil())
-        .def("on_start", &GraphTraining::on_start, py::arg("step"), py::arg("steps"), WithoutGil())
-        .def("on_step", &GraphTraining::on_step, py::arg("step"), py::arg("steps"), py::arg("loss"),
-             py::arg("smooth_loss"), WithoutGil())
-        .def("preview", &GraphTraining::preview, py::arg("step"), py::arg("jpeg"), WithoutGil())
+        .def(
+            "on_stage",
+            [](EnteredTraining& self, const std::string& stage) { self.training->on_stage(stage); },
+            py::arg("stage"), WithoutGil())
+        .def(
+            "on_start",
+            [](EnteredTraining& self, std::int64_t step, std::int64_t steps) {
+                self.training->on_start(step, steps);
+            },
+            py::arg("step"), py::arg("steps"), WithoutGil())
+        .def(
+            "on_step",
+            [](EnteredTraining& self, std::int64_t step, std::int64_t steps, double loss,
+               double smooth_loss) { self.training->on_step(step, steps, loss, smooth_loss); },
+            py::arg("step"), py::arg("steps"), py::arg("loss"), py::arg("smooth_loss"),
+            WithoutGil())
+        .def(
+            "preview",
+            [](EnteredTraining& self, std::int64_t step, const std::string& jpeg) {
+                self.training->preview(step, jpeg);
+            },
+            py::arg("step"), py::arg("jpeg"), WithoutGil())
         .def(
             "end",
-            [](GraphTraining& self, const std::string& state, const std::string& message,
-               const Path& token) { self.end(end_state(state), message, token); },
+            [](EnteredTraining& self, const std::string& state, const std::string& message,
+               const Path& token) { self.training->end(end_state(state), message, token); },
             py::arg("state"), py::arg("message"), py::arg("token"), WithoutGil());
 }
 
@@ -108,11 +135,13 @@ void bind_service(py::module_& module) {
             "enter",
             [](OwnedService& self, const std::string& model, const std::string& word,
                const std::string& init, const std::string& settings, const std::string& device) {
-                return self.open().jobs().enter(
-                    {model, "", word, init, nlohmann::json::parse(settings)}, device);
+                const std::shared_ptr<Jobs> jobs = self.open().jobs();
+                return EnteredTraining{
+                    jobs,
+                    jobs->enter({model, "", word, init, nlohmann::json::parse(settings)}, device)};
             },
             py::kw_only(), py::arg("model"), py::arg("word"), py::arg("init"), py::arg("settings"),
-            py::arg("device"), WithoutGil(), py::keep_alive<0, 1>())
+            py::arg("device"), WithoutGil())
         .def("close", &OwnedService::close, WithoutGil());
     module.attr("DEFAULT_PORT") = default_port;
 }

@@ -73,6 +73,14 @@ void parse_header(std::string_view line, RequestHead& head) {
     head.headers.emplace_back(lower_ascii(name), value);
 }
 
+// A line feed alone is seen at once, not when the time for a blank line is up.
+void require_line_ends(std::string_view bytes) {
+    for (std::size_t at = bytes.find('\n'); at < bytes.size(); at = bytes.find('\n', at + 1)) {
+        if (at > 0 && bytes[at - 1] == '\r') continue;
+        refuse(400, "the lines of a request's head end in CR LF");
+    }
+}
+
 // Where the CR LF CR LF begins that bytes may end with a part of.
 std::size_t without_line_end(std::string_view bytes) {
     std::size_t end = bytes.size();
@@ -141,6 +149,7 @@ std::optional<std::string> RequestHead::header(std::string_view name) const {
 std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimits& limits) {
     const std::size_t blank = bytes.find("\r\n\r\n");
     const std::string_view head = bytes.substr(0, std::min(blank, without_line_end(bytes)));
+    require_line_ends(bytes.substr(0, blank));
     std::size_t start = 0, lines = 0;
     while (start < head.size()) {
         const std::size_t end = std::min(head.find("\r\n", start), head.size());
@@ -152,11 +161,6 @@ std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimit
         if (++lines > limits.headers + 1) {
             refuse(431, concat("a request may have at most ", limits.headers, " headers"));
         }
-    }
-    for (std::size_t at = head.find('\n'); at < head.size(); at = head.find('\n', at + 1)) {
-        // Seen at once, not when the time for a blank line is up.
-        if (at == 0 || head[at - 1] != '\r')
-            refuse(400, "the lines of a request's head end in CR LF");
     }
     if (head.size() > limits.head) {
         refuse(431, concat("the request's head may have at most ", limits.head, " bytes"));

@@ -25,12 +25,12 @@ std::string read_bearer_token(const std::filesystem::path& file) {
 
 Service::Service(const ServiceOptions& options, std::shared_ptr<Runner> runner)
     : roots_(options.models, options.images),
-      jobs_(options.jobs, std::move(runner), options.limits),
-      server_(std::make_unique<Server>(jobs_, roots_, options.server)) {}
+      jobs_(std::make_shared<Jobs>(options.jobs, std::move(runner), options.limits)),
+      server_(std::make_unique<Server>(*jobs_, roots_, options.server)) {}
 
 // The jobs first: that ends the event streams, with their last events sent.
 Service::~Service() {
-    jobs_.shutdown();
+    jobs_->shutdown();
     server_.reset();
 }
 

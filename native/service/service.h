@@ -31,12 +31,13 @@ class Service {
     // The running job is stopped with its state kept; the next service on the folder goes on.
     ~Service();
 
-    Jobs& jobs() { return jobs_; }
+    // What enters a training holds the jobs, which may outlive the service then.
+    const std::shared_ptr<Jobs>& jobs() const { return jobs_; }
     const Server& server() const { return *server_; }
 
   private:
     Roots roots_;
-    Jobs jobs_;
+    std::shared_ptr<Jobs> jobs_;
     std::unique_ptr<Server> server_;
 };
 

@@ -146,14 +146,16 @@ TEST(RequestHead, KeepsTheConnectionUnlessItIsToClose) {
     EXPECT_FALSE(parse_head(head_with("Expect: 100-continue\r\n"), limits).expects_continue);
 }
 
-TEST(RequestHead, NamesTheMethodsForOneThatIsNotKnown) {
-    try {
-        parse_head(head_with("", "BREW / HTTP/1.1"), limits);
-        ADD_FAILURE() << "not refused";
-    } catch (const HttpError& error) {
-        ASSERT_FALSE(error.headers().empty());
-        EXPECT_EQ(error.headers()[0].first, "Allow");
+TEST(RequestHead, TakesAnyTokenForAMethod) {
+    EXPECT_EQ(parse_head(head_with("", "BREW / HTTP/1.1"), limits).method, "BREW");
+}
+
+TEST(HeadLength, RefusesALineFeedAloneAtOnce) {
+    for (const char* bytes :
+         {"\n", "GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "a\n\r"}) {
+        EXPECT_THROW(head_length(bytes, limits), HttpError) << bytes;
     }
+    EXPECT_EQ(head_length("GET / HTTP/1.1\r\n", limits), std::nullopt);
 }
 
 TEST(HeadLength, IsThatWithTheBlankLine) {

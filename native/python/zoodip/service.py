@@ -57,11 +57,12 @@ class Service:
     ) -> Any:
         """Queues a training that the caller does itself, for the time when `device` is free.
 
-        Gives an object with `wait(seconds)`, which says whether the turn has come; `cancel_token`,
-        set when it is asked to stop, and `wish`, "stop" (and keep) or "cancel"; what tells of it:
-        `on_stage(text)`, `on_start(step, steps)`, `on_step(step, steps, loss, smooth_loss)`,
-        `preview(step, jpeg)`; and `end(state, message, token)`, which must be called: state is
-        finished, stopped, cancelled or failed, token the file of the word or "".
+        Gives an object with `wait(seconds)`, which says whether the turn has come (it has, too,
+        once the service is closed); `cancel_token`, set when it is asked to stop, and `wish`,
+        "stop" (and keep) or "cancel"; what tells of it: `on_stage(text)`, `on_start(step, steps)`,
+        `on_step(step, steps, loss, smooth_loss)`, `preview(step, jpeg)`; and
+        `end(state, message, token)`, which must be called: state is finished, stopped, cancelled
+        or failed, token the file of the word or "".
         """
         return self._native.enter(
             model=model, word=word, init=init, settings=json.dumps(dict(settings)), device=device
