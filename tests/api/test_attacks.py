@@ -591,7 +591,7 @@ def test_a_head_has_no_body_and_opens_no_stream(wire, client):
     for path in ("/v1/health", f"/v1/jobs/{job.id}/events", f"/v1/jobs/{job.id}/token"):
         replies = wire.all(wire.head("HEAD", path, "Connection: close"), method="HEAD")
         assert [reply.body for reply in replies] == [b""], path
-        assert "accept-ranges" not in replies[0].headers
+        assert replies[0].headers.get("accept-ranges", "none") == "none"
 
 
 @pytest.mark.parametrize("range", ["0-5", "-5", "0-1,3-4", "0-," * 500 + "0-", "9" * 30 + "-", "x"])
