@@ -46,8 +46,7 @@ export const apiSettings = [
     name: "HTTP API for scripts",
     tooltip:
       "Programs on this machine can then queue trainings, follow and stop them, and fetch the " +
-      "words: http://127.0.0.1:8642/openapi.json says how. Trainings of graphs and of scripts " +
-      "wait for each other.",
+      "words; the README says how. Trainings of graphs and of scripts wait for each other.",
     type: "boolean",
     defaultValue: false,
     onChange,

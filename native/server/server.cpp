@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t events_at_a_time = 256;
 // How soon a stream sees that its peer is gone.
-constexpr std::chrono::milliseconds look_every{1000};
+constexpr std::chrono::milliseconds look_every{5000};
 
 std::string status_line(int status) {
     return concat("HTTP/1.1 ", status, ' ', title_of(status), "\r\n");

@@ -10,7 +10,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE))
 
-from server import Material, Server, quiet  # noqa: E402
+import zoodip  # noqa: E402
+from server import FOLDER, QUICK, Material, Server, quiet  # noqa: E402
+from wire import Wire  # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -63,3 +65,33 @@ def serve(material, tmp_path):
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def wire(server):
+    """Bytes to the server; afterwards it must be well, and must not have failed in any answer."""
+    wire = Wire(server.port)
+    yield wire
+    assert server.alive, f"it has ended: {server.process.returncode}"
+    assert Wire(server.port).ask("GET", "/v1/health").json["status"] == "ok"
+    failures = [reply for reply in wire.replies if reply.status >= 500]
+    assert {reply.status for reply in failures} <= {503, 505, 507}, failures
+    crossing = [
+        name for reply in wire.replies for name in reply.headers if "access-control" in name
+    ]
+    assert crossing == []
+
+
+@pytest.fixture
+def learn(material, tmp_path):
+    """The token that the engine learns without a server."""
+
+    def call(images: Path | None = None, word: str = "sks", **settings) -> bytes:
+        out = tmp_path / "reference.safetensors"
+        folder = images or material.images / FOLDER
+        zoodip.train(
+            material.model, folder, word, "dog", out, overwrite=True, **(settings or QUICK)
+        )
+        return out.read_bytes()
+
+    return call

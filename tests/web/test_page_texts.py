@@ -34,9 +34,13 @@ def test_every_text_is_in_the_locale_and_every_locale_text_is_used():
     assert used() == flat(locale("main")["zoodip"])
 
 
-def test_the_locale_names_the_command_and_the_setting():
-    ids = re.findall(r'"(ZOODiP\.[\w.]+)"', SOURCES["store.js"])
-    assert len(ids) == 2
+def test_the_locale_names_the_command_and_the_settings():
+    ids = [
+        name
+        for source in ("store.js", "http_api.js")
+        for name in re.findall(r'"(ZOODiP\.[\w.]+)"', SOURCES[source])
+    ]
+    assert len(ids) == 3
     named = set(locale("commands")) | set(locale("settings"))
     assert named == {name.replace(".", "_") for name in ids}
     for table in (locale("commands"), locale("settings")):
