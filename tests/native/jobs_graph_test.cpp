@@ -154,7 +154,17 @@ TEST_F(GraphTrainingTest, MayEndInTheMomentOfItsTurn) {
         auto holder = enter("holder"), graph = enter("g");
         const std::string id = graph->id();
         ASSERT_TRUE(holder->wait(patience));
-        in_threads(2, [&](int thread) { (thread == 0 ? holder : graph).reset(); });
+        in_threads(3, [&](int thread) {
+            if (thread == 0) return holder.reset();
+            if (thread == 1) {
+                while (jobs.position(id)) continue;
+                return graph.reset();
+            }
+            try {  // what is asked is recorded: its turn and its end both wait for that
+                while (!jobs.events(id)->closed()) jobs.stop(id);
+            } catch (const WrongState&) {
+            }
+        });
         EXPECT_EQ(state(id), JobState::failed);
         EXPECT_TRUE(jobs.events(id)->closed());
         EXPECT_EQ(jobs.position(id), std::nullopt);
