@@ -228,9 +228,12 @@ class Client:
         headers |= {"Content-Type": kind} if kind else {}
         headers |= {"Last-Event-ID": str(last)} if last else {}
         with contextlib.closing(self._connection(self._host, timeout=self.timeout)) as connection:
-            # A body may be refused before all of it was sent: the answer says why.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
                 connection.request(method, self._prefix + path, body, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                # A body may be refused before all of it was sent: the answer says why.
+                if connection.sock is None:  # it broke before there was a line
+                    raise
             with connection.getresponse() as answer:
                 if answer.status >= 300:
                     raise _error(answer)
