@@ -48,8 +48,10 @@ class EventWriter {
     // false when the peer is gone.
     bool write_some(httplib::DataSink& sink) {
         const bool closed = stream_.log->closed();  // before it is read: none follows then
+        const bool has_more = stream_.log->last() > stream_.after;
         const auto events = stream_.log->read(stream_.after, events_at_a_time);
         if (!events.empty()) return write(sink, events);
+        if (has_more) return false;  // the file cannot be read: the peer may ask again
         if (closed) {
             sink.done();
             return true;
