@@ -88,27 +88,31 @@ bool Connection::wait(short events, Deadline deadline) const {
     }
 }
 
+// Both ask the socket first and wait when it has nothing: mostly it has.
 Connection::Read Connection::read(std::string& into, std::size_t most, Deadline deadline) {
     std::array<char, 1 << 14> bytes;
     const std::size_t size = std::min(most, bytes.size());
-    for (;;) {
-        if (!wait(POLLIN, deadline)) return Read::late;
+    while (std::chrono::steady_clock::now() < deadline) {
         const auto count = recv(socket_, bytes.data(), static_cast<Length>(size), 0);
-        if (count < 0 && may_go_on()) continue;
-        if (count <= 0) return Read::closed;
-        into.append(bytes.data(), static_cast<std::size_t>(count));
-        return Read::some;
+        if (count > 0) {
+            into.append(bytes.data(), static_cast<std::size_t>(count));
+            return Read::some;
+        }
+        if (count == 0 || !may_go_on()) return Read::closed;
+        if (!wait(POLLIN, deadline)) break;
     }
+    return Read::late;
 }
 
 bool Connection::write(std::string_view bytes, Deadline deadline) {
     while (!bytes.empty()) {
-        if (!wait(POLLOUT, deadline)) return false;
         const auto count =
             send(socket_, bytes.data(), static_cast<Length>(bytes.size()), no_signal);
-        if (count < 0 && may_go_on()) continue;
-        if (count <= 0) return false;
-        bytes.remove_prefix(static_cast<std::size_t>(count));
+        if (count > 0) {
+            bytes.remove_prefix(static_cast<std::size_t>(count));
+        } else if (count == 0 || !may_go_on() || !wait(POLLOUT, deadline)) {
+            return false;
+        }
     }
     return true;
 }
