@@ -19,7 +19,7 @@ def describe_token(token: Token) -> str:
     if "step" in token.metadata:
         lines.append(f"steps: {token.metadata['step']}")
     lines += _made_by(token.metadata.get("zoodip"))
-    shown = ("word", "step", "zoodip", "format")
+    shown = ("word", "step", "finished", "zoodip", "format")
     lines += [f"{key}: {value}" for key, value in token.metadata.items() if key not in shown]
     return "\n".join(lines)
 

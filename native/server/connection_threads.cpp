@@ -7,9 +7,13 @@
 
 namespace zoodip {
 
+thread_local bool ConnectionThreads::beyond_ = false;
+
 ConnectionThreads::Taken ConnectionThreads::enqueue(std::function<void()> task) {
     const std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
+    const bool beyond = taken_ >= places_;
+    if (!beyond) ++taken_;
+    tasks_.push_back({std::move(task), beyond});
     if (tasks_.size() > idle_ && threads_.size() < most_) {
         try {
             threads_.emplace_back([this] { work(); });
@@ -29,11 +33,13 @@ void ConnectionThreads::work() {
         changed_.wait(lock, [&] { return ending_ || !tasks_.empty(); });
         --idle_;
         if (tasks_.empty()) return;
-        const std::function<void()> task = std::move(tasks_.front());
+        const Task task = std::move(tasks_.front());
         tasks_.pop_front();
         lock.unlock();
-        task();
+        beyond_ = task.beyond;
+        task.work();
         lock.lock();
+        if (!task.beyond) --taken_;
     }
 }
 

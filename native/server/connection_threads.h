@@ -17,7 +17,12 @@ namespace zoodip {
 // them. Threads that are made stay until the end.
 class ConnectionThreads : public httplib::TaskQueue {
   public:
-    explicit ConnectionThreads(std::size_t most) : most_(most) {}
+    // places: how many connections are served at a time; a few threads more say so to the others.
+    explicit ConnectionThreads(std::size_t places) : places_(places), most_(places + 8) {}
+
+    // Whether the connection of this thread came when every place was taken. Decided in the order
+    // in which connections are accepted, which that of the threads need not be.
+    static bool is_beyond() { return beyond_; }
 
     // What the library's versions return from enqueue: nothing, or whether it was taken.
     using Taken = decltype(std::declval<httplib::TaskQueue&>().enqueue({}));
@@ -27,12 +32,19 @@ class ConnectionThreads : public httplib::TaskQueue {
   private:
     void work();
 
-    const std::size_t most_;
+    struct Task {
+        std::function<void()> work;
+        bool beyond;
+    };
+
+    static thread_local bool beyond_;
+
+    const std::size_t places_, most_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::function<void()>> tasks_;
+    std::deque<Task> tasks_;
     std::vector<std::thread> threads_;
-    std::size_t idle_ = 0;
+    std::size_t idle_ = 0, taken_ = 0;
     bool ending_ = false;
 };
 

@@ -102,8 +102,7 @@ class Server::Listener : private httplib::Server {
             response.headers.erase("Connection");
             response.set_header("Connection", "close");
         });
-        // A few more, to say that there are too many.
-        new_task_queue = [this] { return new ConnectionThreads(limits_.connections + 8); };
+        new_task_queue = [this] { return new ConnectionThreads(limits_.connections); };
         thread_ = std::thread([this] {
             name_this_thread("zoodip-accept");
             listen_after_bind();
@@ -156,7 +155,7 @@ class Server::Listener : private httplib::Server {
     }
 
     void serve(Connection& connection) {
-        if (active_ > limits_.connections) {
+        if (ConnectionThreads::is_beyond()) {
             throw HttpError(
                 503, concat("at most ", limits_.connections, " connections are served at a time"),
                 {{"Retry-After", "1"}});
@@ -207,18 +206,16 @@ class Server::Listener : private httplib::Server {
             });
     }
 
-    // Counted, and known to the destructor, while it is served.
+    // Known to the destructor while it is served.
     class Registered {
       public:
         Registered(Listener& listener, Socket socket) : listener_(listener), socket_(socket) {
             const std::lock_guard lock(listener_.mutex_);
-            ++listener_.active_;
             listener_.open_.insert(socket);
             if (listener_.stopping_) stop_reading(socket);
         }
         ~Registered() {
             const std::lock_guard lock(listener_.mutex_);
-            --listener_.active_;
             listener_.open_.erase(socket_);
         }
         Registered(const Registered&) = delete;
@@ -237,7 +234,6 @@ class Server::Listener : private httplib::Server {
     const int port_;
     Api api_;
     std::atomic<bool> stopping_ = false;
-    std::atomic<std::size_t> active_ = 0;
     std::mutex mutex_;
     std::set<Socket> open_;
     std::thread thread_;

@@ -234,6 +234,11 @@ TokenDescription describe_token(const TokenFile& token) {
     if (step != out.metadata.end() && (out.step = parse_whole(step->second))) {
         out.metadata.erase(step);
     }
+    const auto finished = out.metadata.find("finished");
+    if (finished != out.metadata.end() && finished->second == "true") {
+        out.finished = true;
+        out.metadata.erase(finished);
+    }
     const auto record = out.metadata.find("zoodip");
     if (record != out.metadata.end()) {
         take_record(parse_record(record->second), token.vectors.begin()->second.size(1), out);
@@ -278,6 +283,7 @@ json to_json(const TokenDescription& token) {
             {"encoders", encoders},
             {"others", token.others},
             {"step", token.step ? json(*token.step) : json()},
+            {"finished", token.finished},
             {"zoodip", record},
             {"metadata", token.metadata}};
 }
@@ -290,7 +296,9 @@ std::string to_text(const TokenDescription& token) {
     for (const auto& encoder : token.encoders) lines.add(encoder.name, encoder_text(encoder));
     for (const auto& other : token.others) lines.add(printable(other), "not read");
     lines.add("made by", maker(token));
-    if (token.step) lines.add("step", std::to_string(*token.step));
+    if (token.step) {
+        lines.add("step", concat(*token.step, token.finished ? ", the last of its run" : ""));
+    }
     if (token.ours) add_record(token, lines);
     for (const auto& [name, value] : token.metadata) lines.add(printable(name), printable(value));
     return lines.take();

@@ -29,6 +29,7 @@ struct TokenDescription {
     std::vector<Encoder> encoders;
     std::vector<std::string> others;   // further tensors
     std::optional<std::int64_t> step;  // done when it was written
+    bool finished = false;             // it says that its run had come to its end
 
     // Of the record that zoodip keeps in its files; empty or absent in those of others.
     bool ours = false;    // there is such a record, readable or not
@@ -48,9 +49,9 @@ struct TokenDescription {
 // Never throws for what is in the metadata.
 TokenDescription describe_token(const TokenFile& token);
 
-// {word, format, encoders: [{name, vectors, width, stored, norms}], others, step, zoodip: {version,
-// family, initialiser, model, seed, settings, changed, pictures: [{name, sha256, caption}], more},
-// metadata}; null for what is not known.
+// {word, format, encoders: [{name, vectors, width, stored, norms}], others, step, finished, zoodip:
+// {version, family, initialiser, model, seed, settings, changed, pictures: [{name, sha256,
+// caption}], more}, metadata}; null for what is not known.
 nlohmann::json to_json(const TokenDescription& token);
 
 // The same as lines.

@@ -282,7 +282,7 @@ def test_info_gives_the_same_as_json(run, trained):
     record = json.loads(metadata_of(trained)["zoodip"])
     assert told["zoodip"]["settings"] == record["settings"]
     assert told["zoodip"]["model"] == record["model"]
-    assert told["step"] == 12 and told["metadata"] == {}
+    assert told["step"] == 12 and told["finished"] is True and told["metadata"] == {}
 
 
 def test_info_of_other_programs_files(run, tmp_path):
@@ -340,7 +340,7 @@ def test_refusals(trained, model, tmp_path):
 
 
 def test_usage_errors(run):
-    refuses(run([]), "a command is needed: train, sample, inspect, settings or token")
+    refuses(run([]), "a command is needed: train, sample, inspect, settings, token or serve")
     refuses(run(["token"]), "a command is needed: token info or convert")
     refuses(run(["token", "convrt"]), "no command 'token convrt'; did you mean 'token convert'?")
     refuses(run(["token", "convert", "x.safetensors", "--to", "a1111"]), "--out is required")
