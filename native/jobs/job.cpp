@@ -24,10 +24,6 @@ Enum find_name(const std::array<const char*, count>& names, const std::string& n
     fail("job: there is no state '", name, "'");
 }
 
-json number_or_null(double value) {
-    return std::isfinite(value) ? json(value) : json();
-}
-
 double number_or_nan(const json& value) {
     return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
 }
@@ -50,6 +46,10 @@ JobProgress progress_of(const json& record) {
 }
 
 }  // namespace
+
+json number_or_null(double value) {
+    return std::isfinite(value) ? json(value) : json();
+}
 
 const char* name_of(JobState state) {
     return state_names[static_cast<std::size_t>(state)];

@@ -66,6 +66,9 @@ Job job_of_record(const nlohmann::json& record);
 // As the API shows it. A loss that is not finite, and a time that has not come, are null.
 nlohmann::json to_view(const Job& job);
 
+// JSON has no NaN and no infinity.
+nlohmann::json number_or_null(double value);
+
 // "2026-11-26T10:47:02.123Z"
 std::string format_time(Milliseconds time);
 

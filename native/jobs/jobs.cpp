@@ -1,7 +1,6 @@
 #include "jobs/jobs.h"
 
 #include <algorithm>
-#include <array>
 #include <random>
 #include <system_error>
 #include <utility>

@@ -33,7 +33,7 @@ struct JobLimits {
     std::chrono::milliseconds step_events{1000};  // between two events of steps
 };
 
-// As many wait as may. Throws nothing else of its own.
+// As many wait as may, or the process is ending.
 class QueueFull : public Error {
   public:
     using Error::Error;

@@ -1,15 +1,6 @@
-#include <cmath>
-
 #include "jobs/entry.h"
 
 namespace zoodip {
-namespace {
-
-nlohmann::json number_or_null(double value) {
-    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
-}
-
-}  // namespace
 
 void Jobs::Reporter::on_stage(const std::string& stage) {
     {

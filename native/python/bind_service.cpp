@@ -143,7 +143,6 @@ void bind_service(py::module_& module) {
             py::kw_only(), py::arg("model"), py::arg("word"), py::arg("init"), py::arg("settings"),
             py::arg("device"), WithoutGil())
         .def("close", &OwnedService::close, WithoutGil());
-    module.attr("DEFAULT_PORT") = default_port;
 }
 
 }  // namespace zoodip

@@ -107,6 +107,18 @@ class Server:
         self.port = int(found[1])
         return self
 
+    def refusal(self) -> str:
+        """What it says on stderr when it must not start."""
+        result = subprocess.run(
+            self.command(),
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+        )
+        assert result.returncode in (1, 2) and result.stdout == "", result
+        return result.stderr
+
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
