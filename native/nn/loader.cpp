@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
 
 #include "core/error.h"
@@ -34,7 +35,12 @@ std::string format_shape(at::IntArrayRef sizes) {
 LoadOptions LoadOptions::for_part(Part part) const {
     LoadOptions own = *this;
     own.weights = part_weight_type(weights, part);
-    if (part != Part::unet) own.compute = ComputeType::float32;
+    if (part == Part::text_encoder || (part == Part::vae && !device.is_cpu())) {
+        own.compute = ComputeType::float32;
+    } else if (part == Part::vae && compute == ComputeType::int8) {
+        own.compute = ComputeType::bfloat16;
+    }
+    if (part != Part::unet) own.activations = nullptr;
     return own;
 }
 
@@ -80,7 +86,16 @@ FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) co
     }
     require(tensor.dim() == dimensions, source_.description(), ": '", name, "' has shape ",
             format_shape(tensor.sizes()), ", expected ", dimensions, " dimensions");
-    return {tensor, options_.weights, options_.compute, options_.device};
+    FrozenWeight weight(tensor, options_.weights, options_.compute, options_.device);
+    if (options_.activations && weight.panels() != nullptr) {
+        const auto row = static_cast<double>(tensor.numel() / weight.out_features());
+        weight.set_activation(options_.activations->add(name, row));
+    }
+    return weight;
+}
+
+at::Tensor Conv2d::shifted(const at::Tensor& x, const at::Tensor& more) const {
+    return conv2d(x, weight, bias.defined() ? bias + more : more, stride, padding);
 }
 
 Linear Loader::linear(const std::string& prefix) const {

@@ -24,9 +24,12 @@ struct LoadOptions {
     // When given, takes in the name, shape and samples of every weight that is read: equal digests
     // mean the same model.
     std::shared_ptr<Sha256> fingerprint;
+    // Takes in the layers whose products may be of integers; there for ComputeType::int8.
+    std::shared_ptr<Activations> activations;
 
-    // Its own type of weights (part_weight_type). Text states and latents are always computed in
-    // float32: the differences of the loss follow from the former, and the latter are made once.
+    // Its own types. The text encoder is always computed in float32: the differences of the loss
+    // follow from it. The autoencoder follows on the CPU, where float32 goes on between its layers;
+    // a graphics card makes the few latents in float32. Integers are the UNet's.
     LoadOptions for_part(Part part) const;
 };
 
@@ -34,7 +37,9 @@ struct Linear {
     FrozenWeight weight;
     at::Tensor bias;  // float32, or undefined
     // x: [..., in] -> [..., out]
-    at::Tensor operator()(const at::Tensor& x) const { return linear(x, weight, bias); }
+    at::Tensor operator()(const at::Tensor& x, const Finish& finish = {}) const {
+        return linear(x, weight, bias, finish);
+    }
     // The same over the channels of [rows, in, height, width]: a 1x1 convolution.
     at::Tensor pointwise(const at::Tensor& x) const {
         return linear(x.permute({0, 2, 3, 1}), weight, bias).permute({0, 3, 1, 2});
@@ -45,9 +50,11 @@ struct Conv2d {
     FrozenWeight weight;
     at::Tensor bias;
     std::int64_t stride = 1, padding = 0;
-    at::Tensor operator()(const at::Tensor& x) const {
-        return conv2d(x, weight, bias, stride, padding);
+    at::Tensor operator()(const at::Tensor& x, const Finish& finish = {}) const {
+        return conv2d(x, weight, bias, stride, padding, finish);
     }
+    // With `more` [out] added to the bias.
+    at::Tensor shifted(const at::Tensor& x, const at::Tensor& more) const;
 };
 
 struct LayerNorm {

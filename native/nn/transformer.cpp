@@ -15,6 +15,8 @@ SpatialTransformer::Attention SpatialTransformer::load_attention(const Loader& l
 SpatialTransformer::SpatialTransformer(const Loader& loader, const std::string& prefix,
                                        std::int64_t heads)
     : heads_(heads),
+      stream_(stream_type(loader.options().compute, loader.options().device)),
+      rounded_(rounded_type(loader.options().compute, loader.options().device)),
       cancel_(loader.options().cancel),
       norm_(loader.group_norm(prefix + "norm", 1e-6)),
       proj_in_(loader.linear(prefix + "proj_in")),
@@ -30,9 +32,10 @@ SpatialTransformer::SpatialTransformer(const Loader& loader, const std::string& 
 }
 
 at::Tensor SpatialTransformer::attend(const Attention& a, const at::Tensor& x,
-                                      const at::Tensor& context) const {
+                                      const at::Tensor& context, const at::Tensor& residual) const {
     cancel_.check();
-    return a.out(attention(a.q(x), a.k(context), a.v(context), heads_));
+    const at::Tensor y = attention(a.q(x), a.k(context), a.v(context), heads_);
+    return a.out(y, {.residual = residual, .out = stream_});
 }
 
 at::Tensor SpatialTransformer::forward(const at::Tensor& x, const at::Tensor& context) const {
@@ -42,13 +45,15 @@ at::Tensor SpatialTransformer::forward(const at::Tensor& x, const at::Tensor& co
         return image.permute({0, 2, 3, 1}).reshape({image.size(0), height * width, channels});
     };
     at::Tensor h = proj_in_(tokens(norm_(x)));
+    const at::Tensor text = context.to(rounded_);
     for (const Block& block : blocks_) {
-        const at::Tensor normed = block.norm1(h);
-        h = h + attend(block.self, normed, normed);
-        h = h + attend(block.cross, block.norm2(h), context);
-        h = h + block.feed2(geglu(block.feed1(block.norm3(h))));
+        const at::Tensor normed = block.norm1(h).to(rounded_);
+        h = attend(block.self, normed, normed, h);
+        h = attend(block.cross, block.norm2(h).to(rounded_), text, h);
+        const at::Tensor gated = block.feed1(block.norm3(h).to(rounded_), {.geglu = true});
+        h = block.feed2(gated, {.residual = h, .out = stream_});
     }
-    h = tokens(x) + proj_out_(h);
+    h = proj_out_(h, {.residual = tokens(x)});
     return h.view({h.size(0), height, width, channels}).permute({0, 3, 1, 2});
 }
 

@@ -31,10 +31,12 @@ class SpatialTransformer {
     };
 
     static Attention load_attention(const Loader& loader, const std::string& prefix);
-    at::Tensor attend(const Attention& attention, const at::Tensor& x,
-                      const at::Tensor& context) const;
+    // residual + what attention makes of x. x and context: rounded.
+    at::Tensor attend(const Attention& attention, const at::Tensor& x, const at::Tensor& context,
+                      const at::Tensor& residual) const;
 
     std::int64_t heads_;
+    at::ScalarType stream_, rounded_;  // between the layers; of a large product's inputs
     CancelToken cancel_;
     GroupNorm norm_;
     Linear proj_in_, proj_out_;

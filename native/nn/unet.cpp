@@ -56,11 +56,14 @@ std::int64_t count_downsamples(const WeightSource& source) {
 }
 
 at::Tensor UNet::ResBlock::forward(const at::Tensor& x, const at::Tensor& embedding) const {
-    at::Tensor h = conv1(norm1.silu(x));
-    h = h + time(embedding).unsqueeze(-1).unsqueeze(-1);
-    h = conv2(norm2.silu(h));
-    if (!skip) return x + h;
-    return skip->pointwise(x) + h;
+    const at::Tensor shift = time(embedding);
+    at::Tensor h = norm1.silu(x);
+    if (shift.size(0) == 1) {
+        h = conv1.shifted(h, shift.squeeze(0).to(at::kFloat));
+    } else {
+        h = conv1(h) + shift.unsqueeze(-1).unsqueeze(-1);
+    }
+    return conv2(norm2.silu(h), {.residual = skip ? skip->pointwise(x) : x});
 }
 
 UNet::ResBlock UNet::load_res_block(const Loader& loader, const std::string& prefix) {
@@ -97,7 +100,9 @@ UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, st
 }
 
 UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t heads)
-    : cancel_(options.cancel), compute_(scalar_type(options.compute)) {
+    : cancel_(options.cancel),
+      stream_(stream_type(options.compute, options.device)),
+      activations_(options.activations) {
     const Loader loader(source, options, Part::unet);
     const std::string base = root;
     time1_ = loader.linear(base + "time_embed.0");
@@ -124,7 +129,7 @@ UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t 
 at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const {
     cancel_.check();
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
-        return transformer->forward(in[0], in[1].to(compute_));
+        return transformer->forward(in[0], in[1].to(stream_));
     }
     const at::Tensor x = in.size() == 1 ? in[0] : join(in[0], in[1]);
     if (const auto* res = std::get_if<ResBlock>(&layer)) return res->forward(x, fixed.embedding);
@@ -153,8 +158,9 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
             concat(sample.sizes()));
     require(!conditioning.y, "unet: this family takes no vector conditioning");
     const at::Tensor embedding =
-        time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(compute_))));
-    State state{sample.to(compute_).contiguous(at::MemoryFormat::ChannelsLast),
+        time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(stream_))));
+    if (activations_) activations_->set_timestep(timesteps[0].item<double>());
+    State state{sample.to(stream_).contiguous(at::MemoryFormat::ChannelsLast),
                 conditioning.context,
                 {},
                 {at::silu(embedding)}};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -34,6 +35,10 @@ class UNet {
     at::Tensor forward(const at::Tensor& sample, const at::Tensor& timesteps,
                        const Conditioning& conditioning) const;
 
+    // For ComputeType::int8, the scales of the layers' inputs; nullptr for other types. Until they
+    // are calibrated, products are those of the type beside.
+    Activations* activations() const { return activations_.get(); }
+
   private:
     struct ResBlock {
         GroupNorm norm1, norm2;
@@ -59,7 +64,8 @@ class UNet {
     at::Tensor run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
 
     CancelToken cancel_;
-    at::ScalarType compute_;
+    at::ScalarType stream_;  // of what goes from layer to layer
+    std::shared_ptr<Activations> activations_;
     std::int64_t model_channels_ = 0;
     Linear time1_, time2_;
     std::vector<Block> input_blocks_, output_blocks_;

@@ -1,26 +1,58 @@
 #include "ops/frozen_weight.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace zoodip {
+namespace {
+
+// Fewer channels than this make a product that is a small share of a network and would mostly
+// multiply zeros in panels: the first and the last layer, from and to the channels of pictures and
+// latents.
+constexpr std::int64_t least_channels = 16;
+
+bool at_an_end(const std::vector<std::int64_t>& shape) {
+    return std::min(shape[0], shape[1]) < least_channels;
+}
+
+bool suits_panels(const std::vector<std::int64_t>& shape) {
+    return !at_an_end(shape) && (shape.size() == 2 || shape[2] == shape[3]);
+}
+
+}  // namespace
 
 FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeType compute,
                            at::Device device)
-    : shape_(weight.sizes().vec()), codec_(find_codec(type)) {
+    : shape_(weight.sizes().vec()),
+      compute_(compute),
+      on_cpu_(device.is_cpu()),
+      codec_(find_codec(type)) {
     require(weight.dim() == 2 || weight.dim() == 4,
             "frozen weight: needs [out, in] or [out, in, kernel, kernel], got ", weight.dim(),
             " dimensions");
     if (codec_ != nullptr) {
         packed_ = codec_->quantize(weight).to(device);
+        if (type == WeightType::int8 && on_cpu_ && suits_panels(shape_) &&
+            has_panel_product(ProductType::float32)) {
+            panels_ = std::make_shared<const PanelWeight>(packed_);
+            packed_ = {};
+        }
         return;
     }
     const auto format =
         weight.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-    dense_ = weight.contiguous(format).to(device, scalar_type(compute));
+    dense_ = weight.contiguous(format).to(device, input_type(scalar_type(compute)));
 }
 
 at::Tensor FrozenWeight::dense(at::ScalarType type) const {
+    if (panels_) return panels_->dense(type);
     return codec_ != nullptr ? codec_->dequantize(packed_, type) : dense_.to(type);
+}
+
+at::ScalarType FrozenWeight::input_type(at::ScalarType activations) const {
+    if (!on_cpu_) return activations;
+    return at_an_end(shape_) ? at::kFloat : rounded_type(compute_, at::kCPU);
 }
 
 }  // namespace zoodip

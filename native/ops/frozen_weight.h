@@ -2,10 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/layer_activation.h"
+#include "ops/panel_product.h"
+#include "ops/panel_weight.h"
 #include "ops/types.h"
 #include "ops/weight_codec.h"
 
@@ -25,15 +29,35 @@ class FrozenWeight {
     // after use: at most one is alive at a time.
     at::Tensor dense(at::ScalarType type) const;
 
+    // INT8 on the CPU, where it is multiplied as it lies; nullptr for another.
+    const PanelWeight* panels() const { return panels_.get(); }
+
+    // What inputs of the product are rounded to, given the type of the activations: on the CPU, as
+    // `compute` says; there, the first and the last layer of a network stay in float32.
+    at::ScalarType input_type(at::ScalarType activations) const;
+
+    // For ComputeType::int8: the scales of this layer's inputs, which decide between int8 and
+    // input_type. nullptr for other types, and where the layer has no panels.
+    const std::shared_ptr<LayerActivation>& activation() const { return activation_; }
+    void set_activation(std::shared_ptr<LayerActivation> activation) {
+        activation_ = std::move(activation);
+    }
+
     std::int64_t out_features() const { return shape_.at(0); }
     std::int64_t in_features() const { return shape_.at(1); }
     const std::vector<std::int64_t>& shape() const { return shape_; }
 
   private:
     std::vector<std::int64_t> shape_;
+    ComputeType compute_ = ComputeType::float32;
+    bool on_cpu_ = true;
     const WeightCodec* codec_ = nullptr;  // of a quantised weight
+    // One of the three.
+    std::shared_ptr<const PanelWeight> panels_;
     PackedWeight packed_;
-    at::Tensor dense_;  // of the other kind
+    at::Tensor dense_;
+
+    std::shared_ptr<LayerActivation> activation_;
 };
 
 }  // namespace zoodip

@@ -67,33 +67,114 @@ at::Tensor geglu_backward(const at::Tensor& dy, const at::Tensor& x) {
     return dx;
 }
 
+// A Linear or Conv2d layer.
+struct Layer {
+    FrozenWeight weight;
+    at::Tensor bias;
+    bool image = false;  // whether it is a convolution
+    std::int64_t stride = 1, padding = 0;
+
+    // The memory of a residual as rows of channels.
+    at::Tensor rows_of(const at::Tensor& residual) const {
+        if (!residual.defined()) return residual;
+        return image ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
+    }
+
+    // dL/dx of dL/dy.
+    at::Tensor backward(const at::Tensor& dy, const at::Tensor& x) const {
+        const at::Tensor in = dy.to(weight.input_type(dy.scalar_type()));
+        if (image) return conv2d_backward(in, weight, x.sizes().slice(2).vec(), stride, padding);
+        return at::matmul(in, dense_matrix(weight, in.scalar_type()));
+    }
+};
+
+// By torch's own operators, for weights and devices without a kernel of ours; in x's type.
+at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
+    const at::Tensor in = x.to(layer.weight.input_type(x.scalar_type()));
+    const at::Tensor bias = in_type(layer.bias, in);
+    const at::Tensor y = layer.image
+                             ? at::conv2d(in, layer.weight.dense(in.scalar_type()), bias,
+                                          layer.stride, layer.padding)
+                             : at::linear(in, dense_matrix(layer.weight, in.scalar_type()), bias);
+    return y.to(x.scalar_type());
+}
+
+at::Tensor panel_product(const Layer& layer, const at::Tensor& x, ProductType type,
+                         const ActivationScale& scale, const Finish& finish) {
+    const PanelProduct product{*layer.weight.panels(),
+                               type,
+                               scale,
+                               layer.bias,
+                               layer.rows_of(finish.residual),
+                               finish.out.value_or(x.scalar_type()),
+                               finish.geglu};
+    return layer.image ? product.conv2d(x, layer.stride, layer.padding) : product.linear(x);
+}
+
+// The product on the CPU by our own kernels, and what calibration wants to know of it.
+at::Tensor own_product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
+    const bool rounded = layer.weight.input_type(x.scalar_type()) == at::kBFloat16;
+    const ProductType plain = rounded ? ProductType::bfloat16 : ProductType::float32;
+    LayerActivation* activation = layer.weight.activation().get();
+    const Calibration calibration = activation ? activation->calibration() : Calibration::off;
+    if (calibration == Calibration::done && activation->ready()) {
+        return panel_product(layer, x, ProductType::int8, activation->scale(), finish);
+    }
+    if (calibration == Calibration::observe) activation->observe(x);
+    if (calibration == Calibration::compare && activation->ready()) {
+        activation->compare(panel_product(layer, x, plain, {}, {}),
+                            panel_product(layer, x, ProductType::int8, activation->scale(), {}));
+    }
+    return panel_product(layer, x, plain, {}, finish);
+}
+
+bool suits(const Finish& finish, const FrozenWeight& weight) {
+    const at::Tensor& residual = finish.residual;
+    return !(finish.geglu && weight.out_features() % (2 * PanelWeight::width) != 0) &&
+           !(residual.defined() && (residual.scalar_type() != at::kFloat || tracked(residual)));
+}
+
+at::Tensor product_without_graph(const Layer& layer, const at::Tensor& x, const Finish& finish) {
+    const bool own = layer.weight.panels() != nullptr;
+    if (own && suits(finish, layer.weight)) return own_product(layer, x, finish);
+    at::Tensor y = own ? own_product(layer, x, {}) : plain_product(layer, x);
+    if (finish.geglu) y = geglu(y);
+    if (finish.residual.defined()) y = finish.residual + y;
+    return finish.out ? y.to(*finish.out) : y;
+}
+
+at::Tensor product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
+    if (!tracked(x)) return product_without_graph(layer, x, finish);
+    require(!layer.weight.activation(),
+            "gradient: products of integers (compute int8) have none; use compute bf16 or fp32");
+    const Finish inner{{}, finish.geglu, finish.out};
+    const auto forward = [&] { return product_without_graph(layer, x, inner); };
+    const at::Tensor y = differentiable(
+        forward, {x},
+        [layer, geglu = finish.geglu, x = x.detach()](const at::Tensor& dy) -> Tensors {
+            at::Tensor dp = dy;
+            if (geglu)
+                dp = geglu_backward(dy.to(x.scalar_type()), product_without_graph(layer, x, {}));
+            return {layer.backward(dp, x).to(x.scalar_type())};
+        });
+    return finish.residual.defined() ? finish.residual + y : y;
+}
+
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias) {
+at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  const Finish& finish) {
     require(x.size(-1) == weight.in_features(), "linear: weight has ", weight.in_features(),
             " inputs, activation has ", x.size(-1));
-    const auto product = [&] {
-        return at::linear(x, dense_matrix(weight, x.scalar_type()), in_type(bias, x));
-    };
-    if (!tracked(x)) return product();
-    return differentiable(product, {x}, [weight](const at::Tensor& dy) -> Tensors {
-        return {at::matmul(dy, dense_matrix(weight, dy.scalar_type()))};
-    });
+    return product({weight, bias}, x, finish);
 }
 
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
-                  std::int64_t stride, std::int64_t padding) {
+                  std::int64_t stride, std::int64_t padding, const Finish& finish) {
     require(x.dim() == 4 && x.size(1) == weight.in_features(), "conv2d: weight has ",
             weight.in_features(), " input channels, activation has ",
             x.dim() == 4 ? x.size(1) : -1);
-    const auto product = [&] {
-        return at::conv2d(x, weight.dense(x.scalar_type()), in_type(bias, x), stride, padding);
-    };
-    if (!tracked(x)) return product();
-    return differentiable(product, {x},
-                          [=, size = x.sizes().slice(2).vec()](const at::Tensor& dy) -> Tensors {
-                              return {conv2d_backward(dy, weight, size, stride, padding)};
-                          });
+    return product({weight, bias, true, stride, padding}, x, finish);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

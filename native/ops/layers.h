@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
@@ -14,12 +15,21 @@
 
 namespace zoodip {
 
-// y = x W^T + b. x: [..., in] -> [..., out], in x's type. bias may be undefined.
-at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias);
+// What becomes of a product before it is written: where a kernel can, in the same pass.
+struct Finish {
+    at::Tensor residual{};  // of the result's shape, or with one row for all: added
+    // The halves of the channels are value and gate: value * gelu(gate), half as wide.
+    bool geglu = false;
+    std::optional<at::ScalarType> out{};  // the result's type; x's own where it is not given
+};
+
+// y = x W^T + b. x: [..., in] -> [..., out]. bias may be undefined.
+at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  const Finish& finish = {});
 
 // x: [rows, in, height, width] -> [rows, out, height', width'], channels-last, zero padding.
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
-                  std::int64_t stride, std::int64_t padding);
+                  std::int64_t stride, std::int64_t padding, const Finish& finish = {});
 
 // softmax(q k^T / sqrt(head width)) v. q: [rows, tokens, channels], k and v:
 // [rows, keys, channels]; either side may have a single row, which then serves all.

@@ -1,6 +1,7 @@
 #include "ops/types.h"
 
 #include "core/error.h"
+#include "ops/brgemm.h"
 #include "ops/weight_codec.h"
 
 namespace zoodip {
@@ -26,14 +27,28 @@ WeightType parse_weight_type(std::string_view name) {
     fail("weights: expected ", known, "or dense, got '", name, "'");
 }
 
+std::vector<std::string> compute_type_names() {
+    return {"fp32", "bf16", "int8"};
+}
+
 ComputeType parse_compute_type(std::string_view name) {
     if (name == "fp32") return ComputeType::float32;
     if (name == "bf16") return ComputeType::bfloat16;
-    fail("compute type: expected fp32 or bf16, got '", name, "'");
+    if (name == "int8") return ComputeType::int8;
+    fail("compute type: expected fp32, bf16 or int8, got '", name, "'");
 }
 
 at::ScalarType scalar_type(ComputeType type) {
     return type == ComputeType::float32 ? at::kFloat : at::kBFloat16;
+}
+
+at::ScalarType stream_type(ComputeType type, at::Device device) {
+    return device.is_cpu() ? at::kFloat : scalar_type(type);
+}
+
+// A processor without instructions for bfloat16 multiplies float32 faster than it imitates them.
+at::ScalarType rounded_type(ComputeType type, at::Device device) {
+    return device.is_cpu() && !has_bfloat16_brgemm() ? at::kFloat : scalar_type(type);
 }
 
 }  // namespace zoodip

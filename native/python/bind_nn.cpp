@@ -23,7 +23,10 @@ namespace {
 
 LoadOptions options(const std::string& weights, const std::string& compute,
                     const std::string& device) {
-    return {parse_weight_type(weights), parse_compute_type(compute), at::Device(device), {}};
+    LoadOptions load{
+        parse_weight_type(weights), parse_compute_type(compute), at::Device(device), {}};
+    if (load.compute == ComputeType::int8) load.activations = std::make_shared<Activations>();
+    return load;
 }
 
 const WeightCodec& codec(const std::string& weights) {

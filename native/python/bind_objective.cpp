@@ -1,5 +1,7 @@
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -18,6 +20,8 @@ namespace py = pybind11;
 
 namespace zoodip {
 namespace {
+
+using SampleList = std::vector<std::tuple<std::int64_t, std::int64_t, at::Tensor, at::Tensor>>;
 
 // A caption with "{}" for the word, or a text that is prepared already.
 using Caption = std::variant<std::string, PreparedText>;
@@ -50,6 +54,18 @@ class OwnedObjective {
     }
     LossGradient gradient(const at::Tensor& theta, const Sample& sample) {
         return objective_->gradient(theta, sample);
+    }
+    // What came of it: layer -> (error, whether it is sensitive), and the share of integers.
+    std::pair<std::map<std::string, std::pair<double, bool>>, double> calibrate(
+        const at::Tensor& theta, const std::vector<Sample>& samples) {
+        objective_->calibrate(theta, samples);
+        std::map<std::string, std::pair<double, bool>> layers;
+        const Activations* activations = objective_->activations();
+        if (activations == nullptr) return {layers, 0};
+        for (const auto& layer : activations->layers()) {
+            layers[layer->name()] = {layer->error(), layer->sensitive()};
+        }
+        return {layers, activations->integer_share()};
     }
     std::int64_t unet_calls() const { return objective_->unet_calls(); }
 
@@ -105,6 +121,20 @@ void bind_objective(py::module_& module) {
             },
             py::arg("theta"), py::arg("picture"), py::arg("timestep"), py::arg("z"), py::arg("eps"),
             "theta float32 [d] -> (its loss, the exact gradient float32 [d]).")
+        .def(
+            "calibrate",
+            [](OwnedObjective& self, const at::Tensor& theta, const SampleList& samples) {
+                return run_engine([&] {
+                    std::vector<Sample> all;
+                    for (const auto& [picture, timestep, z, eps] : samples) {
+                        all.push_back({picture, false, timestep, z, eps});
+                    }
+                    return self.calibrate(theta, all);
+                });
+            },
+            py::arg("theta"), py::arg("samples"),
+            "For a UNet of compute int8: static scales of the activations, from samples (picture, "
+            "timestep, z, eps) -> ({layer: (error, whether it stays out)}, share of integers).")
         .def_property_readonly("unet_calls", &OwnedObjective::unet_calls,
                                "How often the UNet ran: once for all rows of a call.");
 }

@@ -44,7 +44,8 @@ nlohmann::json with_method(nlohmann::json chosen, const WeightSource& source,
                            const Architecture& architecture, std::int64_t free) {
     if (chosen.value("method", nlohmann::json()) != "auto") return chosen;
     const Memory memory{source, take_inventory(source), free};
-    chosen["method"] = "exact";
+    const bool integers = chosen.value("compute", nlohmann::json()) == "int8";
+    chosen["method"] = integers ? "rge" : "exact";
     if (free == 0 || !memory.fits(resolve_settings(chosen, architecture))) chosen["method"] = "rge";
     log_info("method auto takes ", chosen["method"].get<std::string>());
     return chosen;

@@ -53,6 +53,12 @@ class Objective {
     // [d] on the CPU. Throws Error, unless overridden: not every objective can be differentiated.
     virtual LossGradient gradient(const at::Tensor& theta, const Sample& sample);
 
+    // Finds the static scales of integer activations where there are such, from what the model does
+    // at theta on these samples; nothing else may be computed before. Throws Cancelled.
+    virtual void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples);
+    // Of an objective with such activations; nullptr for another.
+    virtual Activations* activations() { return nullptr; }
+
     // As messages call it.
     virtual std::string name() const { return "this objective"; }
 };
@@ -81,6 +87,9 @@ class DiffusionObjective : public Objective {
     // Exact up to the rounding of the activations' type, through the same frozen weights.
     // Throws Cancelled within one block after cancellation, on the way back too.
     LossGradient gradient(const at::Tensor& theta, const Sample& sample) override;
+
+    void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) override;
+    Activations* activations() override { return parts_.unet.activations(); }
 
     std::string name() const override { return "the denoising loss"; }
 

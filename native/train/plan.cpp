@@ -59,6 +59,12 @@ nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     return chosen;
 }
 
+void require_integers(const LoadOptions& load) {
+    require(load.device.is_cpu(), "compute: int8 runs on the CPU; use bf16 on ", load.device.str());
+    require(has_panel_product(ProductType::int8),
+            "compute: int8 needs a processor with AVX-512 VNNI or AMX; use bf16 or fp32");
+}
+
 // What follows from source, settings and word.
 void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel,
               bool fit = true) {
@@ -72,6 +78,10 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
                  parse_compute_type(plan.settings.compute), open_device(plan.settings.device),
                  cancel};
     plan.load.fingerprint = std::make_shared<Sha256>();
+    if (plan.load.compute == ComputeType::int8) {
+        require_integers(plan.load);
+        plan.load.activations = std::make_shared<Activations>();
+    }
 }
 
 std::string digest(const at::Tensor& tensor) {

@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include <chrono>
+#include <cmath>
 #include <system_error>
 #include <utility>
 
@@ -78,6 +79,7 @@ PersonalizeResult Run::go() {
                    {"forward_passes_a_step", passes_.forward},
                    {"backward_passes_a_step", passes_.backward}});
     try {
+        calibrate();
         loop();
     } catch (const Cancelled&) {
         if (trainer_.step() == 0) throw;
@@ -130,6 +132,26 @@ void Run::keep() {
     state.watch["validated"] = validated_;
     if (watch_.best()) files_.write_best(*watch_.best());
     files_.keep(state, trainer_.word());
+}
+
+void Run::calibrate() {
+    if (plan_.output.resume) return;  // the scales are in the state
+    const double start = seconds_now();
+    observer_.on_stage("calibrating");
+    const Activations* activations = trainer_.calibrate();
+    if (activations == nullptr) return;
+    nlohmann::json sensitive = nlohmann::json::object();
+    for (const auto& layer : activations->layers()) {
+        if (layer->sensitive()) sensitive[layer->name()] = layer->error();
+    }
+    const double share = activations->integer_share();
+    log_info("calibrated: ", std::lround(1000 * share) / 10.0,
+             " % of the multiply-adds are of 8-bit integers, ", sensitive.size(), " of ",
+             activations->layers().size(), " layers stay in bfloat16");
+    tell("calibrated", {{"seconds", seconds_now() - start},
+                        {"integer_share", share},
+                        {"layers", activations->layers().size()},
+                        {"sensitive", sensitive}});
 }
 
 // The first step's passes are timed before the word moves.

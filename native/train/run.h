@@ -41,6 +41,7 @@ class Run {
   private:
     void restore();
     void loop();
+    void calibrate();
     Evaluation forecast();
     void take(const Evaluation& evaluation);
     void watch(double loss);

@@ -67,6 +67,7 @@ void save_run(const std::filesystem::path& file, const SavedRun& run) {
     if (state.buffer.defined()) contents.tensors["buffer"] = state.buffer;
     if (state.projection.defined()) contents.tensors["projection"] = state.projection;
     if (state.sound.defined()) contents.tensors["sound"] = state.sound;
+    if (state.activations.defined()) contents.tensors["activations"] = state.activations;
     if (state.best.defined()) contents.tensors["best"] = state.best;
     contents.metadata = {{"kind", kind},
                          {"step", std::to_string(state.step)},
@@ -92,6 +93,7 @@ SavedRun load_run(const std::filesystem::path& file) {
     run.state.buffer = take_if_there(contents, "buffer", file);
     run.state.projection = take_if_there(contents, "projection", file);
     run.state.sound = take_if_there(contents, "sound", file);
+    run.state.activations = take_if_there(contents, "activations", file);
     run.state.best = take_if_there(contents, "best", file);
     return run;
 }

@@ -12,13 +12,14 @@ namespace zoodip {
 
 struct RunState {
     std::int64_t step = 0;
-    at::Tensor theta;       // float32 [d]
-    at::Tensor m, v;        // float32 [d], ZOAdam's moments
-    at::Tensor buffer;      // float32 [rows < tau, d], words recorded for the subspace
-    at::Tensor projection;  // float32 [rows, d], P
-    at::Tensor average;     // float64 [d], the sum of the words averaged so far
-    at::Tensor sound;       // float32 [d], the latest word before losses rose
-    at::Tensor best;        // float32 [d], the word of the best validation; undefined before one
+    at::Tensor theta;        // float32 [d]
+    at::Tensor m, v;         // float32 [d], ZOAdam's moments
+    at::Tensor buffer;       // float32 [rows < tau, d], words recorded for the subspace
+    at::Tensor projection;   // float32 [rows, d], P
+    at::Tensor average;      // float64 [d], the sum of the words averaged so far
+    at::Tensor sound;        // float32 [d], the latest word before losses rose
+    at::Tensor activations;  // scales of integer activations (Activations::save), if any
+    at::Tensor best;         // float32 [d], the word of the best validation; undefined before one
     nlohmann::json watch = nlohmann::json::object();  // what LossWatch has seen
 };
 

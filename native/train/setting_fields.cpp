@@ -148,7 +148,7 @@ std::vector<Field> machine_fields() {
                 "in int8.",
                 "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
                 "s = (max - min) / 15 of a group"}),
-        choice("compute", &S::compute, {"fp32", "bf16"},
+        choice("compute", &S::compute, compute_type_names(),
                {"Type of the UNet's activations. bf16 is faster where the processor has it, but "
                 "its rounding hides small differences of the loss."}),
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),

@@ -35,7 +35,7 @@ std::int64_t default_tau(std::int64_t text_width) {
 
 void fill_in(TrainSettings& settings, const Architecture& architecture) {
     const bool exact = settings.method == "exact";
-    const bool coarse = settings.compute == "bf16" || settings.weights == "int4";
+    const bool coarse = settings.compute != "fp32" || settings.weights == "int4";
     if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
     if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
     if (settings.mu == 0) settings.mu = coarse ? 1e-2 : 1e-3;
@@ -61,6 +61,12 @@ void check(const TrainSettings& settings) {
     require(settings.slope == "loss" || settings.method == "rge",
             "slope: residual is defined for method rge, which looks at theta itself, got method ",
             settings.method);
+    const bool integers = settings.compute == "int8";
+    require(!integers || settings.weights == "int8",
+            "compute: int8 multiplies weights in int8, got weights ", settings.weights);
+    require(
+        !integers || settings.method != "exact",
+        "compute: products of integers have no exact gradient; use bf16 or fp32, or method rge");
     const bool related = settings.directions == "related";
     require(related == !settings.related_words.empty(), "related_words: ",
             related ? "needs words, with spaces between, for directions related; got none"

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -41,6 +42,23 @@ Trainer::Trainer(const TrainSettings& settings, Objective& objective, Sampling s
       average_(at::zeros({theta.numel()}, at::kDouble)) {
     require(space_.size() == theta.numel(), "trainer: directions have ", space_.size(),
             " numbers, the word has ", theta.numel());
+}
+
+// The first draws of every range of timesteps, of those that the run will make.
+const Activations* Trainer::calibrate() {
+    constexpr std::uint64_t draws = 400;
+    constexpr int enough = 3;
+    if (objective_.activations() == nullptr) return nullptr;
+    std::array<int, LayerActivation::bins> seen{};
+    std::vector<Sample> samples;
+    for (std::uint64_t i = 0; i < draws; ++i) {
+        Sample sample = sampling_.draw(i);
+        if (seen[LayerActivation::bin_of(static_cast<double>(sample.timestep))]++ < enough) {
+            samples.push_back(std::move(sample));
+        }
+    }
+    objective_.calibrate(theta_, samples);
+    return objective_.activations();
 }
 
 Sample Trainer::draw(std::int64_t of_batch) const {
@@ -125,6 +143,9 @@ RunState Trainer::state() const {
         state.buffer = subspace_->state().buffer;
         state.projection = subspace_->state().projection;
     }
+    if (const Activations* activations = objective_.activations()) {
+        state.activations = activations->save();
+    }
     return state;
 }
 
@@ -136,6 +157,8 @@ void Trainer::restore(const RunState& state) {
     average_ = state.average.clone();
     adam_.set_state({state.m, state.v, state.step});
     if (subspace_) subspace_->set_state({state.buffer, state.projection});
+    if (Activations* activations = objective_.activations())
+        activations->restore(state.activations);
     step_ = state.step;
 }
 

@@ -42,6 +42,10 @@ class Trainer {
     // have begun. float32 [d].
     at::Tensor word() const;
 
+    // Before the first step, unless a state is restored: the static scales of integer activations,
+    // from draws of the run. nullptr where there are none. Throws Cancelled.
+    const Activations* calibrate();
+
     // The passes of step step() + 1; changes nothing. Throws Cancelled, or Error when a loss is
     // not finite.
     Evaluation evaluate() const;

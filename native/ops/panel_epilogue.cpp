@@ -1,0 +1,126 @@
+#include "ops/panel_epilogue.h"
+
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+
+#include "core/error.h"
+#include "ops/vector_math.h"
+
+namespace zoodip {
+namespace {
+
+constexpr std::int64_t width = PanelWeight::width;
+
+struct Channels {
+    const std::int32_t* shift;
+    const float* gain;
+    const float* bias;
+};
+
+ZOODIP_INLINED inline float value(float sum, const Channels& c, std::int64_t n) {
+    return sum * c.gain[n] + c.bias[n];
+}
+ZOODIP_INLINED inline float value(std::int32_t sum, const Channels& c, std::int64_t n) {
+    return static_cast<float>(sum - c.shift[n]) * c.gain[n] + c.bias[n];
+}
+
+ZOODIP_INLINED inline void store(float x, float* to) {
+    *to = x;
+}
+ZOODIP_INLINED inline void store(float x, at::BFloat16* to) {
+    to->x = to_bfloat16_bits(x);
+}
+
+// One row of a panel; only the first `count` channels are there.
+template <class Sum, class Out>
+ZOODIP_INLINED inline void finish_row(const Sum* sums, const Channels& c, const Sum* gate,
+                                      const Channels& g, const float* residual, std::int64_t count,
+                                      Out* y) {
+    float line[width];
+    for (std::int64_t n = 0; n < width; ++n) line[n] = value(sums[n], c, n);
+    if (gate != nullptr) {
+        for (std::int64_t n = 0; n < width; ++n) line[n] *= gelu(value(gate[n], g, n));
+    }
+    if (residual != nullptr) {
+        for (std::int64_t n = 0; n < count; ++n) line[n] += residual[n];
+    }
+    if (count == width) {
+        for (std::int64_t n = 0; n < width; ++n) store(line[n], y + n);
+    } else {
+        for (std::int64_t n = 0; n < count; ++n) store(line[n], y + n);
+    }
+}
+
+}  // namespace
+
+Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
+    const PanelWeight& weight = product.weight;
+    const bool integers = product.type == ProductType::int8;
+    panels_ = product.geglu ? weight.panels() / 2 : weight.panels();
+    channels_ = product.geglu ? weight.out_features() / 2 : weight.out_features();
+    require(!product.geglu || weight.out_features() % (2 * width) == 0,
+            "geglu: needs a multiple of ", 2 * width, " output channels, got ",
+            weight.out_features());
+    const auto padded = static_cast<std::size_t>(weight.panels() * width);
+    gain_.assign(weight.scale(), weight.scale() + padded);
+    bias_.assign(padded, 0);
+    shift_.assign(padded, 0);
+    if (product.bias.defined()) {
+        std::copy_n(product.bias.const_data_ptr<float>(), weight.out_features(), bias_.data());
+    }
+    for (std::size_t n = 0; integers && n < padded; ++n) {
+        gain_[n] *= product.activation.scale;
+        shift_[n] = product.activation.zero * weight.channel_sums()[n];
+    }
+    if (product.residual.defined()) {
+        residual_ = product.residual.const_data_ptr<float>();
+        residual_rows_ = product.residual.numel() / channels_;
+        require(!product.geglu && residual_rows_ > 0 && rows % residual_rows_ == 0 &&
+                    residual_rows_ * channels_ == product.residual.numel(),
+                "panel product: the residual ", concat(product.residual.sizes()),
+                " does not fit a result of ", rows, " x ", channels_);
+    }
+    y_ = at::empty({rows, channels_}, product.out);
+}
+
+template <class Sum, class Out>
+void Epilogue::finish(std::int64_t row, std::int64_t count, std::int64_t panel, const Sum* sums,
+                      const Sum* gate, Out* y) const {
+    const auto channels_at = [&](std::int64_t of) {
+        return Channels{shift_.data() + of * width, gain_.data() + of * width,
+                        bias_.data() + of * width};
+    };
+    const Channels c = channels_at(panel), g = channels_at(panel + (gate ? panels_ : 0));
+    const std::int64_t first = panel * width, there = std::min(width, channels_ - first);
+    for_cpu_isa([&] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < count; ++i) {
+            const float* residual =
+                residual_ ? residual_ + (row + i) % residual_rows_ * channels_ + first : nullptr;
+            finish_row(sums + i * width, c, gate ? gate + i * width : nullptr, g, residual, there,
+                       y + (row + i) * channels_ + first);
+        }
+    });
+}
+
+template <class Sum>
+void Epilogue::choose(std::int64_t row, std::int64_t count, std::int64_t panel, const Sum* sums,
+                      const Sum* gate) const {
+    if (y_.scalar_type() == at::kFloat) {
+        finish(row, count, panel, sums, gate, static_cast<float*>(y_.data_ptr()));
+    } else {
+        finish(row, count, panel, sums, gate, static_cast<at::BFloat16*>(y_.data_ptr()));
+    }
+}
+
+void Epilogue::write(std::int64_t row, std::int64_t count, std::int64_t panel, const float* sums,
+                     const float* gate) const {
+    choose(row, count, panel, sums, gate);
+}
+
+void Epilogue::write(std::int64_t row, std::int64_t count, std::int64_t panel,
+                     const std::int32_t* sums, const std::int32_t* gate) const {
+    choose(row, count, panel, sums, gate);
+}
+
+}  // namespace zoodip

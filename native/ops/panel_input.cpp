@@ -1,0 +1,172 @@
+#include "ops/panel_input.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include "core/error.h"
+#include "ops/parallel_rows.h"
+#include "ops/vector_math.h"
+
+namespace zoodip {
+namespace {
+
+ZOODIP_INLINED inline float load(float x) {
+    return x;
+}
+ZOODIP_INLINED inline float load(at::BFloat16 x) {
+    return from_bfloat16_bits(x.x);
+}
+
+// How a number of an activation is written in the product's type.
+struct Rounding {
+    float inverse = 1;  // 1 / scale, of uint8
+    std::int32_t zero = 0;
+    ZOODIP_INLINED void store(float x, float* to) const { *to = x; }
+    ZOODIP_INLINED void store(float x, at::BFloat16* to) const { to->x = to_bfloat16_bits(x); }
+    ZOODIP_INLINED void store(float x, std::uint8_t* to) const {
+        constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the bits
+        const float scaled = x * inverse;
+        const float high = scaled < 512.0f ? scaled : 512.0f;
+        const float bounded = high > -512.0f ? high : -512.0f;
+        const std::int32_t q = std::bit_cast<std::int32_t>(bounded + round) - 0x4B400000 + zero;
+        const std::int32_t below = q < 255 ? q : 255;
+        *to = static_cast<std::uint8_t>(below > 0 ? below : 0);
+    }
+    // What a border of zeros is.
+    float border() const { return static_cast<float>(zero); }
+};
+
+template <class From, class To>
+void convert(const From* from, std::int64_t count, const Rounding& rounding, To* to) {
+    for_cpu_isa([=, &rounding] ZOODIP_INLINED {
+        // Copies: a store to bytes may change anything that is reached through a reference.
+        const Rounding local = rounding;
+        const From* __restrict in = from;
+        To* __restrict out = to;
+        const std::int64_t size = count;
+        for (std::int64_t i = 0; i < size; ++i) local.store(load(in[i]), out + i);
+    });
+}
+
+// Lines of pixels, each pixel's channels side by side.
+template <class From>
+struct Image {
+    const From* data;
+    std::int64_t images, height, width, channels;
+};
+
+template <class To>
+void fill(To* to, std::int64_t count, float value) {
+    std::fill_n(to, count, static_cast<To>(value));
+}
+
+template <class From, class To>
+void pad_line(const Image<From>& x, std::int64_t image, std::int64_t y, const PaddedInput& out,
+              std::int64_t padding, const Rounding& rounding, To* line) {
+    if (y < 0 || y >= x.height) return fill(line, out.width * out.channels, rounding.border());
+    fill(line, padding * out.channels, rounding.border());
+    const From* from = x.data + (image * x.height + y) * x.width * x.channels;
+    To* to = line + padding * out.channels;
+    if (out.channels == x.channels) {
+        convert(from, x.width * x.channels, rounding, to);
+    } else {
+        for (std::int64_t i = 0; i < x.width; ++i) {
+            convert(from + i * x.channels, x.channels, rounding, to + i * out.channels);
+            fill(to + i * out.channels + x.channels, out.channels - x.channels, rounding.border());
+        }
+    }
+    const std::int64_t end = padding + x.width;
+    fill(line + end * out.channels, (out.width - end) * out.channels, rounding.border());
+}
+
+template <class From, class To>
+void pad(const Image<From>& x, const PaddedInput& out, std::int64_t padding,
+         const Rounding& rounding, To* to) {
+    const std::int64_t row = out.width * out.channels;
+    parallel_rows(out.images * out.height, row, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            pad_line(x, i / out.height, i % out.height - padding, out, padding, rounding,
+                     to + i * row);
+        }
+    });
+}
+
+at::ScalarType scalar_type(ProductType type) {
+    return type == ProductType::float32    ? at::kFloat
+           : type == ProductType::bfloat16 ? at::kBFloat16
+                                           : at::kByte;
+}
+
+template <class From>
+void write(const Image<From>& x, PaddedInput& out, std::int64_t padding,
+           const PanelProduct& product) {
+    Rounding rounding;
+    if (product.type == ProductType::int8) {
+        rounding.inverse = 1 / product.activation.scale;
+        rounding.zero = product.activation.zero;
+    }
+    out.numbers =
+        at::empty({out.images, out.height, out.width, out.channels}, scalar_type(product.type));
+    if (product.type == ProductType::float32) {
+        pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<float>());
+    } else if (product.type == ProductType::bfloat16) {
+        pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<at::BFloat16>());
+    } else {
+        pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<std::uint8_t>());
+    }
+}
+
+// memory: contiguous, in the order [images, height, width, channels].
+void write(const at::Tensor& memory, const Image<void>& shape, PaddedInput& out,
+           std::int64_t padding, const PanelProduct& product) {
+    if (memory.scalar_type() == at::kFloat) {
+        write(Image<float>{memory.const_data_ptr<float>(), shape.images, shape.height, shape.width,
+                           shape.channels},
+              out, padding, product);
+    } else if (memory.scalar_type() == at::kBFloat16) {
+        write(Image<at::BFloat16>{memory.const_data_ptr<at::BFloat16>(), shape.images, shape.height,
+                                  shape.width, shape.channels},
+              out, padding, product);
+    } else {
+        fail("panel product: needs float32 or bfloat16, got ", memory.toString());
+    }
+}
+
+}  // namespace
+
+PaddedInput flat_input(const at::Tensor& x, const PanelProduct& product) {
+    const at::Tensor memory = x.contiguous();
+    const std::int64_t channels = x.size(-1), rows = x.numel() / channels;
+    PaddedInput out{{}, 1, rows, 1, product.weight.padded_in(), 1, rows, 1};
+    if (channels == out.channels && x.scalar_type() == scalar_type(product.type)) {
+        out.numbers = memory;
+    } else {
+        write(memory, {nullptr, 1, rows, 1, channels}, out, 0, product);
+    }
+    std::swap(out.height, out.width);  // one line of all
+    return out;
+}
+
+PaddedInput padded_input(const at::Tensor& x, const PanelProduct& product, std::int64_t stride,
+                         std::int64_t padding) {
+    const at::Tensor memory = x.contiguous(at::MemoryFormat::ChannelsLast);
+    const std::int64_t height = x.size(2) + 2 * padding, width = x.size(3) + 2 * padding;
+    const std::int64_t kernel = product.weight.kernel();
+    require(height >= kernel && width >= kernel, "conv2d: a kernel of ", kernel,
+            " needs a picture of at least its size, got ", x.size(3), " x ", x.size(2));
+    PaddedInput out{{},
+                    x.size(0),
+                    height,
+                    width,
+                    product.weight.padded_in(),
+                    (height - kernel) / stride + 1,
+                    (width - kernel) / stride + 1,
+                    stride};
+    write(memory, {nullptr, x.size(0), x.size(2), x.size(3), x.size(1)}, out, padding, product);
+    return out;
+}
+
+}  // namespace zoodip

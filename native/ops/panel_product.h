@@ -1,0 +1,44 @@
+// Products of activations with INT8 weights on the CPU: y = s (x W_q^T) + bias, the integers W_q
+// multiplied as they are and the scales of the output channels applied to the sums.
+//
+// Every output is summed over taps and input channels in one order, whatever the number of rows
+// and threads: a row has the same bits at any place and beside any neighbours.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+#include "ops/panel_weight.h"
+
+namespace zoodip {
+
+// What the inputs of a product are rounded to. The sums are float32, of int8 products int32.
+enum class ProductType { float32, bfloat16, int8 };
+
+bool has_panel_product(ProductType type);  // on this processor
+
+// x = scale (q - zero), q = clamp(round(x / scale) + zero, 0, 255)
+struct ActivationScale {
+    float scale = 0;
+    std::int32_t zero = 0;
+};
+
+struct PanelProduct {
+    const PanelWeight& weight;
+    ProductType type = ProductType::float32;
+    ActivationScale activation{};     // of ProductType::int8
+    at::Tensor bias{};                // float32 [out], or undefined
+    at::Tensor residual{};            // float32, added: of the result's shape, or with a single row
+    at::ScalarType out = at::kFloat;  // float32 or bfloat16
+    // The halves of the output channels are value and gate: value * gelu(gate), half as wide.
+    bool geglu = false;
+
+    // x: float32 or bfloat16 [..., in] -> [..., out].
+    at::Tensor linear(const at::Tensor& x) const;
+    // x: [rows, in, height, width] -> [rows, out, ...] in channels-last memory.
+    at::Tensor conv2d(const at::Tensor& x, std::int64_t stride, std::int64_t padding) const;
+};
+
+}  // namespace zoodip

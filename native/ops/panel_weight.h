@@ -1,0 +1,57 @@
+// INT8 weights as the CPU's products read them: panels of 64 output channels.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/BFloat16.h>
+
+#include "ops/weight_codec.h"
+
+namespace zoodip {
+
+// [panels, taps, in / 4, 64, 4] int8, a tap being a place of the kernel: four input channels of an
+// output channel side by side, which is what VNNI and AMX multiply; float32 and bfloat16 panels
+// come out of it lane by lane. Channels are filled up with zeros to whole panels and fours.
+class PanelWeight {
+  public:
+    static constexpr std::int64_t width = 64;  // output channels of a panel
+
+    PanelWeight() = default;
+    // weight: INT8 as quantize_int8 packs it, on the CPU.
+    explicit PanelWeight(const PackedWeight& weight);
+
+    bool defined() const { return values_.defined(); }
+    const std::vector<std::int64_t>& shape() const { return shape_; }
+    std::int64_t out_features() const { return shape_[0]; }
+    std::int64_t in_features() const { return shape_[1]; }
+    std::int64_t kernel() const { return shape_.size() == 4 ? shape_[2] : 1; }
+    std::int64_t taps() const { return kernel() * kernel(); }
+    std::int64_t padded_in() const { return (in_features() + 3) / 4 * 4; }
+    std::int64_t panels() const { return (out_features() + width - 1) / width; }
+    std::int64_t panel_size() const { return taps() * padded_in() * width; }
+
+    const std::int8_t* panel(std::int64_t index) const;
+    const float* scale() const;                // [panels * 64], zeros beyond the output channels
+    const std::int32_t* channel_sums() const;  // [panels * 64]: of a channel's integers
+
+    // One panel's integers, exact in both types, for the products of ops/brgemm.h:
+    // [taps, in, 64] and, pairs of input channels side by side, [taps, in / 2, 64, 2].
+    void widen(std::int64_t index, float* out) const;
+    void widen(std::int64_t index, at::BFloat16* out) const;
+
+    // s W_q, as dequantize_int8 has it.
+    at::Tensor dense(at::ScalarType type) const;
+    std::int64_t bytes() const;
+
+  private:
+    PackedWeight unpack() const;
+
+    std::vector<std::int64_t> shape_;
+    at::Tensor values_;  // int8
+    at::Tensor scale_;   // float32
+    at::Tensor sums_;    // int32
+};
+
+}  // namespace zoodip
