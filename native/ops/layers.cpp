@@ -18,6 +18,7 @@
 #include <ATen/ops/silu.h>
 
 #include "core/error.h"
+#include "ops/attention_cpu.h"
 #include "ops/gradient.h"
 #include "ops/group_norm_cpu.h"
 
@@ -31,6 +32,10 @@ at::Tensor in_type(const at::Tensor& parameter, const at::Tensor& like) {
 // [rows, tokens, channels] -> [rows, heads, tokens, head width], a view.
 at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) {
     return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+}
+
+at::Tensor channels_together(const at::Tensor& x) {
+    return x.stride(-1) == 1 ? x : x.contiguous();
 }
 
 at::Tensor dense_matrix(const FrozenWeight& weight, at::ScalarType type) {
@@ -100,6 +105,11 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      std::int64_t heads, bool causal) {
     require(q.size(-1) % heads == 0, "attention: ", heads, " heads do not divide ", q.size(-1),
             " channels");
+    if (q.is_cpu() && !causal && has_attention_cpu(q.scalar_type()) && !tracked({q, k, v})) {
+        return attention_cpu(channels_together(q), channels_together(k), channels_together(v),
+                             heads)
+            .out;
+    }
     const std::int64_t rows = std::max(q.size(0), k.size(0));
     const auto expand = [&](const at::Tensor& x) {
         require(x.size(0) == rows || x.size(0) == 1, "attention: needs ", rows, " rows or 1, got ",
