@@ -335,8 +335,8 @@ class Call {
                              for (std::int64_t i = begin; i < end; ++i) {
                                  const std::int64_t head = i / tiles / shape_.rows;
                                  const std::int64_t row = i / tiles % shape_.rows;
-                                 keys.hold(head_of<In>(k_, row, head, shape_.width),
-                                           head_of<In>(v_, row, head, shape_.width));
+                                 keys.hold(head_of<const In>(k_, row, head, shape_.width),
+                                           head_of<const In>(v_, row, head, shape_.width));
                                  compute(tile, keys, {row, head, i % tiles * lanes}, result);
                              }
                          });
@@ -350,7 +350,7 @@ class Call {
     void compute(Tile<Number>& tile, const Keys<Number>& keys, const Place& at,
                  const Attention& result) const {
         const std::int64_t count = std::min(lanes, shape_.queries - at.query);
-        const auto q = head_of<In>(q_, at.row, at.head, shape_.width);
+        const auto q = head_of<const In>(q_, at.row, at.head, shape_.width);
         start<Number, In>(tile, {q.row(at.query), q.stride}, count, layout_);
         attend(tile, keys.k(), keys.v(), layout_, exponents_of(shape_));
         const std::int64_t stride = shape_.heads * shape_.width;

@@ -27,4 +27,13 @@ struct Attention {
 Attention attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         std::int64_t heads, bool with_log2_sum_exp2 = false);
 
+// dL/dq, dL/dk and dL/dv from dy = dL/dout, in the shapes and types of q, k and v; a single row's
+// is summed over the rows that it serves. Scores are computed again; products and sums are float32.
+struct AttentionGradient {
+    at::Tensor dq, dk, dv;
+};
+AttentionGradient attention_cpu_backward(const at::Tensor& dy, const at::Tensor& q,
+                                         const at::Tensor& k, const at::Tensor& v,
+                                         std::int64_t heads, const Attention& forward);
+
 }  // namespace zoodip

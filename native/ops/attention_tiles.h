@@ -47,10 +47,14 @@ struct Matrix {
 
 // The matrix of a head in x [rows or 1, tokens, heads * width]; a single row serves every row.
 template <class Number>
-Matrix<const Number> head_of(const at::Tensor& x, std::int64_t row, std::int64_t head,
-                             std::int64_t width) {
-    const std::int64_t at = x.size(0) == 1 ? 0 : row;
-    return {x.const_data_ptr<Number>() + at * x.stride(0) + head * width, x.stride(1)};
+Matrix<Number> head_of(const at::Tensor& x, std::int64_t row, std::int64_t head,
+                       std::int64_t width) {
+    const std::int64_t offset = (x.size(0) == 1 ? 0 : row) * x.stride(0) + head * width;
+    if constexpr (std::is_const_v<Number>) {
+        return {x.const_data_ptr<std::remove_const_t<Number>>() + offset, x.stride(1)};
+    } else {
+        return {x.mutable_data_ptr<Number>() + offset, x.stride(1)};
+    }
 }
 
 // Throws Error where q, k and v do not belong together.

@@ -38,6 +38,23 @@ at::Tensor channels_together(const at::Tensor& x) {
     return x.stride(-1) == 1 ? x : x.contiguous();
 }
 
+// For its gradient q, k, v and the result are kept, and one number a query.
+at::Tensor attention_by_own_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                   std::int64_t heads) {
+    const bool with_gradient = tracked({q, k, v});
+    const at::Tensor queries = channels_together(q.detach());
+    const at::Tensor keys = channels_together(k.detach()), values = channels_together(v.detach());
+    const Attention forward = attention_cpu(queries, keys, values, heads, with_gradient);
+    if (!with_gradient) return forward.out;
+    const Attention kept{forward.out.detach(), forward.log2_sum_exp2};
+    return differentiable([&] { return forward.out; }, {q, k, v},
+                          [=](const at::Tensor& dy) -> Tensors {
+                              const auto [dq, dk, dv] =
+                                  attention_cpu_backward(dy, queries, keys, values, heads, kept);
+                              return {dq, dk, dv};
+                          });
+}
+
 at::Tensor dense_matrix(const FrozenWeight& weight, at::ScalarType type) {
     return weight.dense(type).view({weight.out_features(), -1});
 }
@@ -105,10 +122,8 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      std::int64_t heads, bool causal) {
     require(q.size(-1) % heads == 0, "attention: ", heads, " heads do not divide ", q.size(-1),
             " channels");
-    if (q.is_cpu() && !causal && has_attention_cpu(q.scalar_type()) && !tracked({q, k, v})) {
-        return attention_cpu(channels_together(q), channels_together(k), channels_together(v),
-                             heads)
-            .out;
+    if (q.is_cpu() && !causal && has_attention_cpu(q.scalar_type())) {
+        return attention_by_own_kernel(q, k, v, heads);
     }
     const std::int64_t rows = std::max(q.size(0), k.size(0));
     const auto expand = [&](const at::Tensor& x) {
