@@ -18,6 +18,7 @@
 #include <ATen/ops/silu.h>
 
 #include "core/error.h"
+#include "ops/attention_cpu.h"
 #include "ops/gradient.h"
 #include "ops/group_norm_cpu.h"
 
@@ -31,6 +32,27 @@ at::Tensor in_type(const at::Tensor& parameter, const at::Tensor& like) {
 // [rows, tokens, channels] -> [rows, heads, tokens, head width], a view.
 at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) {
     return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+}
+
+at::Tensor channels_together(const at::Tensor& x) {
+    return x.stride(-1) == 1 ? x : x.contiguous();
+}
+
+// For its gradient q, k, v and the result are kept, and one number a query.
+at::Tensor attention_by_own_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                   std::int64_t heads) {
+    const bool with_gradient = tracked({q, k, v});
+    const at::Tensor queries = channels_together(q.detach());
+    const at::Tensor keys = channels_together(k.detach()), values = channels_together(v.detach());
+    const Attention forward = attention_cpu(queries, keys, values, heads, with_gradient);
+    if (!with_gradient) return forward.out;
+    const Attention kept{forward.out.detach(), forward.log2_sum_exp2};
+    return differentiable([&] { return forward.out; }, {q, k, v},
+                          [=](const at::Tensor& dy) -> Tensors {
+                              const auto [dq, dk, dv] =
+                                  attention_cpu_backward(dy, queries, keys, values, heads, kept);
+                              return {dq, dk, dv};
+                          });
 }
 
 at::Tensor dense_matrix(const FrozenWeight& weight, at::ScalarType type) {
@@ -181,6 +203,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
                      std::int64_t heads, bool causal) {
     require(q.size(-1) % heads == 0, "attention: ", heads, " heads do not divide ", q.size(-1),
             " channels");
+    if (q.is_cpu() && !causal && has_attention_cpu(q.scalar_type())) {
+        return attention_by_own_kernel(q, k, v, heads);
+    }
     const std::int64_t rows = std::max(q.size(0), k.size(0));
     const auto expand = [&](const at::Tensor& x) {
         require(x.size(0) == rows || x.size(0) == 1, "attention: needs ", rows, " rows or 1, got ",

@@ -1,0 +1,143 @@
+// What the forward and the backward pass of attention on the CPU have in common.
+//
+// Scores are held transposed, [keys, queries], with 64 queries side by side: the softmax of a query
+// then runs down a column, so that maxima, sums and rescaling are elementwise in the queries and
+// every instruction set gives the same bits; and the scores are ready to be the right operand of
+// the product that follows.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/util/BFloat16.h>
+
+#include "ops/cpu_isa.h"
+
+namespace zoodip::attention_tiles {
+
+constexpr std::int64_t tile_queries = 64;  // the width for which oneDNN's kernels are fastest
+
+struct Shape {
+    std::int64_t rows, heads, queries, keys, width;
+    std::int64_t query_tiles() const { return (queries + tile_queries - 1) / tile_queries; }
+};
+
+// The weight of a score is 2^(scale score - offset), scale being log2(e) / sqrt(width).
+constexpr float lowest_exponent = -127.0f;  // a weight of less is 0
+struct Exponents {
+    float scale, lowest;
+};
+
+inline std::int64_t round_up(std::int64_t n, std::int64_t step) {
+    return (n + step - 1) / step * step;
+}
+
+// q, k or v: one head's [tokens, width], `stride` numbers from token to token.
+template <class Number>
+struct Matrix {
+    Number* data;
+    std::int64_t stride;
+    Number* row(std::int64_t token) const { return data + token * stride; }
+};
+
+// The matrix of a head in x [rows or 1, tokens, heads * width]; a single row serves every row.
+template <class Number>
+Matrix<Number> head_of(const at::Tensor& x, std::int64_t row, std::int64_t head,
+                       std::int64_t width) {
+    const std::int64_t offset = (x.size(0) == 1 ? 0 : row) * x.stride(0) + head * width;
+    if constexpr (std::is_const_v<Number>) {
+        return {x.const_data_ptr<std::remove_const_t<Number>>() + offset, x.stride(1)};
+    } else {
+        return {x.mutable_data_ptr<Number>() + offset, x.stride(1)};
+    }
+}
+
+// Throws Error where q, k and v do not belong together.
+Shape shape_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t heads);
+
+Exponents exponents_of(const Shape& shape);
+
+// Uninitialised numbers on a cache line's boundary.
+template <class Number>
+class Buffer {
+  public:
+    explicit Buffer(std::int64_t size)
+        : memory_(
+              c10::GetCPUAllocator()->allocate(static_cast<std::size_t>(size) * sizeof(Number))) {}
+    Number* get() const { return static_cast<Number*>(memory_.get()); }
+
+  private:
+    at::DataPtr memory_;
+};
+
+// 2^t for t <= 64; exactly 0 for t < -126.5; NaN for NaN. t = n + f with n whole and |f| <= 1/2:
+// 2^f is a polynomial (Remez, least relative error), 2^n is put together from its bits.
+// Degree 5: the polynomial is off by 7.5e-8, its evaluation by 1.2e-7, together < 2e-7.
+// Degree 3: 7.5e-5, a twentieth of a bfloat16's rounding.
+// `lowest` is lowest_exponent, which is worth handing in as a variable: with the constant GCC
+// computes both ways of the bound instead of one maximum.
+template <int degree>
+ZOODIP_INLINED inline float power_of_two(float t, float lowest = lowest_exponent) {
+    constexpr float shift = 0x1.8p23f + 127;  // adding it rounds to a whole number, biased by 127
+    const float bounded = t < lowest ? lowest : t;
+    const float whole = bounded + shift;
+    const float f = bounded - (whole - shift);
+    float p;
+    if constexpr (degree == 5) {
+        p = 0x1.5c08e6p-10f;
+        p = std::fma(p, f, 0x1.3d0c52p-7f);
+        p = std::fma(p, f, 0x1.c6b6e4p-5f);
+        p = std::fma(p, f, 0x1.ebf918p-3f);
+        p = std::fma(p, f, 0x1.62e428p-1f);
+        p = std::fma(p, f, 0x1.000002p+0f);
+    } else {
+        static_assert(degree == 3);
+        p = 0x1.c3f776p-5f;
+        p = std::fma(p, f, 0x1.f0de1ap-3f);
+        p = std::fma(p, f, 0x1.62f31ap-1f);
+        p = std::fma(p, f, 0x1.fff692p-1f);
+    }
+    return p * __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, whole) << 23);
+}
+
+// float32 -> the bits of the nearest bfloat16, ties to even.
+ZOODIP_INLINED inline std::uint32_t bfloat16_bits(float x) {
+    const auto bits = __builtin_bit_cast(std::uint32_t, x);
+    return x == x ? (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16 : 0x7fc0u;
+}
+
+template <class To, class From>
+ZOODIP_INLINED inline To converted(From x) {
+    if constexpr (std::is_same_v<To, From>) {
+        return x;
+    } else if constexpr (std::is_same_v<To, float>) {
+        return __builtin_bit_cast(float, static_cast<std::uint32_t>(x.x) << 16);
+    } else {
+        return To(static_cast<std::uint16_t>(bfloat16_bits(x)), To::from_bits());
+    }
+}
+
+// `count` rows of `width` numbers, converted, and zeros after each up to `padded`.
+template <class To, class From>
+void copy_rows(const Matrix<const From>& from, std::int64_t count, std::int64_t width,
+               const Matrix<To>& to, std::int64_t padded) {
+    for_cpu_isa([&] ZOODIP_INLINED {
+        for (std::int64_t row = 0; row < count; ++row) {
+            const From* __restrict in = from.row(row);
+            To* __restrict out = to.row(row);
+            for (std::int64_t c = 0; c < width; ++c) out[c] = converted<To>(in[c]);
+            for (std::int64_t c = width; c < padded; ++c) out[c] = To(0.0f);
+        }
+    });
+}
+
+// out[c][r] = in[r][c] for r < rows, c < columns, of numbers of four bytes.
+void transpose(const Matrix<const float>& in, std::int64_t rows, std::int64_t columns,
+               const Matrix<float>& out);
+
+}  // namespace zoodip::attention_tiles
