@@ -3,10 +3,10 @@
 #include <span>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/isfinite.h>
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "ops/finite.h"
 
 namespace zoodip {
 namespace {
@@ -62,7 +62,7 @@ at::Tensor Loader::read(const std::string& name) const {
     read_bytes_ += tensor.nbytes();
     require(at::isFloatingType(tensor.scalar_type()), source_.description(), ": '", name,
             "' holds ", c10::toString(tensor.scalar_type()), ", expected floating point");
-    require(at::isfinite(tensor).all().item<bool>(), source_.description(), ": '", name,
+    require(all_finite(tensor), source_.description(), ": '", name,
             "' holds NaN or infinity. The file is damaged or was saved from a broken training; "
             "use another copy");
     if (options_.fingerprint) take_in(*options_.fingerprint, name, tensor);

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -27,17 +28,23 @@ ZOODIP_INLINED inline std::uint32_t pair_of(std::int32_t word, int k) {
            std::bit_cast<std::uint32_t>(value_of(word, k + 1));
 }
 
-// Copies between rows [channel][tap][in] and panels, of one panel.
+// copy(row, place, count) between rows [channel][tap][in] and panels, of one panel. count: 4, a
+// constant of the type, or what is left of a row.
 template <class Copy>
 void for_each_word(const PanelWeight& weight, std::int64_t panel, const Copy& copy) {
+    const std::integral_constant<std::size_t, 4> four;
     const std::int64_t in = weight.in_features(), taps = weight.taps();
     const std::int64_t channels = std::min(width, weight.out_features() - panel * width);
     for (std::int64_t tap = 0; tap < taps; ++tap) {
         for (std::int64_t k = 0; k < in; k += 4) {
             const std::int64_t place = tap * weight.padded_in() * width + k * width;
-            const auto count = static_cast<std::size_t>(std::min<std::int64_t>(4, in - k));
             for (std::int64_t n = 0; n < channels; ++n) {
-                copy(((panel * width + n) * taps + tap) * in + k, place + n * 4, count);
+                const std::int64_t row = ((panel * width + n) * taps + tap) * in + k;
+                if (in - k >= 4) {
+                    copy(row, place + n * 4, four);
+                } else {
+                    copy(row, place + n * 4, static_cast<std::size_t>(in - k));
+                }
             }
         }
     }
@@ -66,7 +73,7 @@ PanelWeight::PanelWeight(const PackedWeight& weight) : shape_(weight.shape) {
     at::parallel_for(0, panels(), 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             std::int8_t* to = values + i * panel_size();
-            for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, std::size_t count) {
+            for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, auto count) {
                 std::memcpy(to + place, rows + row, count);
             });
             const std::int64_t row = taps() * in_features();
@@ -127,7 +134,7 @@ PackedWeight PanelWeight::unpack() const {
     at::parallel_for(0, panels(), 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int8_t* from = panel(i);
-            for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, std::size_t count) {
+            for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, auto count) {
                 std::memcpy(to + row, from + place, count);
             });
         }
