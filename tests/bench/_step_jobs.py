@@ -65,6 +65,11 @@ class Bench:
         warm(self.model.files())
         return getattr(self, f"_{job.side}")(job, setup)
 
+    def floor(self, computes: list[str], budget: float, setup: Setup) -> dict[str, Any]:
+        settings = setup.request("n", "resolution", "threads")
+        shape = self.model.shape
+        return ask("_step_floor.floor", shape=shape, computes=computes, budget=budget, **settings)
+
     def _ours(self, job: Job, setup: Setup) -> dict[str, Any]:
         checkpoint = str(self.model.checkpoint)
         if job.what == "encode":
@@ -99,18 +104,29 @@ def faster_path(model: Model, setup: Setup) -> dict[str, float]:
     return ask("_step_reference.linear_paths", folder=str(model.folder), compute="bf16", **settings)
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """A round runs every job once, and then the floor for `computes`, if there are any, with
+    `budget` seconds for each bare call."""
+
+    jobs: list[Job]
+    computes: list[str]
+    budget: float
+    count: int
+
+
 def run_rounds(
-    bench: Bench,
-    setup: Setup,
-    jobs: list[Job],
-    rounds: int,
-    say: Callable[[str], None],
-) -> dict[str, list[dict[str, Any]]]:
-    """By the name of the job, its answer in each round. A round runs every job once."""
-    answers: dict[str, list[dict[str, Any]]] = {job.name: [] for job in jobs}
-    for number in range(1, rounds + 1):
-        for job in jobs:
+    bench: Bench, setup: Setup, rounds: Rounds, say: Callable[[str], None]
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """By the name of the job, its answer in each round; the floor's answer in each round."""
+    answers: dict[str, list[dict[str, Any]]] = {job.name: [] for job in rounds.jobs}
+    floors = []
+    for number in range(1, rounds.count + 1):
+        for job in rounds.jobs:
             answer = bench.run(job, setup)
             answers[job.name].append(answer)
             say(f"round {number}, {job.name}: {statistics.median(answer['steps']):.3f} s a step")
-    return answers
+        if rounds.computes:
+            floors.append(bench.floor(rounds.computes, rounds.budget, setup))
+            say(f"round {number}, floor")
+    return answers, floors

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ._jobs import write_text
-from ._step_rows import Row, all_rows, reference_lines
+from ._step_rows import Floors, Row, all_rows, reference_lines
 
 # Measured before for the same reference, on an AMD EPYC without AMX, two cores: seconds, GB.
 ELSEWHERE = {
@@ -66,11 +66,18 @@ def reference_table(answers: dict[str, Any], elsewhere: dict[str, dict[str, floa
     return "\n".join(lines)
 
 
-def floor_table(floors: dict[str, dict[str, float]]) -> str:
-    """Seconds by part and kind of product."""
-    kinds = list(dict.fromkeys(kind for parts in floors.values() for kind in parts))
+def floor_table(floors: Floors) -> str:
+    """Seconds by part and kind of product, the medians of the rounds."""
+    found = {
+        compute: {
+            kind: statistics.median(floor["seconds"][compute][kind] for floor in floors)
+            for kind in parts
+        }
+        for compute, parts in floors[0]["seconds"].items()
+    }
+    kinds = list(next(iter(found.values())))
     lines = ["| floor (s) | " + " | ".join(kinds) + " | all |", "|-|" + "-|" * (len(kinds) + 1)]
-    for compute, parts in floors.items():
+    for compute, parts in found.items():
         cells = [number(parts[kind]) for kind in kinds] + [number(sum(parts.values()))]
         lines.append(f"| {compute} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -103,10 +110,10 @@ def paths_line(paths: dict[str, float]) -> str:
 def report(results: dict[str, Any], out: Path) -> str:
     """Writes report.md and results.json; returns the report.
 
-    `results`: command, machine, setup, rounds, paths, answers, floor.
+    `results`: command, machine, shape, setup, rounds, paths, answers, floors.
     """
     out.mkdir(parents=True, exist_ok=True)
-    answers, floors = results["answers"], results["floor"].get("seconds", {})
+    answers, floors = results["answers"], results["floors"]
     setup = results["setup"]
     head = (
         f"`{results['command']}`\n\nA model of the shape {results['shape']}, "

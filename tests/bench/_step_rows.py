@@ -11,6 +11,7 @@ from ._step_jobs import ROWS, Job
 
 GB = 1e9
 Answers = dict[str, list[dict[str, Any]]]  # by job, one a round
+Floors = list[dict[str, Any]]  # one a round
 NAMES = {
     "fp32": "INT8 weights, fp32 activations",
     "bf16": "INT8 weights, bf16 products",
@@ -77,11 +78,10 @@ def step_rows(answers: Answers, row: str) -> Iterator[Row]:
     yield Row(NAMES[row], "s a step", seconds(ours), seconds(theirs), other, *STEP_GOALS[row])
 
 
-def floor_rows(answers: Answers, row: str, floors: dict[str, dict[str, float]]) -> Iterator[Row]:
+def floor_rows(answers: Answers, row: str, floors: Floors) -> Iterator[Row]:
     ours = seconds(answers[ROWS[row][0].name])
-    if row in floors:
-        total = (sum(floors[row].values()),) * len(ours)
-        yield Row(NAMES[row], "s a step", ours, total, "arithmetic floor", 1.4, 1.2)
+    total = tuple(sum(floor["seconds"][row].values()) for floor in floors)
+    yield Row(NAMES[row], "s a step", ours, total, "arithmetic floor", 1.4, 1.2)
 
 
 def memory_rows(answers: Answers, row: str) -> Iterator[Row]:
@@ -127,7 +127,7 @@ def vae_rows(answers: Answers) -> Iterator[Row]:
         yield Row("VAE encode", "s a picture", *both, f"{job.compute} reference", *goals)
 
 
-def all_rows(answers: Answers, floors: dict[str, dict[str, float]]) -> list[Row]:
+def all_rows(answers: Answers, floors: Floors) -> list[Row]:
     """Those whose jobs were run."""
     there = [row for row, jobs in ROWS.items() if all(job.name in answers for job in jobs)]
     steps = [row for row in there if row in NAMES]

@@ -2,7 +2,7 @@
 arithmetic.
 
     python -m zoodip.bench step [--quick] [--rows fp32 bf16 ...] [--profile] [--scaling]
-                                [--threads 2] [--rounds 3]
+                                [--threads 2] [--rounds 3] [--steps 3]
 
 A model of Stable Diffusion 1.5's shape with random weights is written once into the work folder.
 Ours is the program `zoodip train`; the reference is a step with diffusers and optimum-quanto
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ._jobs import write_text
-from ._step_jobs import ROWS, Bench, Job, faster_path, jobs_of, run_rounds
+from ._step_jobs import ROWS, Bench, Job, Rounds, faster_path, jobs_of, run_rounds
 from ._step_model import Model, Setup, make_model
 from ._step_profile import report as profile_report
 from ._step_report import machine_list, report
@@ -48,7 +48,7 @@ class Size:
     reference_axes: Axes
 
 
-SD15 = Size("sd15", 512, 3, 3, 0.3, FULL, REFERENCE)
+SD15 = Size("sd15", 512, 3, 3, 0.1, FULL, REFERENCE)
 TINY = Size("tiny", 64, 1, 1, 0.001, QUICK, QUICK)
 
 
@@ -79,19 +79,11 @@ def say(line: str) -> None:
 def run_table(session: Session, rows: list[str], rounds: int) -> str:
     jobs = jobs_of(rows)
     bench, paths = session.bench({job.compute for job in jobs if job.side == "reference"})
-    answers = run_rounds(bench, session.setup, jobs, rounds, say)
     computes = [row for row in rows if row in NAMES]
-    floor: dict[str, Any] = {}
-    if computes:
-        floor = ask(
-            "_step_floor.floor",
-            shape=session.model.shape,
-            computes=computes,
-            budget=session.size.budget,
-            **session.setup.request("n", "resolution", "threads"),
-        )
+    plan = Rounds(jobs, computes, session.size.budget, rounds)
+    answers, floors = run_rounds(bench, session.setup, plan, say)
     results = session.about | {"shape": session.model.shape, "setup": asdict(session.setup)}
-    results |= {"rounds": rounds, "paths": paths, "answers": answers, "floor": floor}
+    results |= {"rounds": rounds, "paths": paths, "answers": answers, "floors": floors}
     return report(results, session.out)
 
 
@@ -146,6 +138,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, help="default: 3, or 1 with --quick")
+    parser.add_argument(
+        "--steps", type=int, help="of a process, after the first; default: 3, or 1 with --quick"
+    )
     parser.add_argument("--work", type=Path, default=WORK, help="default: build/bench-step")
     parser.add_argument(
         "--out", type=Path, help="default: tests/bench/results/step, or quick/ in the work folder"
@@ -165,7 +160,7 @@ def main(arguments: list[str]) -> None:
     command = shlex.join(["python", "-m", "zoodip.bench", "step", *arguments])
     session = Session(
         make_model(size.shape, work),
-        Setup(size.resolution, threads=options.threads, steps=size.steps),
+        Setup(size.resolution, threads=options.threads, steps=options.steps or size.steps),
         size,
         {"command": command, "machine": known["machine"]},
         known["computes"],

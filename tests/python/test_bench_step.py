@@ -137,7 +137,8 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
         job.name: [answer(4.0, 8.0) if job.side == "ours" else answer(10.0)]
         for job in jobs_of(list(ROWS))
     }
-    floors = {name: {"unet linear": 2.0, "unet conv2d": 1.5} for name in ("fp32", "bf16", "int8")}
+    floor = {name: {"unet linear": 2.0, "unet conv2d": 1.5} for name in ("fp32", "bf16", "int8")}
+    floors = [{"seconds": floor}]
     rows = {(row.name, row.other): row for row in all_rows(answers, floors)}
     assert rows["INT8 weights, fp32 activations", "fp32 reference"].figure() == 0.4
     assert rows["INT8 weights, bf16 products", "arithmetic floor"].figure() == 4 / 3.5
@@ -148,7 +149,7 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     without = rows["exact gradient, INT8, bf16 products", "fp32 textual inversion, its VAE apart"]
     assert without.against == (7.5,)
     results = {"command": "step", "shape": "sd15", "rounds": 1, "answers": answers}
-    results |= {"machine": {"cores": 2}, "setup": vars(Setup(512)), "floor": {"seconds": floors}}
+    results |= {"machine": {"cores": 2}, "setup": vars(Setup(512)), "floors": floors}
     text = report(results | {"paths": {"packed": 2.0, "dequantised": 1.0}}, tmp_path)
     assert "the reference takes dequantised" in text
     assert "10 [16.4]" in text
