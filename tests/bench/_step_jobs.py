@@ -4,7 +4,7 @@ own."""
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,10 @@ class Rounds:
 
 def run_rounds(
     bench: Bench, setup: Setup, rounds: Rounds, say: Callable[[str], None]
-) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """By the name of the job, its answer in each round; the floor's answer in each round."""
+) -> Iterator[tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]]:
+    """After each round, what was answered so far: by the name of the job, and of the floor."""
     answers: dict[str, list[dict[str, Any]]] = {job.name: [] for job in rounds.jobs}
-    floors = []
+    floors: list[dict[str, Any]] = []
     for number in range(1, rounds.count + 1):
         for job in rounds.jobs:
             answer = bench.run(job, setup)
@@ -129,4 +129,4 @@ def run_rounds(
         if rounds.computes:
             floors.append(bench.floor(rounds.computes, rounds.budget, setup))
             say(f"round {number}, floor")
-    return answers, floors
+        yield answers, floors

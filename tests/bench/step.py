@@ -81,10 +81,12 @@ def run_table(session: Session, rows: list[str], rounds: int) -> str:
     bench, paths = session.bench({job.compute for job in jobs if job.side == "reference"})
     computes = [row for row in rows if row in NAMES]
     plan = Rounds(jobs, computes, session.size.budget, rounds)
-    answers, floors = run_rounds(bench, session.setup, plan, say)
-    results = session.about | {"shape": session.model.shape, "setup": asdict(session.setup)}
-    results |= {"rounds": rounds, "paths": paths, "answers": answers, "floors": floors}
-    return report(results, session.out)
+    about = session.about | {"shape": session.model.shape, "setup": asdict(session.setup)}
+    text = ""
+    for done, (answers, floors) in enumerate(run_rounds(bench, session.setup, plan, say), 1):
+        found = {"rounds": done, "paths": paths, "answers": answers, "floors": floors}
+        text = report(about | found, session.out)  # a run that breaks keeps its whole rounds
+    return text
 
 
 def run_profile(session: Session) -> str:
@@ -153,9 +155,12 @@ def main(arguments: list[str]) -> None:
     begun = time.monotonic()
     size = TINY if options.quick else SD15
     known = ask("_step_machine.describe", threads=options.threads)
-    rows = options.rows or [
+    possible = [
         row for row, jobs in ROWS.items() if all(job.compute in known["computes"] for job in jobs)
     ]
+    rows = options.rows or possible
+    if not set(rows) <= set(possible):
+        raise SystemExit(f"step: the engine that was built knows the rows {' '.join(possible)}")
     work = options.work.resolve()
     command = shlex.join(["python", "-m", "zoodip.bench", "step", *arguments])
     session = Session(
