@@ -149,8 +149,10 @@ def _model_index(shape: Shape) -> dict[str, object]:
     }
 
 
-def write_diffusers_folder(path: Path | str, shape: Shape | str, seed: int = 0) -> None:
-    """Writes the same weights in float32 as diffusers saves them, without a tokenizer.
+def write_diffusers_folder(
+    path: Path | str, shape: Shape | str, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> None:
+    """Writes the same weights as diffusers saves them, without a tokenizer.
 
     Raises FileExistsError where something lies at `path` already.
     """
@@ -162,6 +164,8 @@ def write_diffusers_folder(path: Path | str, shape: Shape | str, seed: int = 0) 
     try:
         for part in PARTS:
             module = getattr(build_modules(shape, seed, [part]), part)
+            for tensor in module.parameters():
+                tensor.data = tensor.data.to(dtype)
             module.save_pretrained(staging / part, safe_serialization=True)
             del module
         DDIMScheduler(**SCHEDULE).save_pretrained(staging / "scheduler")
@@ -175,10 +179,19 @@ def write_diffusers_folder(path: Path | str, shape: Shape | str, seed: int = 0) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="tiny", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--out", type=Path, required=True, help="the file or folder to write")
+    parser.add_argument(
+        "--form",
+        choices=("checkpoint", "diffusers"),
+        default="checkpoint",
+        help="one .safetensors file, or a folder of diffusers, in float16; default: %(default)s",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args()
-    write_checkpoint(options.out, options.shape, options.seed)
+    if options.form == "diffusers":
+        write_diffusers_folder(options.out, options.shape, options.seed, torch.float16)
+    else:
+        write_checkpoint(options.out, options.shape, options.seed)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,12 @@ def find_shape(shape: Shape | str) -> Shape:
     return SHAPES[shape]
 
 
+def construct(shape: Shape, part: str, device: str) -> nn.Module:
+    """One of PARTS with whatever weights the module itself begins with."""
+    with torch.device(device):
+        return _construct(shape, part)
+
+
 def _construct(shape: Shape, part: str) -> nn.Module:
     if part == "unet":
         return UNet2DConditionModel(**shape.unet)
@@ -147,8 +153,7 @@ def _randomise(name: str, parameter: nn.Parameter, gain: float, generator: torch
 def build_module(shape: Shape | str, part: str, seed: int) -> nn.Module:
     """One of PARTS."""
     # The modules' own initialisation would take longer than the random weights themselves.
-    with torch.device("meta"):
-        module = _construct(find_shape(shape), part)
+    module = construct(find_shape(shape), part, "meta")
     module.to_empty(device="cpu")
     gain = TAESD_GAIN if isinstance(module, AutoencoderTiny) else 1.0
     for name, parameter in module.named_parameters():

@@ -1,0 +1,137 @@
+"""The table of the step benchmark, its JSON and what is said around them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from ._jobs import write_text
+from ._step_rows import Floors, Row, all_rows, reference_lines
+
+# Measured before for the same reference, on an AMD EPYC without AMX, two cores: seconds, GB.
+ELSEWHERE = {
+    "reference train bf16": {"step": 16.4, "vae": 4.4, "text": 0.25, "unet": 11.7},
+    "reference train fp32": {"step": 31.6},
+    "reference gradient fp32": {"step": 29.6, "peak in training": 7.4},
+}
+BRACKETS = "In brackets: measured before on another machine, an AMD EPYC without AMX, two cores."
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def spread(values: list[float] | tuple[float, ...]) -> str:
+    """The median, with the ends where there are several."""
+    text = number(statistics.median(values))
+    if len(values) > 1:
+        text += f" ({number(min(values))} to {number(max(values))})"
+    return text
+
+
+def goals_table(rows: list[Row]) -> str:
+    lines = [
+        "| | ours | held against | ratio | target | stretch | |",
+        "|-|-|-|-|-|-|-|",
+    ]
+    for row in rows:
+        against = f"{spread(row.against)} ({row.other})" if row.against else ""
+        goals = ["" if goal is None else number(goal) for goal in (row.target, row.stretch)]
+        ratio = spread(row.ratios()) if row.against else ""
+        lines.append(
+            f"| {row.name} | {spread(row.ours)} {row.unit} | {against} | {ratio} | "
+            f"{goals[0]} | {goals[1]} | {row.verdict()} |"
+        )
+    return "\n".join(lines)
+
+
+def reference_table(answers: dict[str, Any], elsewhere: dict[str, dict[str, float]]) -> str:
+    """The reference's own figures, those from elsewhere in brackets."""
+    lines = ["| reference | seconds a step, and of that | load (s) | memory at the peak (GB) |"]
+    lines.append("|-|-|-|-|")
+    for job, figures in reference_lines(answers):
+        before = elsewhere.get(job.name, {})
+
+        def cell(name: str, figures: dict = figures, before: dict = before) -> str:
+            text = number(figures[name])
+            return f"{text} [{number(before[name])}]" if name in before else text
+
+        parts = [name for name in figures if name not in ("step", "load") and "peak" not in name]
+        split = ", ".join(f"{name} {cell(name)}" for name in parts)
+        memory = f"training {cell('peak in training')}, loading {cell('peak while loading')}"
+        lines.append(f"| {job.name} | {cell('step')}: {split} | {cell('load')} | {memory} |")
+    return "\n".join(lines)
+
+
+def floor_table(floors: Floors) -> str:
+    """Seconds by part and kind of product, the medians of the rounds."""
+    found = {
+        compute: {
+            kind: statistics.median(floor["seconds"][compute][kind] for floor in floors)
+            for kind in parts
+        }
+        for compute, parts in floors[0]["seconds"].items()
+    }
+    kinds = list(next(iter(found.values())))
+    lines = ["| floor (s) | " + " | ".join(kinds) + " | all |", "|-|" + "-|" * (len(kinds) + 1)]
+    for compute, parts in found.items():
+        cells = [number(parts[kind]) for kind in kinds] + [number(sum(parts.values()))]
+        lines.append(f"| {compute} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machine_list(machine: dict[str, Any]) -> str:
+    def text(value: Any) -> str:
+        return " ".join(value) if isinstance(value, list) else str(value)
+
+    return "\n".join(f"- {name}: {text(value)}" for name, value in machine.items())
+
+
+def calibration_line(answers: dict[str, Any]) -> str:
+    """Empty where nothing was calibrated."""
+    lines = [
+        f"Calibration, before the first step and not in the table: {name}, "
+        f"{spread([answer['calibration'] for answer in mine])} s."
+        for name, mine in answers.items()
+        if any(answer.get("calibration") for answer in mine)
+    ]
+    return "\n".join(lines)
+
+
+def paths_line(paths: dict[str, float]) -> str:
+    each = ", ".join(f"{name} {number(seconds)} s" for name, seconds in paths.items())
+    faster = min(paths, key=paths.__getitem__)
+    return f"quanto's linear paths in bf16, a step of n = 1: {each}; the reference takes {faster}."
+
+
+def report(results: dict[str, Any], out: Path) -> str:
+    """Writes report.md and results.json; returns the report.
+
+    `results`: command, machine, shape, setup, rounds, paths, answers, floors.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    answers, floors = results["answers"], results["floors"]
+    setup = results["setup"]
+    head = (
+        f"`{results['command']}`\n\nA model of the shape {results['shape']}, "
+        f"{setup['resolution']} x {setup['resolution']}, n = {setup['n']}, {setup['threads']} "
+        f"threads. Rounds: {results['rounds']}; in each every job once in a process of its own, "
+        f"ours and the reference's in turn. Of a job the median of {setup['steps']} steps after "
+        "one to warm up; here the median of the rounds, with the ends. A ratio is taken within a "
+        "round."
+    )
+    parts = [head, goals_table(all_rows(answers, floors)), calibration_line(answers)]
+    if any(True for _ in reference_lines(answers)):
+        elsewhere = ELSEWHERE if results["shape"] == "sd15" else {}
+        parts.append(reference_table(answers, elsewhere))
+        parts.append(BRACKETS if elsewhere else "")
+    parts.append(paths_line(results["paths"]) if results["paths"] else "")
+    parts.append(floor_table(floors) if floors else "")
+    parts.append(machine_list(results["machine"]))
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    write_text(out / "report.md", text)
+    write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
+    return text

@@ -1,0 +1,157 @@
+"""Rows of the step benchmark's table: a figure, what it is held against, and the goals."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ._step_jobs import ROWS, Job
+
+GB = 1e9
+Answers = dict[str, list[dict[str, Any]]]  # by job, one a round
+Floors = list[dict[str, Any]]  # one a round
+NAMES = {
+    "fp32": "INT8 weights, fp32 activations",
+    "bf16": "INT8 weights, bf16 products",
+    "int8": "INT8 weights and activations",
+}
+STEP_GOALS = {"fp32": (0.50, 0.42), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ours` and `against` hold one value a round, in `unit`. The goals hold for the median of the
+    rounds' ratios, or for the median of ours where there is nothing to divide by."""
+
+    name: str
+    unit: str
+    ours: tuple[float, ...]
+    against: tuple[float, ...] = ()
+    other: str = ""  # what `against` is
+    target: float | None = None
+    stretch: float | None = None
+
+    def ratios(self) -> list[float]:
+        return [mine / theirs for mine, theirs in zip(self.ours, self.against, strict=True)]
+
+    def figure(self) -> float:
+        """What the goals are for."""
+        return statistics.median(self.ratios() if self.against else self.ours)
+
+    def verdict(self) -> str:
+        if self.target is None:
+            return ""
+        if self.stretch is not None and self.figure() <= self.stretch:
+            return "stretch"
+        return "met" if self.figure() <= self.target else "missed"
+
+
+def seconds(answers: list[dict[str, Any]]) -> tuple[float, ...]:
+    """Of a step in each round: the median of the round's steps."""
+    return tuple(statistics.median(answer["steps"]) for answer in answers)
+
+
+def peaks(answers: list[dict[str, Any]]) -> tuple[float, ...]:
+    """GB at the peak of the whole process."""
+    return tuple(max(a["loading_peak"], a["training_peak"]) / GB for a in answers)
+
+
+def values(answers: list[dict[str, Any]], name: str, scale: float = 1.0) -> tuple[float, ...]:
+    return tuple(answer[name] / scale for answer in answers)
+
+
+def without_vae(answers: list[dict[str, Any]]) -> tuple[float, ...]:
+    """Of a reference's step, the rest: the median of the round's steps."""
+    return tuple(
+        statistics.median(
+            step - split["vae"] for step, split in zip(a["steps"], a["split"], strict=True)
+        )
+        for a in answers
+    )
+
+
+def step_rows(answers: Answers, row: str) -> Iterator[Row]:
+    ours, theirs = (answers[job.name] for job in ROWS[row])
+    other = f"{ROWS[row][1].compute} reference"
+    yield Row(NAMES[row], "s a step", seconds(ours), seconds(theirs), other, *STEP_GOALS[row])
+
+
+def floor_rows(answers: Answers, row: str, floors: Floors) -> Iterator[Row]:
+    ours = seconds(answers[ROWS[row][0].name])
+    total = tuple(sum(floor["seconds"][row].values()) for floor in floors)
+    yield Row(NAMES[row], "s a step", ours, total, "arithmetic floor", 1.4, 1.2)
+
+
+def memory_rows(answers: Answers, row: str) -> Iterator[Row]:
+    """`zoodip train`, the whole process; encoding the pictures counts as loading."""
+    job = ROWS[row][0]
+    if row == "int4":
+        yield Row(
+            "peak memory, INT4 UNet, bf16 products",
+            "GB",
+            peaks(answers[job.name]),
+            (),
+            "",
+            1.2,
+            1.0,
+        )
+        return
+    mine = answers[job.name]
+    yield Row(f"peak memory, {NAMES[row]}", "GB", peaks(mine), (), "", 1.6, 1.3)
+    loading, training = (values(mine, f"{part}_peak", GB) for part in ("loading", "training"))
+    yield Row(f"peak while loading, {NAMES[row]}", "GB", loading, training, "training's peak", 1.0)
+
+
+def load_rows(answers: Answers, row: str) -> Iterator[Row]:
+    ours, theirs = (values(answers[job.name], "load") for job in ROWS[row])
+    other = f"{ROWS[row][1].compute} reference's load"
+    yield Row(f"weights ready, {NAMES[row]}", "s", ours, theirs, other, 1 / 3, 1 / 5)
+
+
+def exact_rows(answers: Answers) -> Iterator[Row]:
+    ours, theirs = (answers[job.name] for job in ROWS["exact"])
+    name, other = "exact gradient, INT8, bf16 products", "fp32 textual inversion"
+    yield Row(name, "s a step", seconds(ours), seconds(theirs), other, 0.40, 0.30)
+    without = f"{other}, its VAE apart"
+    yield Row(name, "s a step", seconds(ours), without_vae(theirs), without)
+    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 2.4, 2.0)
+
+
+def vae_rows(answers: Answers) -> Iterator[Row]:
+    ours, *references = ROWS["vae"]
+    for job in references:
+        goals = (0.6, 0.5) if job.compute == "bf16" else ()
+        both = seconds(answers[ours.name]), seconds(answers[job.name])
+        yield Row("VAE encode", "s a picture", *both, f"{job.compute} reference", *goals)
+
+
+def all_rows(answers: Answers, floors: Floors) -> list[Row]:
+    """Those whose jobs were run."""
+    there = [row for row, jobs in ROWS.items() if all(job.name in answers for job in jobs)]
+    steps = [row for row in there if row in NAMES]
+    rows: list[Row] = []
+    for make in (step_rows, lambda a, row: floor_rows(a, row, floors), memory_rows):
+        rows += [row for name in steps for row in make(answers, name)]
+    rows += memory_rows(answers, "int4") if "int4" in there else ()
+    rows += exact_rows(answers) if "exact" in there else ()
+    rows += [row for name in steps for row in load_rows(answers, name)]
+    rows += vae_rows(answers) if "vae" in there else ()
+    return rows
+
+
+def reference_lines(answers: Answers) -> Iterator[tuple[Job, dict[str, float]]]:
+    """The reference's own figures: medians over rounds of seconds and GB."""
+    median: Callable[[tuple[float, ...]], float] = statistics.median
+    for job in dict.fromkeys(job for jobs in ROWS.values() for job in jobs):
+        if job.side == "ours" or job.what == "encode" or job.name not in answers:
+            continue
+        mine = answers[job.name]
+        figures = {"step": median(seconds(mine))}
+        for part in mine[0]["split"][0]:
+            figures[part] = statistics.median(s[part] for a in mine for s in a["split"])
+        figures["load"] = median(values(mine, "load"))
+        figures["peak while loading"] = median(values(mine, "loading_peak", GB))
+        figures["peak in training"] = median(values(mine, "training_peak", GB))
+        yield job, figures

@@ -1,0 +1,294 @@
+"""The step benchmark: what it counts, what it divides, and that both sides run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from make_checkpoint import write_diffusers_folder
+
+from tests.bench import _step_floor, _step_gradient, _step_ours, _step_profile, _step_reference
+from tests.bench._step_jobs import ROWS, jobs_of
+from tests.bench._step_layers import Product, step_products, text_products, unet_products
+from tests.bench._step_model import Setup
+from tests.bench._step_report import report
+from tests.bench._step_rows import Row, all_rows
+from tests.bench._step_scaling import FULL, Job, along, points_of
+from tests.bench._step_worker import WorkerError, ask
+
+TERA = 1e12
+
+
+def flops_by_kind(products: list[Product]) -> Counter:
+    total: Counter = Counter()
+    for product in products:
+        total[product.kind] += product.flops()
+    return total
+
+
+def test_products_of_one_unet_pass_add_up_to_the_known_total() -> None:
+    """0.80 TFLOP: 0.40 in convolutions of 3x3, 0.28 in linear layers, of which 0.10 are written as
+    convolutions of 1x1, and 0.12 in attention."""
+    total = flops_by_kind(unet_products("sd15", rows=1, resolution=512))
+    assert total["conv2d"] / TERA == pytest.approx(0.400, abs=0.005)
+    assert total["linear"] / TERA == pytest.approx(0.277, abs=0.005)
+    assert total["attention"] / TERA == pytest.approx(0.126, abs=0.005)
+
+
+def test_what_does_not_read_the_text_is_counted_once() -> None:
+    one, three = (unet_products("sd15", rows, 512) for rows in (1, 3))
+    assert len(one) == len(three)
+    same = [a == b for a, b in zip(one, three, strict=True)]
+    # Two of the time embedding, conv_in, three of a residual block, proj_in, five of self
+    # attention, the first query of the text; later on 21 projections of the time embedding.
+    assert all(same[:13]) and not same[13]
+    assert sum(same) == 13 + 21
+    assert flops_by_kind(text_products("sd15", 3)) == Counter(
+        {kind: 3 * flops for kind, flops in flops_by_kind(text_products("sd15", 1)).items()}
+    )
+
+
+def test_stride_and_padding_count() -> None:
+    convolution = Product("unet", "conv2d", (1, 2, 8, 8), (3, 2, 3, 3), stride=2, padding=1)
+    assert convolution.flops() == 2 * (4 * 4) * 3 * (2 * 3 * 3)
+
+
+SHAPES = {
+    "conv2d": (Product("unet", "conv2d", (2, 32, 8, 8), (48, 32, 3, 3), 2, 1), (2, 48, 4, 4)),
+    "linear": (Product("unet", "linear", (2, 5, 32), (48, 32)), (10, 48)),
+    "attention": (Product("unet", "attention", (2, 4, 300, 8), (2, 4, 77, 8)), (2, 4, 300, 8)),
+}
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_bare_calls_make_the_product(kind: str, compute: str) -> None:
+    product, shape = SHAPES[kind]
+    calls = list(_step_floor.calls_of(product, compute))
+    assert len(calls) == (1 if compute == "int8" else 2) * (
+        kind != "attention" or compute != "int8"
+    )
+    for call, times in calls:
+        made = call()
+        if kind == "attention" and times != 1:  # a tile of the queries, heads flattened
+            assert times == pytest.approx(300 / 256)
+            assert tuple(made.shape) == (8, 256, 8)
+        else:
+            assert tuple(made.shape) == shape
+
+
+def test_the_floor_takes_the_fastest_allowed_type() -> None:
+    a, b = SHAPES["linear"][0], SHAPES["attention"][0]
+    seconds = {(a, "fp32"): 3.0, (a, "bf16"): 2.0, (a, "int8"): 1.0}
+    seconds |= {(b, "fp32"): 5.0, (b, "bf16"): 7.0}
+    counts = Counter({a: 2, b: 1})
+    total = {
+        compute: sum(_step_floor.add_up(counts, seconds, kinds).values())
+        for compute, kinds in _step_floor.ALLOWED.items()
+    }
+    assert total == {"fp32": 11.0, "bf16": 9.0, "int8": 7.0}
+
+
+# --- seconds, ratios, goals -----------------------------------------------------------------------
+
+
+def test_the_first_step_and_calibration_are_no_part_of_a_step() -> None:
+    events = [
+        {"event": "calibrated", "seconds": 4.0},
+        {"event": "start"},
+        {"event": "step", "seconds": 10.0},
+        {"event": "step", "seconds": 12.0},
+        {"event": "calibrated", "seconds": 5.0},
+        {"event": "step", "seconds": 20.0},
+        {"event": "end", "seconds": 21.0},
+    ]
+    assert _step_ours.step_seconds(events) == ([2.0, 3.0], 9.0)
+
+
+def test_goals_hold_for_the_median_of_ratios_within_rounds() -> None:
+    """The median of ratios is not the ratio of medians, 2 / 10."""
+    row = Row("a", "s", (1.0, 2.0, 6.0), (10.0, 4.0, 20.0), "b", target=0.5, stretch=0.25)
+    assert row.ratios() == [0.1, 0.5, 0.3]
+    assert row.figure() == 0.3
+    assert row.verdict() == "met"
+    assert Row("a", "GB", (1.0, 3.0, 2.0), target=1.9, stretch=1.0).verdict() == "missed"
+    assert Row("a", "GB", (1.0,), target=1.9, stretch=1.0).verdict() == "stretch"
+    assert Row("a", "GB", (1.0,)).verdict() == ""
+
+
+def answer(step: float, load: float = 30.0) -> dict:
+    """A worker's answer whose steps have the median `step`."""
+    steps = [2 * step, step, 0.5 * step]
+    split = [{"vae": 0.25 * one, "unet": 0.75 * one} for one in steps]
+    return {
+        "steps": steps,
+        "split": split,
+        "load": load,
+        "calibration": 0.0,
+        "loading_peak": 1.2e9,
+        "training_peak": 1.5e9,
+    }
+
+
+def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
+    answers = {
+        job.name: [answer(4.0, 8.0) if job.side == "ours" else answer(10.0)]
+        for job in jobs_of(list(ROWS))
+    }
+    floor = {name: {"unet linear": 2.0, "unet conv2d": 1.5} for name in ("fp32", "bf16", "int8")}
+    floors = [{"seconds": floor}]
+    rows = {(row.name, row.other): row for row in all_rows(answers, floors)}
+    assert rows["INT8 weights, fp32 activations", "fp32 reference"].figure() == 0.4
+    assert rows["INT8 weights, bf16 products", "arithmetic floor"].figure() == 4 / 3.5
+    assert rows["peak memory, INT8 weights and activations", ""].figure() == 1.5
+    assert rows[
+        "weights ready, INT8 weights, bf16 products", "bf16 reference's load"
+    ].verdict() == ("met")
+    without = rows["exact gradient, INT8, bf16 products", "fp32 textual inversion, its VAE apart"]
+    assert without.against == (7.5,)
+    results = {"command": "step", "shape": "sd15", "rounds": 1, "answers": answers}
+    results |= {"machine": {"cores": 2}, "setup": vars(Setup(512)), "floors": floors}
+    text = report(results | {"paths": {"packed": 2.0, "dequantised": 1.0}}, tmp_path)
+    assert "the reference takes dequantised" in text
+    assert "10 [16.4]" in text
+    assert all(f"| {name} |" in text for name, _ in rows)
+    assert json.loads((tmp_path / "results.json").read_text())["answers"] == answers
+
+
+def test_scaling_goes_along_one_axis_at_a_time() -> None:
+    setup, job = Setup(512, n=2, threads=2), Job("ours", "train")
+    points = points_of(job, FULL, setup)
+    assert len(points) == 4 + 3 + 2 - 2  # the setup itself lies on all three
+    found = [point.told(float(point.setup.n)) for point in points]
+    assert along(found, job.name, "n", setup) == [(1, 1.0), (2, 2.0), (4, 4.0), (8, 8.0)]
+    assert [value for value, _ in along(found, job.name, "resolution", setup)] == [256, 512, 768]
+
+
+# --- profile --------------------------------------------------------------------------------------
+
+
+def test_flops_of_calls_that_the_profiler_saw() -> None:
+    """Against the profiler's own count, which goes by the outer names."""
+    x, weight = torch.randn(2, 32, 16, 16), torch.randn(48, 32, 3, 3)
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=kinds, record_shapes=True, with_flops=True) as found:
+        torch.conv2d(x.contiguous(memory_format=torch.channels_last), weight, None, 2, 1)
+        torch.addmm(torch.randn(7), torch.randn(5, 6), torch.randn(6, 7))
+    events = found.events()
+    expected = {event.name: event.flops for event in events if event.flops}
+    lines = _step_profile.group(events, layers=False)
+    mine = sorted(
+        _step_profile.flops_of(event.name, event.input_shapes, event.concrete_inputs)
+        for event in events
+    )
+    assert mine[-2:] == sorted([expected["aten::addmm"], expected["aten::conv2d"]])
+    whole = sum(event.self_cpu_time_total for event in events) / 1e6
+    assert sum(line.seconds for line in lines) == pytest.approx(whole)
+    q, k = [3, 8, 64, 4], [3, 8, 77, 4]
+    assert _step_profile.flops_of("zoodip::attention", [q, k, k], []) == 4 * 3 * 8 * 64 * 4 * 77
+
+
+# --- the workers ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small products are slow on two threads where another program keeps one of them waiting."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reference") / "tiny"
+    write_diffusers_folder(path, "tiny", dtype=torch.float16)
+    return path
+
+
+def test_our_step_is_watched_from_outside(model, images) -> None:
+    found = ask(
+        "_step_ours.train",
+        checkpoint=str(model),
+        images=str(images),
+        resolution=64,
+        n=2,
+        threads=1,
+        steps=2,
+        compute="fp32",
+        method="rge",
+    )
+    assert len(found["steps"]) == 2
+    assert min(*found["steps"], found["load"], found["encode"]) > 0
+    assert 50e6 < found["training_peak"] < 1e9
+    assert 50e6 < found["loading_peak"] < 1e9
+    with pytest.raises(WorkerError, match="compute"):
+        ask(
+            "_step_ours.train",
+            checkpoint=str(model),
+            images=str(images),
+            resolution=64,
+            n=2,
+            threads=1,
+            steps=1,
+            compute="fp64",
+        )
+
+
+def test_the_reference_moves_the_word(folder) -> None:
+    """And both of quanto's linear paths multiply by the same weights: rounding in bf16 apart."""
+    parts = _step_reference.load(folder, torch.bfloat16)
+    for part in (parts.text_encoder, parts.vae, parts.unet):
+        _step_reference.quantise(part)
+    pixels = _step_reference.random_pixels(64, torch.bfloat16)
+    table = parts.text_encoder.get_input_embeddings().weight
+    before = table.clone()
+    with _step_reference.linear_path("packed"):
+        found = _step_reference.run_steps(parts, pixels, n=2, steps=1)
+    assert len(found["steps"]) == 1 and set(found["split"][0]) == {"vae", "text", "unet"}
+    moved = (table != before).any(1).nonzero()[:, 0].tolist()
+    assert moved == [_step_reference.WORD]
+    states = []
+    for path in ("packed", "dequantised"):
+        with _step_reference.linear_path(path), torch.no_grad():
+            states.append(parts.text_encoder(torch.tensor([_step_reference.TOKENS]))[0].float())
+    error = (states[0] - states[1]).norm() / states[1].norm()
+    assert 0 < error < 0.05
+
+
+def test_the_trained_row_has_the_gradient_of_the_table_s_row(folder) -> None:
+    parts = _step_gradient.load_to_train(folder)
+    table = parts.text_encoder.get_input_embeddings()
+    ids = torch.tensor([_step_reference.TOKENS])
+    table.weight.requires_grad_(True)
+    parts.text_encoder(ids)[0].square().sum().backward()
+    expected = table.weight.grad[_step_reference.WORD].clone()
+    table.weight.requires_grad_(False)
+    row = _step_gradient.trained_row(parts)
+    parts.text_encoder(ids)[0].square().sum().backward()
+    assert expected.norm() > 0
+    assert torch.allclose(row.grad, expected, rtol=1e-4)
+
+
+def test_a_step_of_textual_inversion_checkpoints_the_unet(folder) -> None:
+    parts = _step_gradient.load_to_train(folder)
+    row = _step_gradient.trained_row(parts)
+    before = row.detach().clone()
+    calls = []
+    convolution = parts.unet.up_blocks[0].resnets[0].conv1
+    convolution.register_forward_hook(lambda *_: calls.append(1))
+    optimiser, clock = torch.optim.AdamW([row], lr=1e-3), _step_reference.Clock()
+    pixels = _step_reference.random_pixels(64, torch.float32)
+    _step_gradient.gradient_step(parts, pixels, optimiser, clock)
+    assert len(calls) == 2  # forward, and again on the way back
+    assert set(clock.seconds) == {"vae", "forward", "backward"}
+    assert not torch.equal(row, before)
+
+
+def test_products_of_a_small_step_are_counted_for_every_point() -> None:
+    counts = step_products("tiny", n=3, resolution=64)
+    rows = {product.x[0] for product in counts}
+    assert rows == {1, 4}
