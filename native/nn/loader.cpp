@@ -80,7 +80,7 @@ at::Tensor Loader::table(const std::string& name) const {
 }
 
 FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
-    at::Tensor tensor = read(name).to(at::kFloat);
+    at::Tensor tensor = read(name);
     if (dimensions == 2 && tensor.dim() == 4 && tensor.size(2) == 1 && tensor.size(3) == 1) {
         tensor = tensor.flatten(1);
     }

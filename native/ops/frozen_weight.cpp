@@ -31,13 +31,13 @@ FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeTyp
     require(weight.dim() == 2 || weight.dim() == 4,
             "frozen weight: needs [out, in] or [out, in, kernel, kernel], got ", weight.dim(),
             " dimensions");
+    if (type == WeightType::int8 && on_cpu_ && suits_panels(shape_) &&
+        has_panel_product(ProductType::float32)) {
+        panels_ = std::make_shared<const PanelWeight>(weight);
+        return;
+    }
     if (codec_ != nullptr) {
-        packed_ = codec_->quantize(weight).to(device);
-        if (type == WeightType::int8 && on_cpu_ && suits_panels(shape_) &&
-            has_panel_product(ProductType::float32)) {
-            panels_ = std::make_shared<const PanelWeight>(packed_);
-            packed_ = {};
-        }
+        packed_ = codec_->quantize(weight.to(at::kFloat)).to(device);
         return;
     }
     const auto format =

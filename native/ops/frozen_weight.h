@@ -20,8 +20,8 @@ class FrozenWeight {
   public:
     FrozenWeight() = default;
 
-    // weight: [out, in] or [out, in, kernel, kernel], float32, CPU. `compute` is the type of dense
-    // weights; quantised ones are kept as integers.
+    // weight: [out, in] or [out, in, kernel, kernel], floating point, CPU, finite. `compute` is the
+    // type of dense weights; quantised ones are kept as integers.
     FrozenWeight(const at::Tensor& weight, WeightType type, ComputeType compute, at::Device device);
 
     // The weight in floating point, of the logical shape, on its device; a 4-D weight in

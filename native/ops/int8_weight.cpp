@@ -8,8 +8,8 @@
 #include <ATen/ops/empty_like.h>
 
 #include "core/error.h"
-#include "ops/multiversion.h"
 #include "ops/parallel_rows.h"
+#include "ops/vector_math.h"
 #include "ops/weight_codec.h"
 
 namespace zoodip {
@@ -17,7 +17,7 @@ namespace {
 
 // max |row[i]|. The bits of non-negative floats are ordered as integers, and integer maxima are
 // vectorised where float ones, for the sake of NaN, are not.
-ZOODIP_MULTIVERSION float largest_magnitude(const float* row, std::int64_t length) {
+ZOODIP_INLINED inline float largest_magnitude(const float* row, std::int64_t length) {
     std::int32_t largest = 0;
     for (std::int64_t i = 0; i < length; ++i) {
         const auto bits = std::bit_cast<std::int32_t>(row[i]) & 0x7FFFFFFF;
@@ -26,29 +26,11 @@ ZOODIP_MULTIVERSION float largest_magnitude(const float* row, std::int64_t lengt
     return std::bit_cast<float>(largest);
 }
 
-ZOODIP_MULTIVERSION void quantize_row(const float* row, std::int64_t length, std::int8_t* values,
-                                      float* scale) {
-    const float s = largest_magnitude(row, length) / 127.0f;
-    *scale = s;
-    if (s == 0) {
-        std::fill_n(values, length, std::int8_t{0});
-        return;
-    }
-    for (std::int64_t i = 0; i < length; ++i) {
-        // Beyond 127 only where s is so small that it is rounded itself.
-        const float q = std::nearbyint(row[i] / s);
-        values[i] = static_cast<std::int8_t>(q > 127 ? 127.0f : q < -128 ? -128.0f : q);
-    }
-}
-
-ZOODIP_MULTIVERSION void dequantize_row(const std::int8_t* q, std::int64_t length, float s,
-                                        float* out) {
-    for (std::int64_t i = 0; i < length; ++i) out[i] = s * q[i];
-}
-
-ZOODIP_MULTIVERSION void dequantize_row(const std::int8_t* q, std::int64_t length, float s,
-                                        at::BFloat16* out) {
-    for (std::int64_t i = 0; i < length; ++i) out[i] = s * q[i];
+template <class Out>
+void dequantize_row(const std::int8_t* q, std::int64_t length, float s, Out* out) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < length; ++i) store(s * static_cast<float>(q[i]), out + i);
+    });
 }
 
 std::int64_t row_length(const at::Tensor& weight) {
@@ -69,6 +51,21 @@ void dequantize_rows(const PackedWeight& weight, Out* out) {
 
 }  // namespace
 
+void quantize_int8_row(const float* row, std::int64_t length, std::int8_t* values, float* scale) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        const float s = largest_magnitude(row, length) / 127.0f;
+        const float divisor = s == 0 ? 1.0f : s;
+        std::int8_t* __restrict to = values;
+        for (std::int64_t i = 0; i < length; ++i) {
+            // Beyond 127 only where s is so small that it is rounded itself.
+            const std::int32_t q = rounded_bits(row[i] / divisor);
+            const std::int32_t below = q < 127 ? q : 127;
+            to[i] = static_cast<std::int8_t>(below > -128 ? below : -128);
+        }
+        *scale = s;
+    });
+}
+
 PackedWeight quantize_int8(const at::Tensor& weight) {
     require_quantizable(weight);
     const at::Tensor ordered = weight.contiguous(weight.dim() == 4 ? at::MemoryFormat::ChannelsLast
@@ -83,7 +80,7 @@ PackedWeight quantize_int8(const at::Tensor& weight) {
     auto* scale = out.scale.mutable_data_ptr<float>();
     parallel_rows(rows, length, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
-            quantize_row(in + row * length, length, values + row * length, scale + row);
+            quantize_int8_row(in + row * length, length, values + row * length, scale + row);
         }
     });
     return out;

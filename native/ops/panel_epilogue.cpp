@@ -25,13 +25,6 @@ ZOODIP_INLINED inline float value(std::int32_t sum, const Channels& c, std::int6
     return static_cast<float>(sum - c.shift[n]) * c.gain[n] + c.bias[n];
 }
 
-ZOODIP_INLINED inline void store(float x, float* to) {
-    *to = x;
-}
-ZOODIP_INLINED inline void store(float x, at::BFloat16* to) {
-    to->x = to_bfloat16_bits(x);
-}
-
 // One row of a panel; only the first `count` channels are there.
 template <class Sum, class Out>
 ZOODIP_INLINED inline void finish_row(const Sum* sums, const Channels& c, const Sum* gate,

@@ -24,14 +24,14 @@ ZOODIP_INLINED inline float load(at::BFloat16 x) {
 struct Rounding {
     float inverse = 1;  // 1 / scale, of uint8
     std::int32_t zero = 0;
-    ZOODIP_INLINED void store(float x, float* to) const { *to = x; }
-    ZOODIP_INLINED void store(float x, at::BFloat16* to) const { to->x = to_bfloat16_bits(x); }
-    ZOODIP_INLINED void store(float x, std::uint8_t* to) const {
-        constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the bits
+    template <class To>
+    ZOODIP_INLINED void write(float x, To* to) const {
+        store(x, to);
+    }
+    ZOODIP_INLINED void write(float x, std::uint8_t* to) const {
         const float scaled = x * inverse;
         const float high = scaled < 512.0f ? scaled : 512.0f;
-        const float bounded = high > -512.0f ? high : -512.0f;
-        const std::int32_t q = std::bit_cast<std::int32_t>(bounded + round) - 0x4B400000 + zero;
+        const std::int32_t q = rounded_bits(high > -512.0f ? high : -512.0f) + zero;
         const std::int32_t below = q < 255 ? q : 255;
         *to = static_cast<std::uint8_t>(below > 0 ? below : 0);
     }
@@ -47,7 +47,7 @@ void convert(const From* from, std::int64_t count, const Rounding& rounding, To*
         const From* __restrict in = from;
         To* __restrict out = to;
         const std::int64_t size = count;
-        for (std::int64_t i = 0; i < size; ++i) local.store(load(in[i]), out + i);
+        for (std::int64_t i = 0; i < size; ++i) local.write(load(in[i]), out + i);
     });
 }
 

@@ -10,6 +10,8 @@
 
 #include "core/error.h"
 #include "ops/cpu_isa.h"
+#include "ops/parallel_rows.h"
+#include "ops/vector_math.h"
 
 namespace zoodip {
 namespace {
@@ -50,6 +52,32 @@ void for_each_word(const PanelWeight& weight, std::int64_t panel, const Copy& co
     }
 }
 
+ZOODIP_INLINED inline float widened(float x) {
+    return x;
+}
+ZOODIP_INLINED inline float widened(at::BFloat16 x) {
+    return from_bfloat16_bits(x.x);
+}
+ZOODIP_INLINED inline float widened(at::Half x) {
+    return from_finite_half_bits(x.x);
+}
+
+template <class Number>
+void widen_row(const Number* row, std::int64_t length, float* out) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < length; ++i) out[i] = widened(row[i]);
+    });
+}
+
+// row: [in, taps] -> column n of a panel: [taps, in / 4, 64, 4].
+void place_row(const std::int8_t* row, const PanelWeight& weight, std::int8_t* column) {
+    const std::int64_t in = weight.in_features(), taps = weight.taps();
+    for (std::int64_t tap = 0; tap < taps; ++tap) {
+        std::int8_t* to = column + tap * weight.padded_in() * width;
+        for (std::int64_t k = 0; k < in; ++k) to[k / 4 * 4 * width + k % 4] = row[k * taps + tap];
+    }
+}
+
 std::int32_t sum(const std::int8_t* values, std::int64_t count) {
     std::int32_t total = 0;
     for (std::int64_t i = 0; i < count; ++i) total += values[i];
@@ -58,30 +86,40 @@ std::int32_t sum(const std::int8_t* values, std::int64_t count) {
 
 }  // namespace
 
-PanelWeight::PanelWeight(const PackedWeight& weight) : shape_(weight.shape) {
-    require(weight.values.is_cpu() && weight.values.scalar_type() == at::kChar &&
-                (shape_.size() == 2 || shape_[2] == shape_[3]),
-            "panel weight: needs INT8 on the CPU with a square kernel, got ",
-            weight.values.toString(), " ", concat(weight.shape));
+template <class Number>
+void PanelWeight::quantize(const Number* rows) {
+    const std::int64_t length = taps() * in_features();
+    auto* values = values_.mutable_data_ptr<std::int8_t>();
+    auto* scale = scale_.mutable_data_ptr<float>();
+    auto* sums = sums_.mutable_data_ptr<std::int32_t>();
+    parallel_rows(out_features(), length, [&](std::int64_t begin, std::int64_t end) {
+        std::vector<float> row(static_cast<std::size_t>(length));
+        std::vector<std::int8_t> integers(row.size());
+        for (std::int64_t n = begin; n < end; ++n) {
+            widen_row(rows + n * length, length, row.data());
+            quantize_int8_row(row.data(), length, integers.data(), scale + n);
+            sums[n] = sum(integers.data(), length);
+            place_row(integers.data(), *this, values + n / width * panel_size() + n % width * 4);
+        }
+    });
+}
+
+PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()) {
+    require(
+        weight.is_cpu() && (shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3])),
+        "panel weight: needs [out, in] or a square kernel, on the CPU, got ", weight.toString(),
+        " ", concat(weight.sizes()));
     values_ = at::zeros({panels(), panel_size()}, at::kChar);
     scale_ = at::zeros({panels() * width}, at::kFloat);
     sums_ = at::zeros({panels() * width}, at::kInt);
-    const auto* rows = weight.values.const_data_ptr<std::int8_t>();
-    auto* values = values_.mutable_data_ptr<std::int8_t>();
-    auto* sums = sums_.mutable_data_ptr<std::int32_t>();
-    scale_.narrow(0, 0, out_features()).copy_(weight.scale);
-    at::parallel_for(0, panels(), 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-            std::int8_t* to = values + i * panel_size();
-            for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, auto count) {
-                std::memcpy(to + place, rows + row, count);
-            });
-            const std::int64_t row = taps() * in_features();
-            for (std::int64_t n = i * width; n < std::min((i + 1) * width, out_features()); ++n) {
-                sums[n] = sum(rows + n * row, row);
-            }
-        }
-    });
+    const at::Tensor rows = weight.contiguous();
+    if (rows.scalar_type() == at::kHalf) {
+        quantize(rows.const_data_ptr<at::Half>());
+    } else if (rows.scalar_type() == at::kBFloat16) {
+        quantize(rows.const_data_ptr<at::BFloat16>());
+    } else {
+        quantize(rows.to(at::kFloat).const_data_ptr<float>());
+    }
 }
 
 const std::int8_t* PanelWeight::panel(std::int64_t index) const {

@@ -19,8 +19,9 @@ class PanelWeight {
     static constexpr std::int64_t width = 64;  // output channels of a panel
 
     PanelWeight() = default;
-    // weight: INT8 as quantize_int8 packs it, on the CPU.
-    explicit PanelWeight(const PackedWeight& weight);
+    // weight: floating point, [out, in] or [out, in, kernel, kernel], on the CPU, finite. Its
+    // integers and scales are those of quantize_int8.
+    explicit PanelWeight(const at::Tensor& weight);
 
     bool defined() const { return values_.defined(); }
     const std::vector<std::int64_t>& shape() const { return shape_; }
@@ -46,6 +47,8 @@ class PanelWeight {
     std::int64_t bytes() const;
 
   private:
+    template <class Number>
+    void quantize(const Number* rows);
     PackedWeight unpack() const;
 
     std::vector<std::int64_t> shape_;

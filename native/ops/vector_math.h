@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include <c10/util/BFloat16.h>
+
 #include "ops/cpu_isa.h"
 
 namespace zoodip {
@@ -20,6 +22,25 @@ ZOODIP_INLINED inline std::uint16_t to_bfloat16_bits(float x) {
 
 ZOODIP_INLINED inline float from_bfloat16_bits(std::uint16_t bits) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+ZOODIP_INLINED inline void store(float x, float* to) {
+    *to = x;
+}
+ZOODIP_INLINED inline void store(float x, at::BFloat16* to) {
+    to->x = to_bfloat16_bits(x);
+}
+
+// The nearest integer, ties to even, of |x| < 2^22: it appears in the bits of x + 1.5 * 2^23.
+ZOODIP_INLINED inline std::int32_t rounded_bits(float x) {
+    return std::bit_cast<std::int32_t>(x + 12582912.0f) - 0x4B400000;
+}
+
+// Exact for finite numbers: the exponent is moved from the bias of a half to that of a float.
+ZOODIP_INLINED inline float from_finite_half_bits(std::uint16_t bits) {
+    const std::uint32_t magnitude = (bits & 0x7FFFu) << 13, sign = (bits & 0x8000u) << 16;
+    const float value = std::bit_cast<float>(magnitude) * 0x1p112f;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | sign);
 }
 
 // e^x for x <= 0, 0 below -87. x = k ln 2 + r with |r| <= ln 2 / 2, e^r by its Taylor series to

@@ -54,6 +54,7 @@ void require_quantizable(const at::Tensor& weight);
 // s = max|W_row| / 127, W_q = clamp(round_half_even(W / s), -128, 127), W = s W_q. values: int8 of
 // the weight's shape, 4-D in channels-last memory; scale [out]. A row of zeros has scale 0.
 PackedWeight quantize_int8(const at::Tensor& weight);
+void quantize_int8_row(const float* row, std::int64_t length, std::int8_t* values, float* scale);
 at::Tensor dequantize_int8(const PackedWeight& weight, at::ScalarType type);
 at::Tensor dequantize_int8_plain(const PackedWeight& weight, at::ScalarType type);
 std::int64_t int8_scale_bytes(std::int64_t row);
