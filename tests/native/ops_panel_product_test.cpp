@@ -1,0 +1,206 @@
+// Products with INT8 weights against sums in float64, in every type and instruction set.
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "ops/cpu_isa.h"
+#include "ops/panel_product.h"
+
+namespace zoodip {
+namespace {
+
+at::Tensor random(at::IntArrayRef sizes, std::uint64_t step) {
+    return at::randn(sizes, at::detail::createCPUGenerator(step));
+}
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+    return at::equal(a.contiguous().view(at::kByte), b.contiguous().view(at::kByte));
+}
+
+std::vector<ProductType> types_here() {
+    std::vector<ProductType> all;
+    for (const auto type : {ProductType::float32, ProductType::bfloat16, ProductType::int8}) {
+        if (has_panel_product(type)) all.push_back(type);
+    }
+    return all;
+}
+
+constexpr ActivationScale scale{6.0f / 127, 128};  // -6.05 to 6
+
+struct Shape {
+    std::int64_t rows, in, out, height, width, kernel, stride, padding;
+};
+
+// The product in float64 and, for each number of it, the sum of |x| |w|.
+struct Reference {
+    at::Tensor value, magnitude;
+};
+
+Reference reference(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                    const Shape& s) {
+    const at::Tensor w = weight.to(at::kDouble), in = x.to(at::kDouble);
+    return {at::conv2d(in, w, bias.to(at::kDouble), s.stride, s.padding),
+            at::conv2d(in.abs(), w.abs(), {}, s.stride, s.padding)};
+}
+
+// By how much a number of the result may be off.
+// float32: K products and their sums are each off by 2^-24 of what they are at most, the scale and
+// the bias by another two: (K + 3) 2^-24 sum |x| |w|, and 2^-24 of the result.
+// bfloat16: before that every x moves by at most 2^-9 of itself; the integers of the weight are
+// exact.
+// int8: every x moves by at most half a scale, clamped beyond: half a scale times the kernel's sum
+// |w|; the sums are exact up to the conversion to float32.
+at::Tensor bound(ProductType type, const at::Tensor& weight, const Reference& r, const Shape& s) {
+    const double terms = static_cast<double>(s.in * s.kernel * s.kernel + 3) * 0x1p-24;
+    at::Tensor off = terms * r.magnitude + 0x1p-24 * r.value.abs();
+    if (type == ProductType::bfloat16) off = off + 0x1p-9 * r.magnitude;
+    if (type == ProductType::int8) {
+        const at::Tensor sums = weight.to(at::kDouble).abs().flatten(1).sum(1).view({-1, 1, 1});
+        off = off + 0.5001 * scale.scale * sums;
+    }
+    return off;
+}
+
+const Shape shapes[] = {
+    {1, 16, 64, 1, 1, 1, 1, 0},   {3, 40, 70, 5, 7, 1, 1, 0},     {2, 30, 130, 9, 9, 3, 1, 1},
+    {3, 64, 64, 8, 8, 3, 1, 1},   {2, 320, 96, 4, 4, 3, 1, 1},    {1, 20, 16, 17, 70, 3, 1, 1},
+    {2, 64, 80, 16, 16, 3, 2, 1}, {2, 24, 64, 9, 12, 3, 2, 0},    {1, 48, 64, 130, 3, 3, 1, 1},
+    {1, 2500, 64, 6, 6, 3, 1, 1}, {3, 1300, 192, 25, 3, 1, 1, 0}, {1, 17, 33, 15, 15, 3, 1, 1},
+};
+
+TEST(PanelProduct, ConvolutionsAreThoseOfFloat64) {
+    for (const Shape& s : shapes) {
+        const at::Tensor x = random({s.rows, s.in, s.height, s.width}, 1).clamp(-6, 6);
+        const PanelWeight weight(random({s.out, s.in, s.kernel, s.kernel}, 2));
+        const at::Tensor bias = random({s.out}, 3), dense = weight.dense(at::kFloat);
+        const Reference r = reference(x, dense, bias, s);
+        for (const ProductType type : types_here()) {
+            const PanelProduct product{weight, type, scale, bias};
+            const at::Tensor y = product.conv2d(x, s.stride, s.padding);
+            ASSERT_EQ(y.sizes(), r.value.sizes());
+            const at::Tensor excess = (y - r.value).abs() - bound(type, dense, r, s);
+            EXPECT_LE(excess.max().item<double>(), 0)
+                << "type " << static_cast<int>(type) << ", " << s.in << " -> " << s.out << ", "
+                << s.height << " x " << s.width;
+        }
+    }
+}
+
+TEST(PanelProduct, LinearIsAConvolutionOfOnePixel) {
+    const at::Tensor x = random({3, 77, 100}, 1), bias = random({70}, 3);
+    const PanelWeight weight(random({70, 100}, 2));
+    const at::Tensor image = x.permute({0, 2, 1}).unsqueeze(-1);
+    const PanelWeight kernel(weight.dense(at::kFloat).view({70, 100, 1, 1}));
+    for (const ProductType type : types_here()) {
+        const at::Tensor y = PanelProduct{weight, type, scale, bias}.linear(x);
+        const at::Tensor z = PanelProduct{kernel, type, scale, bias}.conv2d(image, 1, 0);
+        EXPECT_TRUE(at::allclose(y, z.squeeze(-1).permute({0, 2, 1}), 1e-5, 1e-4));
+    }
+}
+
+// A bfloat16 result is the float32 one rounded once; the residual is added before that.
+TEST(PanelProduct, FinishesAsSeparateStepsWould) {
+    const at::Tensor x = random({2, 9, 64}, 1), bias = random({128}, 3);
+    const at::Tensor residual = random({2, 9, 128}, 4), one = random({1, 9, 128}, 5);
+    const PanelWeight weight(random({128, 64}, 2));
+    for (const ProductType type : types_here()) {
+        PanelProduct product{weight, type, scale, bias};
+        const at::Tensor plain = product.linear(x);
+        product.residual = residual;
+        EXPECT_TRUE(same_bits(product.linear(x), plain + residual));
+        product.residual = one;
+        EXPECT_TRUE(same_bits(product.linear(x), plain + one));
+        product.out = at::kBFloat16;
+        EXPECT_TRUE(same_bits(product.linear(x), (plain + one).to(at::kBFloat16)));
+        product.residual = {};
+        product.out = at::kFloat;
+        product.geglu = true;
+        const at::Tensor wide = plain.to(at::kDouble);
+        const at::Tensor value = wide.slice(-1, 0, 64), gate = wide.slice(-1, 64);
+        const at::Tensor off = (product.linear(x) - value * at::gelu(gate)).abs();
+        // gelu is off by 1e-7 |gate|, the products around it by three roundings.
+        const at::Tensor allowed = value.abs() * gate.abs() * (1e-7 + 3 * 0x1p-24);
+        EXPECT_LE((off - allowed).max().item<double>(), 1e-12);
+    }
+}
+
+TEST(PanelProduct, ARowHasTheSameBitsAnywhere) {
+    for (const Shape& s : shapes) {
+        const at::Tensor row = random({1, s.in, s.height, s.width}, 1);
+        const at::Tensor others = random({2, s.in, s.height, s.width}, 7);
+        const PanelWeight weight(random({s.out, s.in, s.kernel, s.kernel}, 2));
+        for (const ProductType type : types_here()) {
+            const PanelProduct product{weight, type, scale, random({s.out}, 3)};
+            const at::Tensor alone = product.conv2d(row, s.stride, s.padding);
+            for (int position = 0; position < 3; ++position) {
+                std::vector<at::Tensor> rows{others.slice(0, 0, 1), others.slice(0, 1, 2)};
+                rows.insert(rows.begin() + position, row);
+                const at::Tensor y = product.conv2d(at::cat(rows), s.stride, s.padding);
+                EXPECT_TRUE(same_bits(y[position], alone[0])) << "type " << static_cast<int>(type);
+            }
+        }
+    }
+}
+
+TEST(PanelProduct, EveryInstructionSetGivesTheSameBits) {
+    const at::Tensor x = random({2, 70, 9, 9}, 1).to(at::kBFloat16), bias = random({256}, 3);
+    const at::Tensor w = random({256, 70, 3, 3}, 2);
+    for (const ProductType type : types_here()) {
+        for (const bool geglu : {false, true}) {
+            for (const auto out : {at::kFloat, at::kBFloat16}) {
+                const auto run = [&](CpuIsa isa) {
+                    const ForcedCpuIsa forced(isa);
+                    const PanelWeight weight(w.to(at::kHalf));
+                    return PanelProduct{weight, type, scale, bias, {}, out, geglu}.conv2d(x, 1, 1);
+                };
+                const at::Tensor plain = run(CpuIsa::plain);
+                for (const CpuIsa isa : cpu_isas()) {
+                    EXPECT_TRUE(same_bits(run(isa), plain)) << name_of(isa);
+                }
+            }
+        }
+    }
+}
+
+TEST(PanelProduct, NanIsNotLostInFloatingPoint) {
+    at::Tensor x = random({2, 64}, 1);
+    x[0][5] = std::nan("");
+    const PanelWeight weight(random({64, 64}, 2));
+    for (const ProductType type : {ProductType::float32, ProductType::bfloat16}) {
+        if (!has_panel_product(type)) continue;
+        const at::Tensor y = PanelProduct{weight, type}.linear(x);
+        EXPECT_TRUE(y[0].isnan().all().item<bool>());
+        EXPECT_FALSE(y[1].isnan().any().item<bool>());
+    }
+}
+
+TEST(PanelProduct, RefusesWhatDoesNotFit) {
+    const PanelWeight weight(random({64, 32}, 2));
+    EXPECT_THROW(PanelProduct{weight}.linear(random({3, 31}, 1)), Error);
+    PanelProduct product{weight};
+    product.geglu = true;  // halves of 32 are no whole panels
+    EXPECT_THROW(product.linear(random({3, 32}, 1)), Error);
+    const PanelWeight kernel(random({64, 32, 3, 3}, 2));
+    EXPECT_THROW(PanelProduct{kernel}.conv2d(random({1, 32, 2, 2}, 1), 1, 0), Error);
+}
+
+TEST(PanelWeight, IntegersAndScalesAreThoseOfTheCodec) {
+    const at::Tensor matrix = random({70, 33}, 1);
+    const at::Tensor kernel = random({65, 17, 3, 3}, 2);
+    for (const at::Tensor& weight : {matrix, kernel, at::zeros({64, 16})}) {
+        for (const auto stored : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble}) {
+            const at::Tensor as_stored = weight.to(stored);
+            const PackedWeight expected = quantize_int8(as_stored.to(at::kFloat));
+            const PanelWeight panels(as_stored);
+            for (const auto type : {at::kFloat, at::kBFloat16}) {
+                EXPECT_TRUE(same_bits(panels.dense(type), dequantize_int8(expected, type)));
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace zoodip
