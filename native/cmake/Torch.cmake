@@ -52,6 +52,14 @@ target_compile_definitions(torch_headers INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 
 add_library(torch_cpu_only INTERFACE)
 target_link_libraries(torch_cpu_only INTERFACE torch_headers torch::torch_cpu torch::c10)
+# at::parallel_for is a template over OpenMP and runs on one thread without it. The runtime is the
+# wheel's own: a second one would have threads of its own, which wait for work by spinning.
+file(GLOB _gomp "${TORCH_LIB_DIR}/libgomp*.so*" "${TORCH_DIR}/../torch.libs/libgomp*.so*")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND _gomp)
+  list(GET _gomp 0 _gomp)
+  target_compile_options(torch_headers INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  target_link_libraries(torch_cpu_only INTERFACE "${_gomp}")
+endif()
 # An older library of the system found first (libnccl, libcudart) must not fail our link:
 # the wheel's own RPATH finds the right one at run time.
 if(UNIX AND NOT APPLE)
