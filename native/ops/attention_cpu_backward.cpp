@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -47,7 +46,7 @@ struct Keys {
     }
 };
 
-// A tile of queries. Those after the last have q = dy = 0 and weights of 0.
+// A tile of queries. Those after the last have q = dy = 0, and so ds = 0: they add nothing.
 struct Tile {
     Buffer<float> q, dy, work;                          // [64, width]
     Buffer<float> q_transposed, dy_transposed;          // [width, 64]; dy's divided by sqrt(width)
@@ -99,7 +98,7 @@ void start(Tile& tile, const Head<In>& head, std::int64_t first, std::int64_t co
     for (std::int64_t i = 0; i < lanes * width; ++i) tile.work.get()[i] *= tile.dy.get()[i];
     transpose({tile.q.get(), width}, lanes, width, {tile.q_transposed.get(), lanes});
     divide(tile, width);
-    std::fill_n(tile.log2_sum, lanes, std::numeric_limits<float>::infinity());
+    std::fill_n(tile.log2_sum, lanes, 0.0f);
     std::copy_n(head.log2_sum + first, count, tile.log2_sum);
 }
 

@@ -244,6 +244,15 @@ TEST_P(AttentionCpu, NaNStaysWhereItBelongs) {
     }
 }
 
+// What is added to an odd number of keys must not make 0 times infinity of it.
+TEST_P(AttentionCpu, AnInfiniteValueStaysInfinite) {
+    const Inputs in = make_inputs({1, 9, 77, 40}, GetParam());
+    in.v[0][76][3] = std::numeric_limits<float>::infinity();
+    const at::Tensor out = in.attend().out;
+    EXPECT_TRUE(out.select(2, 3).eq(std::numeric_limits<double>::infinity()).all().item<bool>());
+    EXPECT_TRUE(out.slice(2, 4).isfinite().all().item<bool>());
+}
+
 TEST_P(AttentionCpu, EveryInstructionSetGivesTheSameBits) {
     for (const Sizes& sizes : {Sizes{2, 70, 77, 40}, Sizes{1, 130, 1500, 7}}) {
         const Inputs in = make_inputs(sizes, GetParam());
