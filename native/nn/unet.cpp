@@ -157,9 +157,9 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
     require(sample.dim() == 4, "unet: needs a sample [rows, channels, height, width], got ",
             concat(sample.sizes()));
     require(!conditioning.y, "unet: this family takes no vector conditioning");
+    if (activations_) activations_->set_timestep(timesteps[0].item<double>());
     const at::Tensor embedding =
         time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(stream_))));
-    if (activations_) activations_->set_timestep(timesteps[0].item<double>());
     State state{sample.to(stream_).contiguous(at::MemoryFormat::ChannelsLast),
                 conditioning.context,
                 {},

@@ -1,6 +1,10 @@
 // Static scales of activations: found from what goes by, kept, and used layer by layer.
+#include <cmath>
+#include <functional>
+
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"

@@ -115,7 +115,7 @@ TEST(PanelProduct, FinishesAsSeparateStepsWould) {
         EXPECT_TRUE(same_bits(product.linear(x), plain + one));
         product.out = at::kBFloat16;
         EXPECT_TRUE(same_bits(product.linear(x), (plain + one).to(at::kBFloat16)));
-        product.residual = {};
+        product.residual = at::Tensor();
         product.out = at::kFloat;
         product.geglu = true;
         const at::Tensor wide = plain.to(at::kDouble);

@@ -13,6 +13,7 @@ import pytest
 import torch
 import zoodip
 from gated import AHEAD, PIPE, GatedRun, open_pipe
+from integers import needs_integer_products
 from PIL import Image
 from program import QUICK, arguments, refuses
 from safetensors import safe_open
@@ -103,6 +104,12 @@ KINDS = {
         "validate_every": 4,
         "init": "brown dog",
     },
+    "integers": {
+        "checkpoint_every": 2,
+        "compute": "int8",
+        "validate_every": 6,
+        "validation_samples": 2,
+    },
     "residual": {
         "checkpoint_every": 2,
         "slope": "residual",
@@ -114,7 +121,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=needs_integer_products if kind == "integers" else ())
+        for kind in KINDS
+    ],
+)
 def test_a_run_killed_at_random_moments_ends_as_the_unbroken_one(
     module_folder, learn, model, images, out, tmp_path, kind
 ):
