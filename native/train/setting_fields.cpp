@@ -59,7 +59,7 @@ std::vector<Field> method_fields() {
                 "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"}),
         number("mu", &S::mu, 0, 1,
                {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
-                "activations or int4 weights 1e-2.",
+                "products or int4 weights 1e-2, with int8 products 2e-2.",
                 "theta + mu e_i"}),
         choice("directions", &S::directions, {"normal", "principal", "related"},
                {"Where the random directions lie: anywhere; within the leading principal "
@@ -149,8 +149,12 @@ std::vector<Field> machine_fields() {
                 "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
                 "s = (max - min) / 15 of a group"}),
         choice("compute", &S::compute, compute_type_names(),
-               {"Type of the UNet's activations. bf16 is faster where the processor has it, but "
-                "its rounding hides small differences of the loss."}),
+               {"What the inputs of the UNet's large products are rounded to. On the CPU all else "
+                "stays float32; bf16 is several times faster where the processor multiplies it. "
+                "int8, for the CPU and int8 weights, finds its scales in the run's own first "
+                "draws. How well a slope agrees with the exact one (correlation on the demo model, "
+                "best mu): fp32 1.00, bf16 0.97, int8 0.82. On a graphics card bf16 is the type "
+                "of all activations, which hides small differences of the loss."}),
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),

@@ -35,10 +35,11 @@ std::int64_t default_tau(std::int64_t text_width) {
 
 void fill_in(TrainSettings& settings, const Architecture& architecture) {
     const bool exact = settings.method == "exact";
-    const bool coarse = settings.compute != "fp32" || settings.weights == "int4";
+    const bool integers = settings.compute == "int8";
+    const bool coarse = settings.compute == "bf16" || settings.weights == "int4";
     if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
     if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
-    if (settings.mu == 0) settings.mu = coarse ? 1e-2 : 1e-3;
+    if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
     settings.average_steps = std::min(settings.average_steps, settings.steps);

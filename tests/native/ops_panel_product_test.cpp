@@ -17,7 +17,10 @@ at::Tensor random(at::IntArrayRef sizes, std::uint64_t step) {
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-    return at::equal(a.contiguous().view(at::kByte), b.contiguous().view(at::kByte));
+    const auto bytes = [](const at::Tensor& x) {
+        return x.clone(at::MemoryFormat::Contiguous).flatten().view(at::kByte);
+    };
+    return at::equal(bytes(a), bytes(b));
 }
 
 std::vector<ProductType> types_here() {

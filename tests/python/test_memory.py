@@ -81,7 +81,7 @@ def test_short_memory_makes_chunks_then_refuses_by_part(demo_model: Path) -> Non
         return zoodip.graph.resolve(demo_model, settings)["chunk"]
 
     assert resolved(10_000) == 0
-    chunks = [resolved(limit) for limit in (190, 140, 100)]
+    chunks = [resolved(limit) for limit in (140, 110, 80)]
     assert 25 > chunks[0] > chunks[1] > chunks[2] >= 1
     with pytest.raises(zoodip.Error, match=r"needs about \d+ MB \(UNet .* 20 MB are free"):
         resolved(20)
