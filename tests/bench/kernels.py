@@ -1,6 +1,6 @@
 """How fast the CPU kernels are beside torch's own, on this machine.
 
-    python -m zoodip.bench kernels [--only attention]
+    python -m zoodip.bench kernels [--only conv2d]
 
 Builds the target `bench_kernels` in build/bench-kernels and runs it: ours and torch's in turn, the
 best of several repetitions each, since other work on the machine only ever makes them slower.
