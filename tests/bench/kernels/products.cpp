@@ -40,17 +40,22 @@ void measure(benchmark::State& state, const Shape& s, const Work& work) {
         flop, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
 }
 
+at::ScalarType number_of(ProductType type) {
+    return type == ProductType::float32 ? at::kFloat : at::kBFloat16;
+}
+
 void ours(benchmark::State& state, const Shape& s, ProductType type) {
     const Inputs in(s);
-    const PanelProduct product{in.panels, type, {8.0f / 127, 128}, in.bias};
-    const at::Tensor tokens = in.tokens();
-    measure(state, s, [&] { s.kernel == 0 ? product.linear(tokens) : product.conv2d(in.x, 1, 1); });
+    const at::ScalarType number = number_of(type);
+    const PanelProduct product{in.panels, type, {8.0f / 127, 128}, in.bias, {}, number};
+    const at::Tensor x = in.x.to(number), tokens = in.tokens().to(number);
+    measure(state, s, [&] { s.kernel == 0 ? product.linear(tokens) : product.conv2d(x, 1, 1); });
 }
 
 // In float32 for float32, else in bfloat16: torch has no product of this weight with integers.
 void torch(benchmark::State& state, const Shape& s, ProductType type) {
     const Inputs in(s);
-    const auto number = type == ProductType::float32 ? at::kFloat : at::kBFloat16;
+    const at::ScalarType number = number_of(type);
     const at::Tensor x = in.x.to(number), tokens = in.tokens().to(number);
     const at::Tensor bias = in.bias.to(number);
     measure(state, s, [&] {
