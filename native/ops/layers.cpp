@@ -143,14 +143,18 @@ at::Tensor own_product(const Layer& layer, const at::Tensor& x, const Finish& fi
         return panel_product(layer, x, ProductType::int8, activation->scale(), finish);
     }
     if (calibration == Calibration::observe) activation->observe(x);
+    const at::Tensor y = panel_product(layer, x, plain, {}, finish);
     if (calibration == Calibration::compare && activation->ready()) {
-        activation->compare(panel_product(layer, x, plain, {}, {}),
-                            panel_product(layer, x, ProductType::int8, activation->scale(), {}));
+        activation->compare(
+            y, panel_product(layer, x, ProductType::int8, activation->scale(), finish));
     }
-    return panel_product(layer, x, plain, {}, finish);
+    return y;
 }
 
+// Whether the product's own pass can finish it. A comparison is of products as they are.
 bool suits(const Finish& finish, const FrozenWeight& weight) {
+    const auto& activation = weight.activation();
+    if (activation && activation->calibration() == Calibration::compare) return false;
     const at::Tensor& residual = finish.residual;
     return !(finish.geglu && weight.out_features() % (2 * PanelWeight::width) != 0) &&
            !(residual.defined() && (residual.scalar_type() != at::kFloat || tracked(residual)));
