@@ -17,6 +17,7 @@
 #include <c10/util/BFloat16.h>
 
 #include "ops/cpu_isa.h"
+#include "ops/vector_math.h"
 
 namespace zoodip::attention_tiles {
 
@@ -28,7 +29,6 @@ struct Shape {
 };
 
 // The weight of a score is 2^(scale score - offset), scale being log2(e) / sqrt(width).
-constexpr float lowest_exponent = -127.0f;  // a weight of less is 0
 struct Exponents {
     float scale, lowest;
 };
@@ -75,50 +75,14 @@ class Buffer {
     at::DataPtr memory_;
 };
 
-// 2^t for t <= 64; exactly 0 for t < -126.5; NaN for NaN. t = n + f with n whole and |f| <= 1/2:
-// 2^f is a polynomial (Remez, least relative error), 2^n is put together from its bits.
-// Degree 5: off by 7.5e-8 by itself, by as much again for its rounded coefficients and by 9e-8 in
-// its evaluation, together < 2.4e-7. Degree 3: < 8e-5, a fiftieth of a bfloat16's rounding.
-// `lowest` is lowest_exponent, which is worth handing in as a variable: with the constant GCC
-// computes both ways of the bound instead of one maximum.
-template <int degree>
-ZOODIP_INLINED inline float power_of_two(float t, float lowest = lowest_exponent) {
-    constexpr float shift = 0x1.8p23f + 127;  // adding it rounds to a whole number, biased by 127
-    const float bounded = t < lowest ? lowest : t;
-    const float whole = bounded + shift;
-    const float f = bounded - (whole - shift);
-    float p;
-    if constexpr (degree == 5) {
-        p = 0x1.5c08e6p-10f;
-        p = std::fma(p, f, 0x1.3d0c52p-7f);
-        p = std::fma(p, f, 0x1.c6b6e4p-5f);
-        p = std::fma(p, f, 0x1.ebf918p-3f);
-        p = std::fma(p, f, 0x1.62e428p-1f);
-        p = std::fma(p, f, 0x1.000002p+0f);
-    } else {
-        static_assert(degree == 3);
-        p = 0x1.c3f776p-5f;
-        p = std::fma(p, f, 0x1.f0de1ap-3f);
-        p = std::fma(p, f, 0x1.62f31ap-1f);
-        p = std::fma(p, f, 0x1.fff692p-1f);
-    }
-    return p * __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, whole) << 23);
-}
-
-// float32 -> the bits of the nearest bfloat16, ties to even.
-ZOODIP_INLINED inline std::uint32_t bfloat16_bits(float x) {
-    const auto bits = __builtin_bit_cast(std::uint32_t, x);
-    return x == x ? (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16 : 0x7fc0u;
-}
-
 template <class To, class From>
 ZOODIP_INLINED inline To converted(From x) {
     if constexpr (std::is_same_v<To, From>) {
         return x;
     } else if constexpr (std::is_same_v<To, float>) {
-        return __builtin_bit_cast(float, static_cast<std::uint32_t>(x.x) << 16);
+        return widened(x);
     } else {
-        return To(static_cast<std::uint16_t>(bfloat16_bits(x)), To::from_bits());
+        return To(to_bfloat16_bits(x), To::from_bits());
     }
 }
 

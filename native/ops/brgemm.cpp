@@ -13,14 +13,14 @@ namespace {
 
 // Whether a product of ones comes out as its number of terms.
 template <class A, class B, class C>
-bool works(std::int64_t interleaved) {
+bool works() {
     constexpr std::int64_t m = 4, n = 32, k = 64;
     const std::vector<A> a(m * k, A(1));
     const std::vector<B> b(static_cast<std::size_t>(k * n), B(1));
     std::vector<C> c(m * n, C(0));
     try {
+        const BrgemmScope scope;
         brgemm({m, n, k, k, n, n}, a.data(), b.data(), c.data());
-        at::native::cpublas::brgemm_release(interleaved > 1);
         return c.front() == C(k) && c.back() == C(k);
     } catch (const std::exception&) {  // "could not generate a kernel", "is only supported on"
         return false;
@@ -32,7 +32,7 @@ bool works(std::int64_t interleaved) {
 bool has_float_brgemm() {
 #ifdef CPUBLAS_BRGEMM_F32F32F32
     // Below AVX2 the product is there, but as a slow general one.
-    static const bool there = cpu_isas().size() > 1 && works<float, float, float>(1);
+    static const bool there = cpu_isas().size() > 1 && works<float, float, float>();
     return there;
 #else
     return false;
@@ -41,7 +41,7 @@ bool has_float_brgemm() {
 
 bool has_bfloat16_brgemm() {
 #ifdef CPUBLAS_BRGEMM_BF16BF16F32
-    static const bool there = works<at::BFloat16, at::BFloat16, float>(2);
+    static const bool there = works<at::BFloat16, at::BFloat16, float>();
     return there;
 #else
     return false;
@@ -50,7 +50,7 @@ bool has_bfloat16_brgemm() {
 
 bool has_int8_brgemm() {
 #ifdef CPUBLAS_BRGEMM_U8I8I32
-    static const bool there = works<std::uint8_t, std::int8_t, std::int32_t>(4);
+    static const bool there = works<std::uint8_t, std::int8_t, std::int32_t>();
     return there;
 #else
     return false;

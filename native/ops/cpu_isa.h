@@ -2,7 +2,10 @@
 //
 // A kernel is written once, as plain loops that the compiler turns into vector code for each set:
 //
-//     for_cpu_isa([&] ZOODIP_INLINED { for (i...) out[i] = s * q[i]; });
+//     for_cpu_isa([=] ZOODIP_INLINED { for (i...) out[i] = s * q[i]; });
+//
+// The body is handed on by value: a store to bytes may change anything that is reached through a
+// reference, but not what [=] has copied.
 //
 // Everything that the body calls in its loops must be inlined (ZOODIP_INLINED), or it stays plain
 // code. Sums are kept in a fixed number of lanes, so that every set gives the same bits. Elsewhere
@@ -44,11 +47,11 @@ class ForcedCpuIsa {
         target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512")))
 
 template <class Body>
-ZOODIP_AVX2 void run_avx2(const Body& body) {
+ZOODIP_AVX2 void run_avx2(Body body) {
     body();
 }
 template <class Body>
-ZOODIP_AVX512 void run_avx512(const Body& body) {
+ZOODIP_AVX512 void run_avx512(Body body) {
     body();
 }
 #else

@@ -12,7 +12,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include "core/error.h"
-#include "ops/multiversion.h"
+#include "ops/cpu_isa.h"
 #include "ops/parallel_rows.h"
 #include "ops/weight_codec.h"
 
@@ -30,7 +30,7 @@ std::int64_t group_size(std::int64_t row) {
     return std::max<std::int64_t>(1, row);
 }
 
-std::int64_t ceil_divide(std::int64_t a, std::int64_t b) {
+ZOODIP_INLINED inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
 }
 
@@ -79,33 +79,36 @@ std::vector<Run> find_runs(const Layout& layout) {
 
 // Floats as integers of the same order, and back: integer extremes are vectorised where float ones,
 // for the sake of NaN, are not.
-inline std::int32_t in_order(std::int32_t bits) {
+ZOODIP_INLINED inline std::int32_t in_order(std::int32_t bits) {
     return bits ^ ((bits >> 31) & 0x7FFFFFFF);
 }
 
-ZOODIP_MULTIVERSION void find_extremes(const float* group, std::int64_t length, float* lowest,
-                                       float* highest) {
-    std::int32_t low = in_order(std::bit_cast<std::int32_t>(group[0])), high = low;
-    for (std::int64_t i = 0; i < length; ++i) {
-        const std::int32_t x = in_order(std::bit_cast<std::int32_t>(group[i]));
-        low = x < low ? x : low;
-        high = x > high ? x : high;
-    }
-    *lowest = std::bit_cast<float>(in_order(low));
-    *highest = std::bit_cast<float>(in_order(high));
+void find_extremes(const float* group, std::int64_t length, float* lowest, float* highest) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        std::int32_t low = in_order(std::bit_cast<std::int32_t>(group[0])), high = low;
+        for (std::int64_t i = 0; i < length; ++i) {
+            const std::int32_t x = in_order(std::bit_cast<std::int32_t>(group[i]));
+            low = x < low ? x : low;
+            high = x > high ? x : high;
+        }
+        *lowest = std::bit_cast<float>(in_order(low));
+        *highest = std::bit_cast<float>(in_order(high));
+    });
 }
 
-ZOODIP_MULTIVERSION void quantize_group(const float* group, std::int64_t length, float scale,
-                                        float shift, std::uint8_t* q) {
-    if (scale == 0 || !std::isfinite(scale)) {  // not finite: refused once all rows are done
-        std::fill_n(q, length, std::uint8_t{0});
-        return;
-    }
-    for (std::int64_t i = 0; i < length; ++i) {
-        // Beyond 15 only where the scale is so small that it is rounded itself.
-        const float value = std::nearbyint((group[i] + shift) / scale);
-        q[i] = static_cast<std::uint8_t>(value > levels ? levels : value);
-    }
+void quantize_group(const float* group, std::int64_t length, float scale, float shift,
+                    std::uint8_t* q) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        if (scale == 0 || !std::isfinite(scale)) {  // not finite: refused once all rows are done
+            std::fill_n(q, length, std::uint8_t{0});
+            return;
+        }
+        for (std::int64_t i = 0; i < length; ++i) {
+            // Beyond 15 only where the scale is so small that it is rounded itself.
+            const float value = std::nearbyint((group[i] + shift) / scale);
+            q[i] = static_cast<std::uint8_t>(value > levels ? levels : value);
+        }
+    });
 }
 
 // Grouped order to memory order, and two to a byte. scratch: 2 * half.
@@ -146,12 +149,14 @@ void quantize_rows(const float* weight, const Layout& layout, const PackedWeight
 
 // ----------------------------------------------------------------------------------- dequantise
 
-ZOODIP_MULTIVERSION void unpack_row(const std::uint8_t* __restrict packed, std::int64_t half,
-                                    std::uint8_t* __restrict q) {
-    for (std::int64_t i = 0; i < half; ++i) {
-        q[i] = packed[i] & 15;
-        q[half + i] = packed[i] >> 4;
-    }
+void unpack_row(const std::uint8_t* __restrict packed, std::int64_t half,
+                std::uint8_t* __restrict q) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < half; ++i) {
+            q[i] = packed[i] & 15;
+            q[half + i] = packed[i] >> 4;
+        }
+    });
 }
 
 // One output channel: its integers in memory order, and its groups' scales and shifts.
@@ -163,23 +168,25 @@ struct RowView {
 };
 
 // A run is lengthened to whole vectors, which the next run then overwrites.
-inline std::int64_t vector_end(const Run& run, std::int64_t length) {
+ZOODIP_INLINED inline std::int64_t vector_end(const Run& run, std::int64_t length) {
     return std::min(length, run.begin + ceil_divide(run.end - run.begin, 16) * 16);
 }
 
-ZOODIP_MULTIVERSION void dequantize_row(const RowView& row, std::span<const Run> runs,
-                                        float* __restrict out) {
-    for (const Run& run : runs) {
-        const float s = row.scale[run.group], z = row.shift[run.group];
-        const std::uint8_t* q = row.q;
-        const std::int64_t end = vector_end(run, row.length);
-        for (std::int64_t i = run.begin; i < end; ++i) out[i] = s * q[i] - z;
-    }
+void dequantize_row(const RowView& row, std::span<const Run> runs, float* __restrict out) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (const Run& run : runs) {
+            const float s = row.scale[run.group], z = row.shift[run.group];
+            const std::uint8_t* q = row.q;
+            const std::int64_t end = vector_end(run, row.length);
+            for (std::int64_t i = run.begin; i < end; ++i) out[i] = s * q[i] - z;
+        }
+    });
 }
 
-ZOODIP_MULTIVERSION void round_row(const float* __restrict row, std::int64_t length,
-                                   at::BFloat16* __restrict out) {
-    for (std::int64_t i = 0; i < length; ++i) out[i] = row[i];
+void round_row(const float* __restrict row, std::int64_t length, at::BFloat16* __restrict out) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < length; ++i) out[i] = row[i];
+    });
 }
 
 template <class Out>

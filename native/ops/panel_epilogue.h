@@ -14,7 +14,6 @@ class Epilogue {
     // rows: of the result, [rows, out].
     Epilogue(const PanelProduct& product, std::int64_t rows);
 
-    std::int64_t channels() const { return channels_; }  // of the result
     // The result, [rows, channels] contiguous.
     at::Tensor take() { return std::move(y_); }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
@@ -12,13 +11,6 @@
 
 namespace zoodip {
 namespace {
-
-ZOODIP_INLINED inline float load(float x) {
-    return x;
-}
-ZOODIP_INLINED inline float load(at::BFloat16 x) {
-    return from_bfloat16_bits(x.x);
-}
 
 // How a number of an activation is written in the product's type.
 struct Rounding {
@@ -41,13 +33,8 @@ struct Rounding {
 
 template <class From, class To>
 void convert(const From* from, std::int64_t count, const Rounding& rounding, To* to) {
-    for_cpu_isa([=, &rounding] ZOODIP_INLINED {
-        // Copies: a store to bytes may change anything that is reached through a reference.
-        const Rounding local = rounding;
-        const From* __restrict in = from;
-        To* __restrict out = to;
-        const std::int64_t size = count;
-        for (std::int64_t i = 0; i < size; ++i) local.write(load(in[i]), out + i);
+    for_cpu_isa([=] ZOODIP_INLINED {
+        for (std::int64_t i = 0; i < count; ++i) rounding.write(widened(from[i]), to + i);
     });
 }
 

@@ -52,16 +52,6 @@ void for_each_word(const PanelWeight& weight, std::int64_t panel, const Copy& co
     }
 }
 
-ZOODIP_INLINED inline float widened(float x) {
-    return x;
-}
-ZOODIP_INLINED inline float widened(at::BFloat16 x) {
-    return from_bfloat16_bits(x.x);
-}
-ZOODIP_INLINED inline float widened(at::Half x) {
-    return from_finite_half_bits(x.x);
-}
-
 template <class Number>
 void widen_row(const Number* row, std::int64_t length, float* out) {
     for_cpu_isa([=] ZOODIP_INLINED {

@@ -11,11 +11,10 @@
 #include "ops/attention_cpu.h"
 #include "ops/attention_tiles.h"
 #include "ops/cpu_isa.h"
+#include "ops/vector_math.h"
 
 namespace zoodip {
 namespace {
-
-using attention_tiles::power_of_two;
 
 constexpr double u = 0x1p-24;          // the unit roundoff of float32
 constexpr double u_bfloat16 = 0x1p-8;  // and of bfloat16
