@@ -17,14 +17,12 @@ import torch.nn.functional as F
 from ._step_memory import begin_training_peak, peak
 from ._step_reference import (
     LEARNING_RATE,
-    T_LOWER,
-    T_UPPER,
     TOKENS,
     WORD,
     Clock,
     Parts,
-    encode,
     load,
+    noisy_latents,
     random_pixels,
 )
 
@@ -54,11 +52,7 @@ def trained_row(parts: Parts) -> torch.nn.Parameter:
 def gradient_step(
     parts: Parts, pixels: torch.Tensor, optimiser: torch.optim.Optimizer, clock: Clock
 ) -> None:
-    with clock("vae"):
-        latents = encode(parts.vae, pixels)
-    noise = torch.randn_like(latents)
-    timesteps = torch.randint(T_LOWER, T_UPPER, (1,))
-    noisy = parts.scheduler.add_noise(latents, noise, timesteps)
+    noise, timesteps, noisy = noisy_latents(parts, pixels, clock)
     with clock("forward"):
         states = parts.text_encoder(torch.tensor([TOKENS]))[0]
         prediction = parts.unet(noisy, timesteps, states).sample

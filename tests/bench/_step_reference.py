@@ -99,16 +99,23 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
     return vae.encode(pixels).latent_dist.sample() * vae.config.scaling_factor
 
 
+def noisy_latents(
+    parts: Parts, pixels: torch.Tensor, clock: Clock
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a step looks at, drawn anew: the noise, the timestep [1], the latents with the noise."""
+    with clock("vae"):
+        latents = encode(parts.vae, pixels)
+    noise = torch.randn_like(latents)
+    timesteps = torch.randint(T_LOWER, T_UPPER, (1,))
+    return noise, timesteps, parts.scheduler.add_noise(latents, noise, timesteps)
+
+
 @torch.no_grad()
 def zeroth_order_step(
     parts: Parts, pixels: torch.Tensor, n: int, optimiser: ZOAdam, clock: Clock
 ) -> None:
     """One-sided differences along n random directions; moves the word's row of the embedding."""
-    with clock("vae"):
-        latents = encode(parts.vae, pixels)
-    noise = torch.randn_like(latents)
-    timesteps = torch.randint(T_LOWER, T_UPPER, (1,))
-    noisy = parts.scheduler.add_noise(latents, noise, timesteps)
+    noise, timesteps, noisy = noisy_latents(parts, pixels, clock)
     ids = torch.tensor([TOKENS])
     row = parts.text_encoder.get_input_embeddings().weight[WORD]
 

@@ -27,15 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import zoodip
 from zoodip import _native
 
 from demo.model_file import unpack
-from demo.show import PRESET
-from demo.subjects import all_subjects, find_subject
-from demo.torch_model import ALL_TIMESTEPS, TorchModel, load_token
+from demo.subjects import all_subjects
+from demo.torch_model import TorchModel, load_token
 
 from ._jobs import write_text
+from .spread import held_out, train
 
 COMPUTE = ("fp32", "bf16", "int8")
 MUS = (1e-3, 3e-3, 5e-3, 1e-2, 2e-2)
@@ -174,8 +173,7 @@ class Learning:
 
 
 def learn(judge: TorchModel, compute: str, mu: float, seed: int, steps: int) -> Learning:
-    subject = find_subject("orange_striped_cat")
-    tuples = judge.make_tuples(subject.held_out(), "{}", 16, ALL_TIMESTEPS, seed=5)
+    tuples = held_out(judge)
     words: list[tuple[float, torch.Tensor]] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "word.safetensors"
@@ -185,17 +183,8 @@ def learn(judge: TorchModel, compute: str, mu: float, seed: int, steps: int) -> 
             if event["event"] == "checkpoint":
                 words.append((time.perf_counter() - begun, load_token(out)))
 
-        zoodip.train(
-            unpack(),
-            subject.folder,
-            word="zwx",
-            init=subject.wrong_class,
-            out=out,
-            on_event=on_event,
-            **PRESET | {"steps": steps, "seed": seed, "checkpoint_every": steps // 20},
-            compute=compute,
-            mu=mu,
-        )
+        chosen = {"steps": steps, "seed": seed, "checkpoint_every": steps // 20}
+        train(out, on_event=on_event, compute=compute, mu=mu, **chosen)
         words.append((time.perf_counter() - begun, load_token(out)))
     curve = []
     for seconds, theta in words:

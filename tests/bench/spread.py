@@ -15,6 +15,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 import zoodip
@@ -22,11 +23,24 @@ import zoodip
 from demo.model_file import unpack
 from demo.show import PRESET
 from demo.subjects import find_subject
-from demo.torch_model import ALL_TIMESTEPS, TorchModel, load_token
+from demo.torch_model import ALL_TIMESTEPS, TorchModel, Tuples, load_token
 
 SUBJECT = "orange_striped_cat"
 STEPS = 1200
 REPEATS = 16  # timesteps a held-out picture
+
+
+def held_out(model: TorchModel) -> Tuples:
+    """What words for the subject are judged on."""
+    pictures = find_subject(SUBJECT).held_out()
+    return model.make_tuples(pictures, "{}", REPEATS, ALL_TIMESTEPS, seed=5)
+
+
+def train(out: Path, **settings: Any) -> None:
+    """A training from the initialiser of the wrong class. `settings`: beside those of the demo."""
+    subject = find_subject(SUBJECT)
+    words = {"word": "zwx", "init": subject.wrong_class, "out": out}
+    zoodip.train(unpack(), subject.folder, **words, **PRESET | settings)
 
 
 def fall_of_loss(seed: int, threads: int = 0) -> tuple[float, float]:
@@ -37,19 +51,12 @@ def fall_of_loss(seed: int, threads: int = 0) -> tuple[float, float]:
     """
     subject = find_subject(SUBJECT)
     model = TorchModel(unpack())
-    tuples = model.make_tuples(subject.held_out(), "{}", REPEATS, ALL_TIMESTEPS, seed=5)
+    tuples = held_out(model)
     model.use(model.row(subject.wrong_class))
     before = model.held_out_loss(tuples)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "word.safetensors"
-        zoodip.train(
-            unpack(),
-            subject.folder,
-            word="zwx",
-            init=subject.wrong_class,
-            out=out,
-            **PRESET | {"steps": STEPS, "seed": seed, "threads": threads},
-        )
+        train(out, steps=STEPS, seed=seed, threads=threads)
         model.use(load_token(out))
     return before, model.held_out_loss(tuples)
 

@@ -210,32 +210,15 @@ def folder(tmp_path_factory):
 
 
 def test_our_step_is_watched_from_outside(model, images) -> None:
-    found = ask(
-        "_step_ours.train",
-        checkpoint=str(model),
-        images=str(images),
-        resolution=64,
-        n=2,
-        threads=1,
-        steps=2,
-        compute="fp32",
-        method="rge",
-    )
+    common = {"checkpoint": str(model), "images": str(images)}
+    common |= {"resolution": 64, "n": 2, "threads": 1}
+    found = ask("_step_ours.train", **common, steps=2, compute="fp32", method="rge")
     assert len(found["steps"]) == 2
     assert min(*found["steps"], found["load"], found["encode"]) > 0
     assert 50e6 < found["training_peak"] < 1e9
     assert 50e6 < found["loading_peak"] < 1e9
     with pytest.raises(WorkerError, match="compute"):
-        ask(
-            "_step_ours.train",
-            checkpoint=str(model),
-            images=str(images),
-            resolution=64,
-            n=2,
-            threads=1,
-            steps=1,
-            compute="fp64",
-        )
+        ask("_step_ours.train", **common, steps=1, compute="fp64")
 
 
 def test_the_reference_moves_the_word(folder) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processor import processor_flags
 from setup.build import tree_of
 from zoodip._environment import describe
 
@@ -31,15 +32,6 @@ TESTS = [
     "*LayerActivation*",
     "*CalibratedLayer*",
 ]
-
-
-def processor_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return set()
-    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return set(flags[1].split()) if flags else set()
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from integers import needs_integer_products
 from make_checkpoint import SCHEDULE, build_modules, to_original
+from processor import needs_integer_products
 from zoodip import _native
 
 COMPUTE = ["fp32", "bf16", pytest.param("int8", marks=needs_integer_products)]

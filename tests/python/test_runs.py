@@ -13,8 +13,8 @@ import pytest
 import torch
 import zoodip
 from gated import AHEAD, PIPE, GatedRun, open_pipe
-from integers import needs_integer_products
 from PIL import Image
+from processor import needs_integer_products
 from program import QUICK, arguments, refuses
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
