@@ -75,7 +75,8 @@ def _training_inputs() -> list[io.Input]:
             options=list(settings.PRECISIONS),
             default="int8",
             tooltip="How the frozen model is held while the word is learned: 8-bit weights, or "
-            "dense ones; bf16 computes faster where the hardware can, at a coarser slope.",
+            "dense ones. With int8 a processor multiplies in bfloat16 if it can; -bf16 asks for "
+            "bfloat16 everywhere, faster on a graphics card, at a coarser slope.",
         ),
     ]
 

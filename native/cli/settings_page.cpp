@@ -91,11 +91,12 @@ std::vector<std::string> preset_names() {
     return names;
 }
 
-// What each preset makes of a setting.
+// What each preset makes of a setting; with `compute` named, for auto depends on the processor.
 std::vector<json> by_preset(const Setting<TrainSettings>& field) {
     std::vector<json> values;
     for (const auto& name : preset_names()) {
-        values.push_back(get_field(resolve_settings({{"preset", name}}), field));
+        values.push_back(
+            get_field(resolve_settings({{"preset", name}, {"compute", "fp32"}}), field));
     }
     return values;
 }
@@ -103,13 +104,14 @@ std::vector<json> by_preset(const Setting<TrainSettings>& field) {
 void add_presets(std::ostream& out) {
     out << "\n## Presets\n\n"
            "`preset` auto takes the one that suits the model, and what is chosen goes before it. "
-           "Where 0 is the\ndefault, this is what it stands for. All other settings are as above "
-           "in every preset.\n\n";
+           "Where 0 is the\ndefault, this is what it stands for, `mu` with `compute` fp32. All "
+           "other "
+           "settings are as above in every\npreset.\n\n";
     std::vector<std::string> titles = {"Setting"};
     for (const auto& name : preset_names()) titles.push_back(code(name));
     add_head(out, titles);
     for (const auto& field : train_setting_fields()) {
-        if (field.name == "preset") continue;
+        if (field.name == "preset" || field.name == "compute") continue;
         const std::vector<json> values = by_preset(field);
         const json usual = get_field(TrainSettings{}, field);
         const auto same = [&](const json& value) { return value == usual; };

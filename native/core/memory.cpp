@@ -1,14 +1,20 @@
 #include "core/memory.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>  // defines __GLIBC__ where it is so
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
 
+#include "core/error.h"
 #ifdef __GLIBC__
 #include <malloc.h>
+#endif
+#ifdef __linux__
+#include <sys/mman.h>
 #endif
 
 namespace zoodip {
@@ -46,6 +52,21 @@ std::int64_t left_in_group() {
 void give_back_memory() noexcept {
 #ifdef __GLIBC__
     malloc_trim(0);
+#endif
+}
+
+std::shared_ptr<void> allocate_pages(std::size_t size) {
+    size = std::max<std::size_t>(size, 1);
+#ifdef __linux__
+    void* pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    require(pages != MAP_FAILED, "memory: the system has no ", size,
+            " bytes more: ", std::strerror(errno));
+    madvise(pages, size, MADV_HUGEPAGE);  // advice: whether it is taken does not matter
+    return {pages, [size](void* begin) { munmap(begin, size); }};
+#else
+    void* pages = std::calloc(size, 1);
+    require(pages != nullptr, "memory: the system has no ", size, " bytes more");
+    return {pages, std::free};
 #endif
 }
 

@@ -11,7 +11,9 @@
 #include "core/error.h"
 #include "io/atomic_file.h"
 #ifdef _WIN32
+#define NOMINMAX
 #include <io.h>
+#include <windows.h>
 #else
 #include <unistd.h>
 #endif
@@ -64,15 +66,30 @@ const TensorInfo* SafetensorsFile::find(const std::string& name) const {
 void SafetensorsFile::read(const TensorInfo& tensor, std::span<std::byte> out) const {
     require(out.size() == tensor.end - tensor.begin, path_.string(), ": tensor '", tensor.name,
             "' has ", tensor.end - tensor.begin, " bytes, ", out.size(), " were asked for");
-    read_at(tensor.begin, out);
+    read(tensor, 0, out);
+}
+
+void SafetensorsFile::read(const TensorInfo& tensor, std::size_t from,
+                           std::span<std::byte> out) const {
+    const std::uint64_t size = tensor.end - tensor.begin;
+    require(from <= size && out.size() <= size - from, path_.string(), ": tensor '", tensor.name,
+            "' has ", size, " bytes, ", out.size(), " from byte ", from, " were asked for");
+    read_at(tensor.begin + from, out);
 }
 
 void SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     while (!out.empty()) {
 #ifdef _WIN32
-        _lseeki64(handle_, static_cast<long long>(offset), SEEK_SET);
-        const auto got = _read(handle_, out.data(),
-                               static_cast<unsigned>(std::min<std::size_t>(out.size(), 1u << 30)));
+        OVERLAPPED place{};  // reads there, whatever other threads read
+        place.Offset = static_cast<DWORD>(offset);
+        place.OffsetHigh = static_cast<DWORD>(offset >> 32);
+        DWORD count = 0;
+        const bool done = ReadFile(reinterpret_cast<HANDLE>(_get_osfhandle(handle_)), out.data(),
+                                   static_cast<DWORD>(std::min<std::size_t>(out.size(), 1u << 30)),
+                                   &count, &place) != 0;
+        const bool known = done || GetLastError() == ERROR_HANDLE_EOF;
+        const long long got = known ? static_cast<long long>(count) : -1;
+        if (!known) errno = EIO;
 #else
         const auto got = pread(handle_, out.data(), out.size(), static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;

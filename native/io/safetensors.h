@@ -31,6 +31,8 @@ class SafetensorsFile {
 
     // Fills `out`, whose size is end - begin. Throws Error when the file has shrunk.
     void read(const TensorInfo& tensor, std::span<std::byte> out) const;
+    // Bytes [from, from + out.size()) of a tensor.
+    void read(const TensorInfo& tensor, std::size_t from, std::span<std::byte> out) const;
 
   private:
     void read_at(std::uint64_t offset, std::span<std::byte> out) const;

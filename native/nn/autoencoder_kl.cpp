@@ -68,14 +68,13 @@ at::Tensor run_blocks(const VaeLevel& level, at::Tensor x, const CancelToken& ca
 }  // namespace
 
 at::Tensor VaeResBlock::forward(const at::Tensor& x) const {
-    at::Tensor h = conv1(norm1.silu(x));
-    h = conv2(norm2.silu(h));
-    return h.add_(skip ? skip->pointwise(x) : x);
+    const at::Tensor h = conv1(norm1.silu(x));
+    return conv2(norm2.silu(h), {.residual = skip ? skip->pointwise(x) : x});
 }
 
 at::Tensor VaeAttention::forward(const at::Tensor& x) const {
     const std::int64_t height = x.size(2), width = x.size(3);
-    const at::Tensor h = norm(x).permute({0, 2, 3, 1}).reshape({x.size(0), -1, x.size(1)});
+    const at::Tensor h = group_norm(norm(x)).permute({0, 2, 3, 1}).flatten(1, 2);
     const at::Tensor y = out(attention(q(h), k(h), v(h), 1));
     return x + y.view({x.size(0), height, width, x.size(1)}).permute({0, 3, 1, 2});
 }

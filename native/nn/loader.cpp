@@ -73,10 +73,14 @@ at::Tensor Loader::parameter(const std::string& name) const {
     return read(name).to(options_.device, at::kFloat);
 }
 
-at::Tensor Loader::table(const std::string& name) const {
+TokenTable Loader::table(const std::string& name) const {
     at::Tensor tensor = read(name);
+    require(tensor.dim() == 2, source_.description(), ": '", name, "' has shape ",
+            format_shape(tensor.sizes()), ", expected 2 dimensions");
+    const RowReader reader = options_.device.is_cpu() ? source_.row_reader(name) : RowReader();
+    if (reader) return TokenTable(tensor, reader);
     if (tensor.scalar_type() == at::kDouble) tensor = tensor.to(at::kFloat);
-    return tensor.to(options_.device);
+    return TokenTable(tensor.to(options_.device));
 }
 
 FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
@@ -92,10 +96,6 @@ FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) co
         weight.set_activation(options_.activations->add(name, row));
     }
     return weight;
-}
-
-at::Tensor Conv2d::shifted(const at::Tensor& x, const at::Tensor& more) const {
-    return conv2d(x, weight, bias.defined() ? bias + more : more, stride, padding);
 }
 
 Linear Loader::linear(const std::string& prefix) const {

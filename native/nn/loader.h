@@ -40,6 +40,10 @@ struct Linear {
     at::Tensor operator()(const at::Tensor& x, const Finish& finish = {}) const {
         return linear(x, weight, bias, finish);
     }
+    // x: [rows, in, height, width] -> [rows, height * width, out]
+    at::Tensor operator()(const GroupNormed& x, const Finish& finish = {}) const {
+        return linear(x, weight, bias, finish);
+    }
     // The same over the channels of [rows, in, height, width]: a 1x1 convolution.
     at::Tensor pointwise(const at::Tensor& x) const {
         return linear(x.permute({0, 2, 3, 1}), weight, bias).permute({0, 3, 1, 2});
@@ -53,8 +57,9 @@ struct Conv2d {
     at::Tensor operator()(const at::Tensor& x, const Finish& finish = {}) const {
         return conv2d(x, weight, bias, stride, padding, finish);
     }
-    // With `more` [out] added to the bias.
-    at::Tensor shifted(const at::Tensor& x, const at::Tensor& more) const;
+    at::Tensor operator()(const GroupNormed& x, const Finish& finish = {}) const {
+        return conv2d(x, weight, bias, stride, padding, finish);
+    }
 };
 
 struct LayerNorm {
@@ -67,13 +72,10 @@ struct GroupNorm {
     at::Tensor weight, bias;
     double eps = 1e-5;
     std::int64_t groups = 32;
-    at::Tensor operator()(const at::Tensor& x) const { return run(x, false); }
-    at::Tensor silu(const at::Tensor& x) const { return run(x, true); }
-
-  private:
-    at::Tensor run(const at::Tensor& x, bool with_silu) const {
-        return group_norm(x, groups, weight, bias, eps, with_silu);
+    GroupNormed operator()(const at::Tensor& x) const {
+        return {x, groups, weight, bias, eps, false};
     }
+    GroupNormed silu(const at::Tensor& x) const { return {x, groups, weight, bias, eps, true}; }
 };
 
 // Each call throws Error when a tensor is missing, has an unexpected shape or holds a value that is
@@ -96,9 +98,9 @@ class Loader {
 
     // float32 on the device.
     at::Tensor parameter(const std::string& name) const;
-    // In its stored floating-point type on the device (float64 becomes float32): for tables that
-    // are only looked up.
-    at::Tensor table(const std::string& name) const;
+    // A table that is only looked up. On the CPU it stays where it is if the source reads rows;
+    // else it is kept in its stored floating-point type on the device (float64 becomes float32).
+    TokenTable table(const std::string& name) const;
 
   private:
     at::Tensor read(const std::string& name) const;

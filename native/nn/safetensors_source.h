@@ -39,13 +39,16 @@ class SafetensorsSource : public WeightSource {
     const std::map<std::string, std::string>& metadata() const override { return metadata_; }
     const std::string& description() const override { return description_; }
     at::Tensor get(const std::string& name) const override;
+    RowReader row_reader(const std::string& name) const override;
 
   private:
     struct Place {
-        const SafetensorsFile* file;
+        std::shared_ptr<const SafetensorsFile> file;
         const TensorInfo* info;
     };
-    std::vector<std::unique_ptr<SafetensorsFile>> files_;
+    const Place& place_of(const std::string& name) const;
+
+    std::vector<std::shared_ptr<const SafetensorsFile>> files_;
     std::map<std::string, Place> places_;
     std::vector<WeightInfo> list_;
     std::map<std::string, std::string> metadata_;

@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/argmax.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/index.h>
 #include <ATen/ops/index_copy.h>
 #include <ATen/ops/tensor.h>
@@ -31,7 +30,7 @@ TextEncoder::TextEncoder(const WeightSource& source, const LoadOptions& options,
     : heads_(heads), cancel_(options.cancel) {
     const Loader loader(source, options, Part::text_encoder);
     const std::string prefix = prefix_of(source);
-    token_embedding_ = loader.table(prefix + "embeddings.token_embedding.weight");
+    token_table_ = loader.table(prefix + "embeddings.token_embedding.weight");
     position_embedding_ = loader.parameter(prefix + "embeddings.position_embedding.weight");
     for (int i = 0; loader.has(concat(prefix, "encoder.layers.", i, ".layer_norm1.weight")); ++i) {
         const std::string at = concat(prefix, "encoder.layers.", i, ".");
@@ -46,17 +45,14 @@ TextEncoder::TextEncoder(const WeightSource& source, const LoadOptions& options,
 }
 
 at::Tensor TextEncoder::token_vector(std::int64_t id) const {
-    require(id >= 0 && id < vocabulary(), "token id ", id, " is outside the table of ",
-            vocabulary(), " rows");
-    return token_embedding_.select(0, id).to(at::kFloat).clone();
+    return token_table_.rows(at::tensor({id}, at::kLong)).squeeze(0).clone();
 }
 
 at::Tensor TextEncoder::embed(const at::Tensor& ids, const TokenInjection& injection) const {
     const std::int64_t rows = injection.positions.empty()
                                   ? ids.size(0)
                                   : std::max(ids.size(0), injection.vectors.size(0));
-    at::Tensor x = at::embedding(token_embedding_, ids.to(token_embedding_.device()));
-    x = x.to(at::kFloat).expand({rows, -1, -1});
+    at::Tensor x = token_table_.rows(ids).expand({rows, -1, -1});
     if (!injection.positions.empty()) {
         const at::Tensor places = at::tensor(injection.positions, at::kLong).to(x.device());
         x = x.index_copy(1, places, injection.vectors.expand({rows, -1, -1}));

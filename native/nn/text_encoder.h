@@ -36,11 +36,10 @@ class TextEncoder {
     // float32 [width]: the table's row.
     at::Tensor token_vector(std::int64_t id) const;
 
-    // [vocabulary, width], in its stored type on its device.
-    const at::Tensor& token_table() const { return token_embedding_; }
+    const TokenTable& token_table() const { return token_table_; }
 
-    std::int64_t width() const { return token_embedding_.size(1); }
-    std::int64_t vocabulary() const { return token_embedding_.size(0); }
+    std::int64_t width() const { return token_table_.width(); }
+    std::int64_t vocabulary() const { return token_table_.vocabulary(); }
     std::int64_t layers() const { return static_cast<std::int64_t>(blocks_.size()); }
 
   private:
@@ -54,7 +53,7 @@ class TextEncoder {
 
     std::int64_t heads_;
     CancelToken cancel_;
-    at::Tensor token_embedding_;     // [vocabulary, width], stored type
+    TokenTable token_table_;
     at::Tensor position_embedding_;  // float32 [positions, width]
     std::vector<Block> blocks_;
     LayerNorm final_norm_;

@@ -44,7 +44,7 @@ at::Tensor SpatialTransformer::forward(const at::Tensor& x, const at::Tensor& co
     const auto tokens = [&](const at::Tensor& image) {
         return image.permute({0, 2, 3, 1}).reshape({image.size(0), height * width, channels});
     };
-    at::Tensor h = proj_in_(tokens(norm_(x)));
+    at::Tensor h = proj_in_(norm_(x));
     const at::Tensor text = context.to(rounded_);
     for (const Block& block : blocks_) {
         const at::Tensor normed = block.norm1(h).to(rounded_);

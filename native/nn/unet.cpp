@@ -1,12 +1,15 @@
 #include "nn/unet.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
@@ -16,6 +19,10 @@ namespace zoodip {
 namespace {
 
 constexpr const char* root = "model.diffusion_model.";
+
+// Rows pass through a layer together up to so many pixels: enough for all threads. Weights are
+// unpacked once for them; of more, what lies between a layer's products would only take memory.
+constexpr std::int64_t pixels_together = 4096;
 
 // Along the channels; either may have a single row, which then serves all.
 at::Tensor join(const at::Tensor& x, const at::Tensor& skip) {
@@ -27,8 +34,8 @@ at::Tensor join(const at::Tensor& x, const at::Tensor& skip) {
 
 // What a block is run with and does not change.
 struct UNet::Fixed {
-    at::Tensor embedding;                // SiLU of the time embedding
-    std::int64_t height = 0, width = 0;  // to upsample to
+    at::Tensor embedding;                          // SiLU of the time embedding
+    std::pair<std::int64_t, std::int64_t> size{};  // height and width to upsample to
 };
 
 struct UNet::State {
@@ -57,11 +64,11 @@ std::int64_t count_downsamples(const WeightSource& source) {
 
 at::Tensor UNet::ResBlock::forward(const at::Tensor& x, const at::Tensor& embedding) const {
     const at::Tensor shift = time(embedding);
-    at::Tensor h = norm1.silu(x);
+    at::Tensor h;
     if (shift.size(0) == 1) {
-        h = conv1.shifted(h, shift.squeeze(0).to(at::kFloat));
+        h = conv1(norm1.silu(x), {.shift = shift.squeeze(0).to(at::kFloat)});
     } else {
-        h = conv1(h) + shift.unsqueeze(-1).unsqueeze(-1);
+        h = conv1(norm1.silu(x)) + shift.unsqueeze(-1).unsqueeze(-1);
     }
     return conv2(norm2.silu(h), {.residual = skip ? skip->pointwise(x) : x});
 }
@@ -126,6 +133,36 @@ UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t 
     out_conv_ = loader.conv2d(base + "out.2");
 }
 
+std::int64_t UNet::rows_together(std::int64_t height, std::int64_t width, std::int64_t rows) {
+    return std::clamp<std::int64_t>(pixels_together / (height * width), 1, rows);
+}
+
+at::Tensor UNet::run_by_rows(const Layer& layer, const Fixed& fixed, const Tensors& in) const {
+    std::int64_t rows = 1, height = in[0].size(2), width = in[0].size(3);
+    for (const at::Tensor& x : in) rows = std::max(rows, x.size(0));
+    if (std::holds_alternative<Upsample>(layer)) std::tie(height, width) = fixed.size;
+    const std::int64_t together = rows_together(height, width, rows);
+    if (rows == together || tracked(in) || !in[0].is_cpu()) return run_layer(layer, fixed, in);
+    at::Tensor out;
+    for (std::int64_t first = 0; first < rows; first += together) {
+        const std::int64_t count = std::min(together, rows - first);
+        const auto part = [&](const at::Tensor& x) {
+            return x.size(0) == 1 ? x : x.narrow(0, first, count);
+        };
+        Tensors own;
+        for (const at::Tensor& x : in) own.push_back(part(x));
+        Fixed same = fixed;
+        same.embedding = part(fixed.embedding);
+        const at::Tensor y = run_layer(layer, same, own);
+        if (!out.defined()) {
+            out = at::empty({rows, y.size(1), y.size(2), y.size(3)}, y.options(),
+                            at::MemoryFormat::ChannelsLast);
+        }
+        out.narrow(0, first, y.size(0)).copy_(y);
+    }
+    return out;
+}
+
 at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const {
     cancel_.check();
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
@@ -135,7 +172,7 @@ at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors
     if (const auto* res = std::get_if<ResBlock>(&layer)) return res->forward(x, fixed.embedding);
     if (const auto* down = std::get_if<Downsample>(&layer)) return down->conv(x);
     if (const auto* up = std::get_if<Upsample>(&layer)) {
-        return up->conv(at::upsample_nearest2d(x, {fixed.height, fixed.width}));
+        return up->conv(at::upsample_nearest2d(x, {fixed.size.first, fixed.size.second}));
     }
     return std::get<Conv2d>(layer)(x);
 }
@@ -146,7 +183,7 @@ void UNet::run(const Block& block, State& state) const {
         if (std::holds_alternative<SpatialTransformer>(layer)) inputs.push_back(state.context);
         if (state.skip.defined()) inputs.push_back(std::exchange(state.skip, {}));
         const auto step = [this, &layer, fixed = state.fixed](const Tensors& in) {
-            return run_layer(layer, fixed, in);
+            return run_by_rows(layer, fixed, in);
         };
         state.x = recomputed(step, inputs);
     }
@@ -173,8 +210,7 @@ at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
     for (const Block& block : output_blocks_) {
         state.skip = std::move(skips.back());
         skips.pop_back();
-        state.fixed.height = skips.empty() ? 0 : skips.back().size(2);
-        state.fixed.width = skips.empty() ? 0 : skips.back().size(3);
+        if (!skips.empty()) state.fixed.size = {skips.back().size(2), skips.back().size(3)};
         run(block, state);
     }
     return out_conv_(out_norm_.silu(state.x)).to(at::kFloat);

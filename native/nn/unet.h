@@ -35,6 +35,9 @@ class UNet {
     at::Tensor forward(const at::Tensor& sample, const at::Tensor& timesteps,
                        const Conditioning& conditioning) const;
 
+    // How many of `rows` pass through a layer of so many pixels together on the CPU.
+    static std::int64_t rows_together(std::int64_t height, std::int64_t width, std::int64_t rows);
+
     // For ComputeType::int8, the scales of the layers' inputs; nullptr for other types. Until they
     // are calibrated, products are those of the type beside.
     Activations* activations() const { return activations_.get(); }
@@ -61,6 +64,7 @@ class UNet {
     static ResBlock load_res_block(const Loader& loader, const std::string& prefix);
     static Block load_block(const Loader& loader, const std::string& prefix, std::int64_t heads);
     void run(const Block& block, State& state) const;
+    at::Tensor run_by_rows(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
     at::Tensor run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
 
     CancelToken cancel_;

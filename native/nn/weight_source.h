@@ -11,6 +11,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "nn/token_table.h"
+
 namespace zoodip {
 
 struct WeightInfo {
@@ -29,6 +31,10 @@ class WeightSource {
     // The tensor on the CPU, contiguous, in its stored dtype and shape; a copy of its own.
     // Throws Error when there is no such tensor or it cannot be read whole.
     virtual at::Tensor get(const std::string& name) const = 0;
+
+    // Reads rows of a tensor later, without the rest, for as long as it lives; empty where the
+    // source only gives whole tensors.
+    virtual RowReader row_reader(const std::string&) const { return {}; }
 
     // Free-form text that came with the weights; empty where there is none.
     virtual const std::map<std::string, std::string>& metadata() const = 0;

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <limits>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
 #include "ops/attention_tiles.h"
 #include "ops/brgemm.h"
+#include "ops/parallel_rows.h"
 
 namespace zoodip {
 namespace {
@@ -327,19 +327,18 @@ class Call {
     // share their keys come together.
     void run(const Attention& result) const {
         const std::int64_t tiles = shape_.query_tiles();
-        at::parallel_for(0, shape_.heads * shape_.rows * tiles, 1,
-                         [&](std::int64_t begin, std::int64_t end) {
-                             const BrgemmScope scope;
-                             Keys<Number> keys(layout_);
-                             Tile<Number> tile(layout_);
-                             for (std::int64_t i = begin; i < end; ++i) {
-                                 const std::int64_t head = i / tiles / shape_.rows;
-                                 const std::int64_t row = i / tiles % shape_.rows;
-                                 keys.hold(head_of<const In>(k_, row, head, shape_.width),
-                                           head_of<const In>(v_, row, head, shape_.width));
-                                 compute(tile, keys, {row, head, i % tiles * lanes}, result);
-                             }
-                         });
+        share_tasks(shape_.heads * shape_.rows * tiles, [&](SharedTasks& tasks) {
+            const BrgemmScope scope;
+            Keys<Number> keys(layout_);
+            Tile<Number> tile(layout_);
+            tasks.each([&](std::int64_t i) {
+                const std::int64_t head = i / tiles / shape_.rows;
+                const std::int64_t row = i / tiles % shape_.rows;
+                keys.hold(head_of<const In>(k_, row, head, shape_.width),
+                          head_of<const In>(v_, row, head, shape_.width));
+                compute(tile, keys, {row, head, i % tiles * lanes}, result);
+            });
+        });
     }
 
   private:

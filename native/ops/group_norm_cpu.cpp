@@ -1,14 +1,15 @@
 #include "ops/group_norm_cpu.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
 
 #include "core/error.h"
+#include "ops/vector_math.h"
 
 namespace zoodip {
 namespace {
@@ -18,71 +19,102 @@ struct Shape {
     std::int64_t width() const { return channels / groups; }  // channels of a group
 };
 
-// y = x * gain[row, channel] + offset[row, channel] is the normalised, affine value.
-struct Affine {
-    std::vector<float> gain, offset;
+constexpr std::int64_t piece = 256;  // pixels that are summed together
+
+// sum and square [channels] += those of some pixels. In double: E[x^2] - E[x]^2 cancels, in float32
+// to nothing where a group's values lie close together.
+template <class Number>
+void add_up(const Number* x, std::int64_t pixels, std::int64_t channels, double* sum,
+            double* square) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        double* __restrict sums = sum;
+        double* __restrict squares = square;
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+            const Number* values = x + pixel * channels;
+            for (std::int64_t c = 0; c < channels; ++c) {
+                const double value = widened(values[c]);
+                sums[c] += value;
+                squares[c] += value * value;
+            }
+        }
+    });
+}
+
+// Mean and 1 / deviation of each group, [rows, groups].
+struct Statistics {
+    std::vector<double> mean, rstd;
 };
 
-// Mean and 1 / deviation of one group, summed in double: E[x^2] - E[x]^2 cancels, in float32 to
-// nothing where a group's values lie close together.
 template <class Number>
-void group_statistics(const Number* x, const Shape& shape, double eps, double* mean, double* rstd) {
-    double sum = 0, square = 0;
-    for (std::int64_t pixel = 0; pixel < shape.pixels; ++pixel) {
-        const Number* values = x + pixel * shape.channels;
-        for (std::int64_t c = 0; c < shape.width(); ++c) {
-            const double value = static_cast<float>(values[c]);
-            sum += value;
-            square += value * value;
+Statistics statistics(const Number* x, const Shape& shape, double eps) {
+    const std::int64_t pieces = (shape.pixels + piece - 1) / piece, line = 2 * shape.channels;
+    std::vector<double> sums(static_cast<std::size_t>(shape.rows * pieces * line));
+    at::parallel_for(0, shape.rows * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t row = i / pieces, first = i % pieces * piece;
+            double* sum = sums.data() + i * line;
+            add_up(x + (row * shape.pixels + first) * shape.channels,
+                   std::min(piece, shape.pixels - first), shape.channels, sum,
+                   sum + shape.channels);
         }
-    }
+    });
+    Statistics out;
     const double count = static_cast<double>(shape.width() * shape.pixels);
-    *mean = sum / count;
-    *rstd = 1 / std::sqrt(std::max(0.0, square / count - *mean * *mean) + eps);
-}
-
-// work(row, the group's first channel), each group on one thread.
-template <class Work>
-void for_each_group(const Shape& shape, const Work& work) {
-    at::parallel_for(0, shape.rows * shape.groups, 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t task = begin; task < end; ++task) {
-            work(task / shape.groups, (task % shape.groups) * shape.width());
+    for (std::int64_t group = 0; group < shape.rows * shape.groups; ++group) {
+        const std::int64_t first = group % shape.groups * shape.width();
+        const double* at = sums.data() + group / shape.groups * pieces * line;
+        double sum = 0, square = 0;
+        for (std::int64_t i = 0; i < pieces; ++i) {
+            for (std::int64_t c = first; c < first + shape.width(); ++c) {
+                sum += at[i * line + c];
+                square += at[i * line + shape.channels + c];
+            }
         }
-    });
+        const double mean = sum / count;
+        out.mean.push_back(mean);
+        out.rstd.push_back(1 / std::sqrt(std::max(0.0, square / count - mean * mean) + eps));
+    }
+    return out;
 }
 
 template <class Number>
-Affine fold(const Number* x, const Shape& shape, const float* weight, const float* bias,
-            double eps) {
-    const auto size = static_cast<std::size_t>(shape.rows * shape.channels);
-    Affine affine{std::vector<float>(size), std::vector<float>(size)};
-    for_each_group(shape, [&](std::int64_t row, std::int64_t first) {
-        double mean = 0, rstd = 0;
-        group_statistics(x + row * shape.pixels * shape.channels + first, shape, eps, &mean, &rstd);
-        for (std::int64_t c = first; c < first + shape.width(); ++c) {
-            const auto at = static_cast<std::size_t>(row * shape.channels + c);
-            affine.gain[at] = static_cast<float>(weight[c] * rstd);
-            affine.offset[at] = static_cast<float>(bias[c] - weight[c] * rstd * mean);
-        }
-    });
-    return affine;
+NormFactors fold(const Number* x, const Shape& shape, const GroupNormed& norm) {
+    const auto* weight = norm.weight.const_data_ptr<float>();
+    const auto* bias = norm.bias.const_data_ptr<float>();
+    const Statistics found = statistics(x, shape, norm.eps);
+    NormFactors factors{{}, {}, norm.silu};
+    for (std::int64_t i = 0; i < shape.rows * shape.channels; ++i) {
+        const std::int64_t c = i % shape.channels;
+        const auto group =
+            static_cast<std::size_t>(i / shape.channels * shape.groups + c / shape.width());
+        const double gain = weight[c] * found.rstd[group];
+        factors.gain.push_back(static_cast<float>(gain));
+        factors.offset.push_back(static_cast<float>(bias[c] - gain * found.mean[group]));
+    }
+    return factors;
 }
 
+// x, whose memory is in order, -> y.
 template <class Number>
-void normalize(const at::Tensor& x, at::Tensor& y, const Shape& shape, const at::Tensor& weight,
-               const at::Tensor& bias, double eps) {
-    const Number* in = x.const_data_ptr<Number>();
-    Number* out = y.mutable_data_ptr<Number>();
-    const Affine affine =
-        fold(in, shape, weight.const_data_ptr<float>(), bias.const_data_ptr<float>(), eps);
+void normalize(const Number* x, Number* y, const Shape& shape, const NormFactors& factors) {
     at::parallel_for(0, shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t pixel = begin; pixel < end; ++pixel) {
-            const float* gain = affine.gain.data() + pixel / shape.pixels * shape.channels;
-            const float* offset = affine.offset.data() + pixel / shape.pixels * shape.channels;
-            const Number* from = in + pixel * shape.channels;
-            Number* to = out + pixel * shape.channels;
-            for (std::int64_t c = 0; c < shape.channels; ++c) {
-                to[c] = static_cast<Number>(static_cast<float>(from[c]) * gain[c] + offset[c]);
+            const float* gain = factors.gain.data() + pixel / shape.pixels * shape.channels;
+            const float* offset = factors.offset.data() + pixel / shape.pixels * shape.channels;
+            const Number* from = x + pixel * shape.channels;
+            Number* __restrict to = y + pixel * shape.channels;
+            const auto each = [=](const auto& finish) ZOODIP_INLINED {
+                for (std::int64_t c = 0; c < shape.channels; ++c) {
+                    store(finish(widened(from[c]) * gain[c] + offset[c]), to + c);
+                }
+            };
+            if (factors.silu) {
+                for_cpu_isa([=] ZOODIP_INLINED {
+                    each([](float value) ZOODIP_INLINED { return silu(value); });
+                });
+            } else {
+                for_cpu_isa(
+                    [=] ZOODIP_INLINED { each([](float value) ZOODIP_INLINED { return value; }); });
             }
         }
     });
@@ -93,6 +125,16 @@ void normalize(const at::Tensor& x, at::Tensor& y, const Shape& shape, const at:
 struct Gradient {
     std::vector<float> gain, slope, offset;
 };
+
+// work(row, the group's first channel), each group on one thread.
+template <class Work>
+void for_each_group(const Shape& shape, const Work& work) {
+    at::parallel_for(0, shape.rows * shape.groups, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t task = begin; task < end; ++task) {
+            work(task / shape.groups, (task % shape.groups) * shape.width());
+        }
+    });
+}
 
 // The sums over a group of g = weight ds and of g x.
 template <class Number>
@@ -112,17 +154,18 @@ void gradient_sums(const Number* x, const Number* ds, const Shape& shape, const 
 template <class Number>
 Gradient fold_gradient(const Number* x, const Number* ds, const Shape& shape, const float* weight,
                        double eps) {
+    const Statistics found = statistics(x, shape, eps);
     const auto groups = static_cast<std::size_t>(shape.rows * shape.groups);
     Gradient gradient{std::vector<float>(static_cast<std::size_t>(shape.rows * shape.channels)),
                       std::vector<float>(groups), std::vector<float>(groups)};
     for_each_group(shape, [&](std::int64_t row, std::int64_t first) {
         const std::int64_t start = row * shape.pixels * shape.channels + first;
-        double mean = 0, rstd = 0, sum = 0, product = 0;
-        group_statistics(x + start, shape, eps, &mean, &rstd);
+        double sum = 0, product = 0;
         gradient_sums(x + start, ds + start, shape, weight + first, &sum, &product);
         const double count = static_cast<double>(shape.width() * shape.pixels);
-        const double correlation = rstd * (product - mean * sum) / count;
         const auto group = static_cast<std::size_t>(row * shape.groups + first / shape.width());
+        const double mean = found.mean[group], rstd = found.rstd[group];
+        const double correlation = rstd * (product - mean * sum) / count;
         gradient.slope[group] = static_cast<float>(-rstd * rstd * correlation);
         gradient.offset[group] =
             static_cast<float>(rstd * (rstd * mean * correlation - sum / count));
@@ -159,46 +202,53 @@ void propagate(const at::Tensor& ds, const at::Tensor& x, at::Tensor& dx, const 
     });
 }
 
-Shape shape_of(const at::Tensor& x, std::int64_t groups) {
-    return {x.size(0), x.size(1), x.size(2) * x.size(3), groups};
+Shape shape_of(const GroupNormed& norm) {
+    return {norm.x.size(0), norm.x.size(1), norm.x.size(2) * norm.x.size(3), norm.groups};
 }
 
-at::Tensor norm_alone(const at::Tensor& ordered, std::int64_t groups, const at::Tensor& weight,
-                      const at::Tensor& bias, double eps) {
-    const Shape shape = shape_of(ordered, groups);
-    at::Tensor y = at::empty_like(ordered);
-    if (ordered.scalar_type() == at::kFloat) {
-        normalize<float>(ordered, y, shape, weight, bias, eps);
-    } else if (ordered.scalar_type() == at::kBFloat16) {
-        normalize<at::BFloat16>(ordered, y, shape, weight, bias, eps);
-    } else {
-        fail("group_norm: needs float32 or bfloat16, got ", ordered.toString());
-    }
-    return y;
+// work(a null pointer to the type of x's numbers).
+template <class Work>
+auto for_numbers_of(const at::Tensor& x, const Work& work) {
+    if (x.scalar_type() == at::kFloat) return work(static_cast<const float*>(nullptr));
+    require(x.scalar_type() == at::kBFloat16, "group_norm: needs float32 or bfloat16, got ",
+            x.toString());
+    return work(static_cast<const at::BFloat16*>(nullptr));
+}
+
+GroupNormed ordered(const GroupNormed& norm) {
+    GroupNormed out = norm;
+    out.x = norm.x.contiguous(at::MemoryFormat::ChannelsLast);
+    return out;
 }
 
 }  // namespace
 
-at::Tensor group_norm_cpu(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
-                          const at::Tensor& bias, double eps, bool silu) {
-    at::Tensor y =
-        norm_alone(x.contiguous(at::MemoryFormat::ChannelsLast), groups, weight, bias, eps);
-    return silu ? at::silu_(y) : y;
+NormFactors norm_factors(const GroupNormed& norm) {
+    const GroupNormed in = ordered(norm);
+    return for_numbers_of(in.x, [&]<class Number>(const Number*) {
+        return fold(in.x.const_data_ptr<Number>(), shape_of(in), in);
+    });
 }
 
-at::Tensor group_norm_cpu_backward(const at::Tensor& dy, const at::Tensor& x, std::int64_t groups,
-                                   const at::Tensor& weight, const at::Tensor& bias, double eps,
-                                   bool silu) {
-    const at::Tensor ordered = x.contiguous(at::MemoryFormat::ChannelsLast);
-    at::Tensor ds = dy.to(x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
-    if (silu) ds = at::silu_backward(ds, norm_alone(ordered, groups, weight, bias, eps));
-    at::Tensor dx = at::empty_like(ordered);
-    const Shape shape = shape_of(x, groups);
-    if (x.scalar_type() == at::kFloat) {
-        propagate<float>(ds, ordered, dx, shape, weight, eps);
-    } else {
-        propagate<at::BFloat16>(ds, ordered, dx, shape, weight, eps);
-    }
+at::Tensor group_norm_cpu(const GroupNormed& norm) {
+    const GroupNormed in = ordered(norm);
+    at::Tensor y = at::empty_like(in.x);
+    for_numbers_of(in.x, [&]<class Number>(const Number*) {
+        const Number* x = in.x.const_data_ptr<Number>();
+        normalize(x, y.mutable_data_ptr<Number>(), shape_of(in), fold(x, shape_of(in), in));
+    });
+    return y;
+}
+
+at::Tensor group_norm_cpu_backward(const at::Tensor& dy, const GroupNormed& norm) {
+    GroupNormed in = ordered(norm);
+    in.silu = false;
+    at::Tensor ds = dy.to(in.x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+    if (norm.silu) ds = at::silu_backward(ds, group_norm_cpu(in));
+    at::Tensor dx = at::empty_like(in.x);
+    for_numbers_of(in.x, [&]<class Number>(const Number*) {
+        propagate<Number>(ds, in.x, dx, shape_of(in), in.weight, in.eps);
+    });
     return dx;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
@@ -16,6 +17,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+#include <ATen/record_function.h>
 
 #include "core/error.h"
 #include "ops/attention_cpu.h"
@@ -102,6 +104,13 @@ struct Layer {
         return image ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
     }
 
+    // What a profiler is told: of the weight its shape.
+    const char* name() const { return image ? "zoodip::conv2d" : "zoodip::linear"; }
+    std::vector<c10::IValue> arguments(const at::Tensor& x) const {
+        const auto shape = at::empty(weight.shape(), at::TensorOptions(at::kMeta));
+        return {x, shape, bias, stride, padding};
+    }
+
     // dL/dx of dL/dy.
     at::Tensor backward(const at::Tensor& dy, const at::Tensor& x) const {
         const at::Tensor in = dy.to(weight.input_type(dy.scalar_type()));
@@ -121,40 +130,62 @@ at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
     return y.to(x.scalar_type());
 }
 
-at::Tensor panel_product(const Layer& layer, const at::Tensor& x, ProductType type,
-                         const ActivationScale& scale, const Finish& finish) {
-    const PanelProduct product{*layer.weight.panels(),
-                               type,
-                               scale,
-                               layer.bias,
-                               layer.rows_of(finish.residual),
-                               finish.out.value_or(x.scalar_type()),
-                               finish.geglu};
+// What an own product's inputs are rounded to, with the scale of integers.
+struct Rounded {
+    ProductType type;
+    ActivationScale scale{};
+};
+
+Rounded plain_rounding(const FrozenWeight& weight, at::ScalarType activations) {
+    const bool rounded = weight.input_type(activations) == at::kBFloat16;
+    return {rounded ? ProductType::bfloat16 : ProductType::float32};
+}
+
+PanelProduct panel_product(const Layer& layer, const Rounded& rounded, const Finish& finish,
+                           at::ScalarType out) {
+    return {*layer.weight.panels(),
+            rounded.type,
+            rounded.scale,
+            layer.bias,
+            layer.rows_of(finish.residual),
+            finish.out.value_or(out),
+            finish.geglu};
+}
+
+at::Tensor multiply(const Layer& layer, const at::Tensor& x, const Rounded& rounded,
+                    const Finish& finish) {
+    const PanelProduct product = panel_product(layer, rounded, finish, x.scalar_type());
     return layer.image ? product.conv2d(x, layer.stride, layer.padding) : product.linear(x);
+}
+
+Calibration calibration_of(const FrozenWeight& weight) {
+    return weight.activation() ? weight.activation()->calibration() : Calibration::off;
+}
+
+// Outside of a calibration.
+Rounded rounding_of(const FrozenWeight& weight, at::ScalarType activations) {
+    const auto& activation = weight.activation();
+    const bool integers = calibration_of(weight) == Calibration::done && activation->ready();
+    if (integers) return {ProductType::int8, activation->scale()};
+    return plain_rounding(weight, activations);
 }
 
 // The product on the CPU by our own kernels, and what calibration wants to know of it.
 at::Tensor own_product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
-    const bool rounded = layer.weight.input_type(x.scalar_type()) == at::kBFloat16;
-    const ProductType plain = rounded ? ProductType::bfloat16 : ProductType::float32;
     LayerActivation* activation = layer.weight.activation().get();
-    const Calibration calibration = activation ? activation->calibration() : Calibration::off;
-    if (calibration == Calibration::done && activation->ready()) {
-        return panel_product(layer, x, ProductType::int8, activation->scale(), finish);
-    }
+    const Calibration calibration = calibration_of(layer.weight);
     if (calibration == Calibration::observe) activation->observe(x);
-    const at::Tensor y = panel_product(layer, x, plain, {}, finish);
+    const at::Tensor y = multiply(layer, x, rounding_of(layer.weight, x.scalar_type()), finish);
     if (calibration == Calibration::compare && activation->ready()) {
-        activation->compare(
-            y, panel_product(layer, x, ProductType::int8, activation->scale(), finish));
+        activation->compare(y,
+                            multiply(layer, x, {ProductType::int8, activation->scale()}, finish));
     }
     return y;
 }
 
 // Whether the product's own pass can finish it. A comparison is of products as they are.
 bool suits(const Finish& finish, const FrozenWeight& weight) {
-    const auto& activation = weight.activation();
-    if (activation && activation->calibration() == Calibration::compare) return false;
+    if (calibration_of(weight) == Calibration::compare) return false;
     const at::Tensor& residual = finish.residual;
     return !(finish.geglu && weight.out_features() % (2 * PanelWeight::width) != 0) &&
            !(residual.defined() && (residual.scalar_type() != at::kFloat || tracked(residual)));
@@ -169,11 +200,37 @@ at::Tensor product_without_graph(const Layer& layer, const at::Tensor& x, const 
     return finish.out ? y.to(*finish.out) : y;
 }
 
+// Of a norm that the product's own pass makes, where it can; undefined where it cannot.
+at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Finish& finish) {
+    const Calibration calibration = calibration_of(layer.weight);
+    const bool watched = calibration != Calibration::off && calibration != Calibration::done;
+    if (layer.weight.panels() == nullptr || tracked(norm.x) || watched ||
+        !suits(finish, layer.weight)) {
+        return {};
+    }
+    RECORD_FUNCTION(layer.name(), layer.arguments(norm.x));
+    const at::ScalarType type = norm.x.scalar_type();
+    return panel_product(layer, rounding_of(layer.weight, type), finish, type)
+        .conv2d(norm, layer.stride, layer.padding);
+}
+
+at::Tensor with_shift(const at::Tensor& bias, const Finish& finish) {
+    if (!finish.shift.defined()) return bias;
+    return bias.defined() ? bias + finish.shift : finish.shift;
+}
+
+// [rows, channels, height, width] -> [rows, height * width, channels], which channels-last memory
+// is already.
+at::Tensor tokens(const at::Tensor& x) {
+    return x.permute({0, 2, 3, 1}).flatten(1, 2);
+}
+
 at::Tensor product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
+    RECORD_FUNCTION(layer.name(), layer.arguments(x));
     if (!tracked(x)) return product_without_graph(layer, x, finish);
     require(!layer.weight.activation(),
             "gradient: products of integers (compute int8) have none; use compute bf16 or fp32");
-    const Finish inner{{}, finish.geglu, finish.out};
+    const Finish inner{.geglu = finish.geglu, .out = finish.out};
     const auto forward = [&] { return product_without_graph(layer, x, inner); };
     const at::Tensor y = differentiable(
         forward, {x},
@@ -192,7 +249,7 @@ at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
                   const Finish& finish) {
     require(x.size(-1) == weight.in_features(), "linear: weight has ", weight.in_features(),
             " inputs, activation has ", x.size(-1));
-    return product({weight, bias}, x, finish);
+    return product({weight, with_shift(bias, finish)}, x, finish);
 }
 
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
@@ -200,11 +257,25 @@ at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
     require(x.dim() == 4 && x.size(1) == weight.in_features(), "conv2d: weight has ",
             weight.in_features(), " input channels, activation has ",
             x.dim() == 4 ? x.size(1) : -1);
-    return product({weight, bias, true, stride, padding}, x, finish);
+    return product({weight, with_shift(bias, finish), true, stride, padding}, x, finish);
+}
+
+at::Tensor conv2d(const GroupNormed& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  std::int64_t stride, std::int64_t padding, const Finish& finish) {
+    const at::Tensor y =
+        product_of_norm({weight, with_shift(bias, finish), true, stride, padding}, x, finish);
+    return y.defined() ? y : conv2d(group_norm(x), weight, bias, stride, padding, finish);
+}
+
+at::Tensor linear(const GroupNormed& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  const Finish& finish) {
+    const at::Tensor y = product_of_norm({weight, with_shift(bias, finish)}, x, finish);
+    return y.defined() ? tokens(y) : linear(tokens(group_norm(x)), weight, bias, finish);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      std::int64_t heads, bool causal) {
+    RECORD_FUNCTION("zoodip::attention", std::vector<c10::IValue>({q, k, v}));
     require(q.size(-1) % heads == 0, "attention: ", heads, " heads do not divide ", q.size(-1),
             " channels");
     if (q.is_cpu() && !causal && has_attention_cpu(q.scalar_type())) {
@@ -221,20 +292,22 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     return out.transpose(1, 2).reshape({rows, q.size(1), q.size(2)});
 }
 
-at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
-                      const at::Tensor& bias, double eps, bool silu) {
-    require(x.dim() == 4 && x.size(1) % groups == 0 && weight.size(0) == x.size(1),
-            "group_norm: needs channels divisible by ", groups, " and a weight for each, got ",
-            x.dim() == 4 ? x.size(1) : -1, " channels and ", weight.size(0), " weights");
+at::Tensor group_norm(const GroupNormed& norm) {
+    const at::Tensor& x = norm.x;
+    require(x.dim() == 4 && x.size(1) % norm.groups == 0 && norm.weight.size(0) == x.size(1),
+            "group_norm: needs channels divisible by ", norm.groups, " and a weight for each, got ",
+            x.dim() == 4 ? x.size(1) : -1, " channels and ", norm.weight.size(0), " weights");
     if (!x.is_cpu()) {
-        const at::Tensor y = at::group_norm(x, groups, in_type(weight, x), in_type(bias, x), eps);
-        return silu ? at::silu(y) : y;
+        const at::Tensor y = at::group_norm(x, norm.groups, in_type(norm.weight, x),
+                                            in_type(norm.bias, x), norm.eps);
+        return norm.silu ? at::silu(y) : y;
     }
-    const auto norm = [&] { return group_norm_cpu(x, groups, weight, bias, eps, silu); };
-    if (!tracked(x)) return norm();
-    return differentiable(norm, {x}, [=, x = x.detach()](const at::Tensor& dy) -> Tensors {
-        return {group_norm_cpu_backward(dy, x, groups, weight, bias, eps, silu)};
-    });
+    if (!tracked(x)) return group_norm_cpu(norm);
+    GroupNormed kept = norm;
+    kept.x = x.detach();
+    return differentiable(
+        [&] { return group_norm_cpu(norm); }, {x},
+        [kept](const at::Tensor& dy) -> Tensors { return {group_norm_cpu_backward(dy, kept)}; });
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

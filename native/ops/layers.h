@@ -12,12 +12,14 @@
 #include <ATen/core/Tensor.h>
 
 #include "ops/frozen_weight.h"
+#include "ops/group_normed.h"
 
 namespace zoodip {
 
 // What becomes of a product before it is written: where a kernel can, in the same pass.
 struct Finish {
     at::Tensor residual{};  // of the result's shape, or with one row for all: added
+    at::Tensor shift{};     // float32 [out], added to the bias
     // The halves of the channels are value and gate: value * gelu(gate), half as wide.
     bool geglu = false;
     std::optional<at::ScalarType> out{};  // the result's type; x's own where it is not given
@@ -31,15 +33,20 @@ at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
                   std::int64_t stride, std::int64_t padding, const Finish& finish = {});
 
+// The same of a norm's result, which on the CPU is written nowhere but where the product reads it.
+// conv2d as above; linear over the channels of every pixel: -> [rows, height * width, out].
+at::Tensor conv2d(const GroupNormed& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  std::int64_t stride, std::int64_t padding, const Finish& finish = {});
+at::Tensor linear(const GroupNormed& x, const FrozenWeight& weight, const at::Tensor& bias,
+                  const Finish& finish = {});
+
 // softmax(q k^T / sqrt(head width)) v. q: [rows, tokens, channels], k and v:
 // [rows, keys, channels]; either side may have a single row, which then serves all.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      std::int64_t heads, bool causal = false);
 
-// GroupNorm over [rows, channels, height, width], then SiLU if asked. weight, bias: float32
-// [channels]. Statistics in float32 or better.
-at::Tensor group_norm(const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
-                      const at::Tensor& bias, double eps, bool silu);
+// Of x's shape and type.
+at::Tensor group_norm(const GroupNormed& norm);
 
 // LayerNorm over the last dimension. weight, bias: float32 [channels].
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,

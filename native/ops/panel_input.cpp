@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
+#include "ops/group_norm_cpu.h"
 #include "ops/parallel_rows.h"
 #include "ops/vector_math.h"
 
@@ -38,11 +39,31 @@ void convert(const From* from, std::int64_t count, const Rounding& rounding, To*
     });
 }
 
+// One pixel: x * gain + offset, then SiLU if asked.
+template <class From, class To>
+void normalize(const From* from, std::int64_t count, const float* gain, const float* offset,
+               bool silu_too, const Rounding& rounding, To* to) {
+    if (silu_too) {
+        for_cpu_isa([=] ZOODIP_INLINED {
+            for (std::int64_t i = 0; i < count; ++i) {
+                rounding.write(silu(widened(from[i]) * gain[i] + offset[i]), to + i);
+            }
+        });
+    } else {
+        for_cpu_isa([=] ZOODIP_INLINED {
+            for (std::int64_t i = 0; i < count; ++i) {
+                rounding.write(widened(from[i]) * gain[i] + offset[i], to + i);
+            }
+        });
+    }
+}
+
 // Lines of pixels, each pixel's channels side by side.
 template <class From>
 struct Image {
     const From* data;
     std::int64_t images, height, width, channels;
+    const NormFactors* norm = nullptr;
 };
 
 template <class To>
@@ -57,11 +78,18 @@ void pad_line(const Image<From>& x, std::int64_t image, std::int64_t y, const Pa
     fill(line, padding * out.channels, rounding.border());
     const From* from = x.data + (image * x.height + y) * x.width * x.channels;
     To* to = line + padding * out.channels;
-    if (out.channels == x.channels) {
+    if (out.channels == x.channels && x.norm == nullptr) {
         convert(from, x.width * x.channels, rounding, to);
     } else {
         for (std::int64_t i = 0; i < x.width; ++i) {
-            convert(from + i * x.channels, x.channels, rounding, to + i * out.channels);
+            const From* pixel = from + i * x.channels;
+            if (x.norm != nullptr) {
+                normalize(pixel, x.channels, x.norm->gain.data() + image * x.channels,
+                          x.norm->offset.data() + image * x.channels, x.norm->silu, rounding,
+                          to + i * out.channels);
+            } else {
+                convert(pixel, x.channels, rounding, to + i * out.channels);
+            }
             fill(to + i * out.channels + x.channels, out.channels - x.channels, rounding.border());
         }
     }
@@ -111,11 +139,11 @@ void write(const at::Tensor& memory, const Image<void>& shape, PaddedInput& out,
            std::int64_t padding, const PanelProduct& product) {
     if (memory.scalar_type() == at::kFloat) {
         write(Image<float>{memory.const_data_ptr<float>(), shape.images, shape.height, shape.width,
-                           shape.channels},
+                           shape.channels, shape.norm},
               out, padding, product);
     } else if (memory.scalar_type() == at::kBFloat16) {
         write(Image<at::BFloat16>{memory.const_data_ptr<at::BFloat16>(), shape.images, shape.height,
-                                  shape.width, shape.channels},
+                                  shape.width, shape.channels, shape.norm},
               out, padding, product);
     } else {
         fail("panel product: needs float32 or bfloat16, got ", memory.toString());
@@ -137,8 +165,8 @@ PaddedInput flat_input(const at::Tensor& x, const PanelProduct& product) {
     return out;
 }
 
-PaddedInput padded_input(const at::Tensor& x, const PanelProduct& product, std::int64_t stride,
-                         std::int64_t padding) {
+PaddedInput padded_input(const at::Tensor& x, const NormFactors* norm, const PanelProduct& product,
+                         std::int64_t stride, std::int64_t padding) {
     const at::Tensor memory = x.contiguous(at::MemoryFormat::ChannelsLast);
     const std::int64_t height = x.size(2) + 2 * padding, width = x.size(3) + 2 * padding;
     const std::int64_t kernel = product.weight.kernel();
@@ -152,7 +180,8 @@ PaddedInput padded_input(const at::Tensor& x, const PanelProduct& product, std::
                     (height - kernel) / stride + 1,
                     (width - kernel) / stride + 1,
                     stride};
-    write(memory, {nullptr, x.size(0), x.size(2), x.size(3), x.size(1)}, out, padding, product);
+    write(memory, {nullptr, x.size(0), x.size(2), x.size(3), x.size(1), norm}, out, padding,
+          product);
     return out;
 }
 

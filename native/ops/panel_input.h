@@ -20,8 +20,9 @@ struct PaddedInput {
 // x: float32 or bfloat16 [..., channels]: one line of all rows. x itself where that is possible.
 PaddedInput flat_input(const at::Tensor& x, const PanelProduct& product);
 
-// x: float32 or bfloat16 [images, channels, height, width].
-PaddedInput padded_input(const at::Tensor& x, const PanelProduct& product, std::int64_t stride,
-                         std::int64_t padding);
+// x: float32 or bfloat16 [images, channels, height, width]; normalised on the way where `norm` is
+// not null.
+PaddedInput padded_input(const at::Tensor& x, const NormFactors* norm, const PanelProduct& product,
+                         std::int64_t stride, std::int64_t padding);
 
 }  // namespace zoodip

@@ -4,12 +4,12 @@
 #include <memory>
 #include <vector>
 
-#include <ATen/Parallel.h>
-
 #include "core/error.h"
 #include "ops/brgemm.h"
+#include "ops/group_norm_cpu.h"
 #include "ops/panel_epilogue.h"
 #include "ops/panel_input.h"
+#include "ops/parallel_rows.h"
 
 namespace zoodip {
 namespace {
@@ -142,13 +142,13 @@ class Multiplication {
                    static_cast<std::int64_t>(sizeof(Weight)))) {}
 
     void run() const {
-        at::parallel_for(0, cut_.rows * cut_.columns, 1, [&](std::int64_t begin, std::int64_t end) {
+        share_tasks(cut_.rows * cut_.columns, [&](SharedTasks& tasks) {
             const BrgemmScope scope;
             Panels<Weight> panels(weight_, halves_ * cut_.panels);
             const auto sums = std::make_unique_for_overwrite<Sum[]>(
                 static_cast<std::size_t>(halves_ * cut_.together * tile_size));
             std::int64_t held = -1;
-            for (std::int64_t task = begin; task < end; ++task) {
+            tasks.each([&](std::int64_t task) {
                 const std::int64_t column = task / cut_.rows, first = column * cut_.panels;
                 const std::int64_t count = std::min(cut_.panels, panels_ - first);
                 for (std::int64_t i = 0; held != column && i < halves_ * count; ++i) {
@@ -156,7 +156,7 @@ class Multiplication {
                 }
                 held = column;
                 multiply(task % cut_.rows, first, count, panels, sums.get());
-            }
+            });
         });
     }
 
@@ -253,10 +253,21 @@ at::Tensor PanelProduct::linear(const at::Tensor& x) const {
 
 at::Tensor PanelProduct::conv2d(const at::Tensor& x, std::int64_t stride,
                                 std::int64_t padding) const {
+    return image(x, nullptr, stride, padding);
+}
+
+at::Tensor PanelProduct::conv2d(const GroupNormed& x, std::int64_t stride,
+                                std::int64_t padding) const {
+    const NormFactors factors = norm_factors(x);
+    return image(x.x, &factors, stride, padding);
+}
+
+at::Tensor PanelProduct::image(const at::Tensor& x, const NormFactors* norm, std::int64_t stride,
+                               std::int64_t padding) const {
     require(x.dim() == 4 && x.size(1) == weight.in_features(), "conv2d: weight has ",
             weight.in_features(), " input channels, activation has ",
             x.dim() == 4 ? x.size(1) : -1);
-    const PaddedInput in = padded_input(x, *this, stride, padding);
+    const PaddedInput in = padded_input(x, norm, *this, stride, padding);
     return run(*this, in).view({in.images, in.out_height, in.out_width, -1}).permute({0, 3, 1, 2});
 }
 

@@ -10,9 +10,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/group_normed.h"
 #include "ops/panel_weight.h"
 
 namespace zoodip {
+
+struct NormFactors;
 
 // What the inputs of a product are rounded to. The sums are float32, of int8 products int32.
 enum class ProductType { float32, bfloat16, int8 };
@@ -39,6 +42,12 @@ struct PanelProduct {
     at::Tensor linear(const at::Tensor& x) const;
     // x: [rows, in, height, width] -> [rows, out, ...] in channels-last memory.
     at::Tensor conv2d(const at::Tensor& x, std::int64_t stride, std::int64_t padding) const;
+    // The same of a norm's result, which is written nowhere but where the product reads it.
+    at::Tensor conv2d(const GroupNormed& x, std::int64_t stride, std::int64_t padding) const;
+
+  private:
+    at::Tensor image(const at::Tensor& x, const NormFactors* norm, std::int64_t stride,
+                     std::int64_t padding) const;
 };
 
 }  // namespace zoodip

@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "ops/cpu_isa.h"
 #include "ops/parallel_rows.h"
 #include "ops/vector_math.h"
@@ -59,19 +60,42 @@ void widen_row(const Number* row, std::int64_t length, float* out) {
     });
 }
 
-// row: [in, taps] -> column n of a panel: [taps, in / 4, 64, 4].
-void place_row(const std::int8_t* row, const PanelWeight& weight, std::int8_t* column) {
+constexpr std::int64_t line = 16;  // output channels whose words fill a line of the cache
+
+// Four numbers of a row [in, taps]: input channels k to k + 3 of a tap; zeros beyond the last.
+std::uint32_t word_of(const std::int8_t* row, std::int64_t k, std::int64_t in, std::int64_t taps) {
+    std::uint32_t word = 0;
+    if (taps == 1 && k + 4 <= in) {
+        std::memcpy(&word, row + k, 4);
+        return word;
+    }
+    for (std::int64_t i = 0; i < std::min<std::int64_t>(4, in - k); ++i) {
+        word |= std::uint32_t(static_cast<std::uint8_t>(row[(k + i) * taps])) << (8 * i);
+    }
+    return word;
+}
+
+// `count` rows [in, taps], one after another -> as many columns of a panel [taps, in / 4, 64, 4].
+void place_rows(const std::int8_t* rows, std::int64_t count, const PanelWeight& weight,
+                std::int8_t* columns) {
     const std::int64_t in = weight.in_features(), taps = weight.taps();
     for (std::int64_t tap = 0; tap < taps; ++tap) {
-        std::int8_t* to = column + tap * weight.padded_in() * width;
-        for (std::int64_t k = 0; k < in; ++k) to[k / 4 * 4 * width + k % 4] = row[k * taps + tap];
+        for (std::int64_t k = 0; k < in; k += 4) {
+            std::int8_t* to = columns + (tap * weight.padded_in() + k) * width;
+            for (std::int64_t n = 0; n < count; ++n) {
+                const std::uint32_t word = word_of(rows + n * in * taps + tap, k, in, taps);
+                std::memcpy(to + n * 4, &word, 4);
+            }
+        }
     }
 }
 
-std::int32_t sum(const std::int8_t* values, std::int64_t count) {
-    std::int32_t total = 0;
-    for (std::int64_t i = 0; i < count; ++i) total += values[i];
-    return total;
+void sum(const std::int8_t* values, std::int64_t count, std::int32_t* total) {
+    for_cpu_isa([=] ZOODIP_INLINED {
+        std::int32_t all = 0;
+        for (std::int64_t i = 0; i < count; ++i) all += values[i];
+        *total = all;
+    });
 }
 
 }  // namespace
@@ -79,17 +103,23 @@ std::int32_t sum(const std::int8_t* values, std::int64_t count) {
 template <class Number>
 void PanelWeight::quantize(const Number* rows) {
     const std::int64_t length = taps() * in_features();
-    auto* values = values_.mutable_data_ptr<std::int8_t>();
+    auto* values = static_cast<std::int8_t*>(pages_.get());
     auto* scale = scale_.mutable_data_ptr<float>();
     auto* sums = sums_.mutable_data_ptr<std::int32_t>();
-    parallel_rows(out_features(), length, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t lines = (out_features() + line - 1) / line;
+    parallel_rows(lines, line * length, [&](std::int64_t begin, std::int64_t end) {
         std::vector<float> row(static_cast<std::size_t>(length));
-        std::vector<std::int8_t> integers(row.size());
-        for (std::int64_t n = begin; n < end; ++n) {
-            widen_row(rows + n * length, length, row.data());
-            quantize_int8_row(row.data(), length, integers.data(), scale + n);
-            sums[n] = sum(integers.data(), length);
-            place_row(integers.data(), *this, values + n / width * panel_size() + n % width * 4);
+        std::vector<std::int8_t> integers(static_cast<std::size_t>(line * length));
+        for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t first = i * line, count = std::min(line, out_features() - first);
+            for (std::int64_t n = 0; n < count; ++n) {
+                std::int8_t* to = integers.data() + n * length;
+                widen_row(rows + (first + n) * length, length, row.data());
+                quantize_int8_row(row.data(), length, to, scale + first + n);
+                sum(to, length, sums + first + n);
+            }
+            place_rows(integers.data(), count, *this,
+                       values + first / width * panel_size() + first % width * 4);
         }
     });
 }
@@ -99,7 +129,7 @@ PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()
         weight.is_cpu() && (shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3])),
         "panel weight: needs [out, in] or a square kernel, on the CPU, got ", weight.toString(),
         " ", concat(weight.sizes()));
-    values_ = at::zeros({panels(), panel_size()}, at::kChar);
+    pages_ = allocate_pages(static_cast<std::size_t>(panels() * panel_size()));
     scale_ = at::zeros({panels() * width}, at::kFloat);
     sums_ = at::zeros({panels() * width}, at::kInt);
     const at::Tensor rows = weight.contiguous();
@@ -113,7 +143,7 @@ PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()
 }
 
 const std::int8_t* PanelWeight::panel(std::int64_t index) const {
-    return values_.const_data_ptr<std::int8_t>() + index * panel_size();
+    return static_cast<const std::int8_t*>(pages_.get()) + index * panel_size();
 }
 
 const float* PanelWeight::scale() const {
@@ -153,7 +183,7 @@ void PanelWeight::widen(std::int64_t index, at::BFloat16* out) const {
 }
 
 PackedWeight PanelWeight::unpack() const {
-    at::TensorOptions options = values_.options();
+    at::TensorOptions options(at::kChar);
     const at::Tensor rows =
         shape_.size() == 4
             ? at::empty(shape_, options.memory_format(at::MemoryFormat::ChannelsLast))
@@ -172,10 +202,6 @@ PackedWeight PanelWeight::unpack() const {
 
 at::Tensor PanelWeight::dense(at::ScalarType type) const {
     return dequantize_int8(unpack(), type);
-}
-
-std::int64_t PanelWeight::bytes() const {
-    return static_cast<std::int64_t>(values_.nbytes() + scale_.nbytes() + sums_.nbytes());
 }
 
 }  // namespace zoodip

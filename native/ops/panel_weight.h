@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +24,7 @@ class PanelWeight {
     // integers and scales are those of quantize_int8.
     explicit PanelWeight(const at::Tensor& weight);
 
-    bool defined() const { return values_.defined(); }
+    bool defined() const { return pages_ != nullptr; }
     const std::vector<std::int64_t>& shape() const { return shape_; }
     std::int64_t out_features() const { return shape_[0]; }
     std::int64_t in_features() const { return shape_[1]; }
@@ -44,7 +45,6 @@ class PanelWeight {
 
     // s W_q, as dequantize_int8 has it.
     at::Tensor dense(at::ScalarType type) const;
-    std::int64_t bytes() const;
 
   private:
     template <class Number>
@@ -52,9 +52,9 @@ class PanelWeight {
     PackedWeight unpack() const;
 
     std::vector<std::int64_t> shape_;
-    at::Tensor values_;  // int8
-    at::Tensor scale_;   // float32
-    at::Tensor sums_;    // int32
+    std::shared_ptr<void> pages_;  // the integers
+    at::Tensor scale_;             // float32
+    at::Tensor sums_;              // int32
 };
 
 }  // namespace zoodip

@@ -93,4 +93,10 @@ ZOODIP_INLINED inline float gelu(float x) {
     return 0.5f * x * (x < 0 ? tail : 2.0f - tail);
 }
 
+// x / (1 + e^-x). Below -44 the exponential stands still: what is left is below 1e-15.
+ZOODIP_INLINED inline float silu(float x) {
+    const float t = -1.44269504f * x;
+    return x / (1.0f + power_of_two<5>(t < 64.0f ? t : 64.0f));
+}
+
 }  // namespace zoodip

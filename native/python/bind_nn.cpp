@@ -68,7 +68,7 @@ void bind_ops(py::module_& module) {
         "group_norm",
         [](const at::Tensor& x, std::int64_t groups, const at::Tensor& weight,
            const at::Tensor& bias, double eps, bool silu) {
-            return run_engine([&] { return group_norm(x, groups, weight, bias, eps, silu); });
+            return run_engine([&] { return group_norm({x, groups, weight, bias, eps, silu}); });
         },
         py::arg("x"), py::arg("groups"), py::arg("weight"), py::arg("bias"), py::arg("eps"),
         py::arg("silu"), "GroupNorm over [rows, channels, height, width], then SiLU if asked.");

@@ -37,6 +37,8 @@ LIBRARIES = {
     "utf8proc.h": Need("utf8proc", "libutf8proc-dev", "utf8proc-devel"),
 }
 TEST_LIBRARIES = {"gtest/gtest.h": Need("GoogleTest", "libgtest-dev", "gtest-devel")}
+# Nothing is missing without them.
+USEFUL_LIBRARIES = {"jemalloc/jemalloc.h": Need("jemalloc", "libjemalloc-dev", "jemalloc-devel")}
 
 
 def compiler_is_new_enough(path: str) -> bool:
@@ -131,7 +133,7 @@ def install_packages(needs: list[Need], log: Path) -> None:
 
 def prepare_system(python: str, python_include: str, log: Path) -> None:
     """Gets all that demo and tests need from Debian where this runs as root; names it otherwise."""
-    libraries = missing_libraries({**LIBRARIES, **TEST_LIBRARIES})
+    libraries = missing_libraries({**LIBRARIES, **TEST_LIBRARIES, **USEFUL_LIBRARIES})
     tools = missing_tools(python, python_include)
     can_install = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")
     if can_install:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nn/unet.h"
 #include "ops/panel_product.h"
 #include "ops/types.h"
 
@@ -10,31 +11,43 @@ namespace {
 
 // A program linked to libtorch_cpu, with the code of the first primitives, measured.
 constexpr std::int64_t program_bytes = 150 << 20;
+// What torch's bfloat16 products set up beside that on a CPU, measured.
+constexpr std::int64_t bfloat16_bytes = 36 << 20;
 
 std::int64_t first_channels(const WeightSource& source, const char* name) {
     const WeightInfo* info = source.find(name);
     return info == nullptr || info->shape.empty() ? 0 : info->shape[0];
 }
 
-// Weights of a part: quantised ones as integers, the token table as stored, the rest in float32.
+// Weights of a part: quantised ones as integers, the rest in float32; the token table apart.
 std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64_t dense_size) {
     const auto packed = part.packed.find(type);
     const std::int64_t layers =
         packed == part.packed.end() ? part.quantised * dense_size : packed->second;
-    const std::int64_t table = part.table * 2;
-    return layers + table + (part.parameters - part.quantised - part.table) * 4;
+    return layers + (part.parameters - part.quantised - part.table) * 4;
+}
+
+// The token table as stored; on the CPU a source that reads rows leaves it where it is.
+std::int64_t table_bytes(const WeightSource& source, const TrainSettings& settings) {
+    for (const WeightInfo& info : source.list()) {
+        if (!is_token_table(info)) continue;
+        const bool left = settings.device == "cpu" && source.row_reader(info.name);
+        return left ? 0 : stored_bytes(info);
+    }
+    return 0;
 }
 
 // Copies of the first level's activations (C channels at every pixel of the latents) that are alive
 // at the widest moment.
-// A forward pass by torch's operators, for each row: the feed-forward of the first transformer,
-// that is input, residual and norm (3 C), its product (8 C), gelu of one half and their product (4
-// C + 4 C); the skips that wait for the way up add about 8 C.
-constexpr std::int64_t forward_copies = 3 + 8 + 8 + 8;
-// By the CPU's own products, which write no more than the gated half: the last residual block on
-// the way up, that is the joined input of 3 C, its norm and that with a border (9 C), two products
-// and their norm (3 C), with the same skips. Measured: 20.7.
-constexpr std::int64_t own_forward_copies = 9 + 3 + 8;
+// A forward pass, for each row: the last residual block's input (2 C), skips (2 C) and result (C).
+constexpr std::int64_t row_copies = 5;
+// For each of the rows that pass through a layer together, by the CPU's own products: the joined
+// input (3 C), that with a border (3 C) and two products (2 C). Measured: 25 for three rows, one
+// after another.
+constexpr std::int64_t own_working_copies = 8;
+// By torch's operators: the feed-forward of the first transformer, that is input, residual and norm
+// (3 C), its product (8 C), gelu of one half and their product (4 C + 4 C).
+constexpr std::int64_t working_copies = 3 + 8 + 8;
 // A gradient: the inputs of all steps that are computed again, and one transformer with its graph
 // and the gradients within. Measured: 72 for SD1.5, 112 for the demo model.
 constexpr std::int64_t gradient_copies = 80;
@@ -56,10 +69,11 @@ std::int64_t unet_activations(const WeightSource& source, const TrainSettings& s
         first_channels(source, "model.diffusion_model.input_blocks.0.0.weight");
     const std::int64_t points = points_of(settings);
     const std::int64_t rows = settings.chunk == 0 ? points : std::min(points, settings.chunk);
+    const std::int64_t together =
+        settings.device == "cpu" ? UNet::rows_together(side, side, rows) : rows;
+    const std::int64_t working = own_products(settings) ? own_working_copies : working_copies;
     const std::int64_t copies =
-        settings.method == "exact"
-            ? gradient_copies
-            : rows * (own_products(settings) ? own_forward_copies : forward_copies);
+        settings.method == "exact" ? gradient_copies : rows * row_copies + together * working;
     return copies * side * side * channels * activation_size(settings);
 }
 
@@ -93,10 +107,12 @@ MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inve
     const auto type = [&](Part part) { return part_weight_type(chosen, part); };
     const std::int64_t number_size = settings.compute == "fp32" ? 4 : 2;  // of an unpacked weight
     MemoryEstimate estimate;
-    estimate.program = program_bytes;
+    const bool rounded = settings.device == "cpu" && settings.compute != "fp32";
+    estimate.program = program_bytes + (rounded && !own_products(settings) ? bfloat16_bytes : 0);
     estimate.encoding = weight_bytes(inventory.vae_encoder, type(Part::vae), 4) +
                         inventory.vae_encoder.largest * 4 + encoder_activations(source, settings);
-    estimate.text_encoder = weight_bytes(inventory.text_encoder, type(Part::text_encoder), 4);
+    estimate.text_encoder = weight_bytes(inventory.text_encoder, type(Part::text_encoder), 4) +
+                            table_bytes(source, settings);
     estimate.unet = weight_bytes(inventory.unet, type(Part::unet), number_size);
     const bool packed_forward = own_products(settings) && settings.method != "exact";
     const bool unpacked = chosen != WeightType::dense && !packed_forward;

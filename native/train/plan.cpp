@@ -48,13 +48,16 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
     return std::max(asked, words);
 }
 
-// What a stopped run decided by the memory of its time holds for it to the end.
+// What a stopped run decided by the memory and the processor of its time holds for it to the end.
 nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     if (!output.resume) return chosen;
     const nlohmann::json before = identity_of_state(output.token);
     if (!before.is_object() || !before.contains("settings")) return chosen;
     const nlohmann::json& settings = before["settings"];
     if (chosen.value("method", nlohmann::json()) == "auto") chosen["method"] = settings["method"];
+    if (chosen.value("compute", nlohmann::json("auto")) == "auto") {
+        chosen["compute"] = settings["compute"];
+    }
     if (chosen.value("chunk", nlohmann::json(0)) == 0) chosen["chunk"] = settings["chunk"];
     return chosen;
 }

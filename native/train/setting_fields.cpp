@@ -24,6 +24,11 @@ Field choice(const char* name, Member member, Choices choices, Text text) {
     return {name, member, 0, 0, std::move(choices), text.unit, text.help, text.equation};
 }
 
+Choices with_auto(Choices names) {
+    names.insert(names.begin(), "auto");
+    return names;
+}
+
 Field plain(const char* name, Member member, Text text) {
     return {name, member, 0, 0, {}, text.unit, text.help, text.equation};
 }
@@ -148,9 +153,10 @@ std::vector<Field> machine_fields() {
                 "in int8.",
                 "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
                 "s = (max - min) / 15 of a group"}),
-        choice("compute", &S::compute, compute_type_names(),
+        choice("compute", &S::compute, with_auto(compute_type_names()),
                {"What the inputs of the UNet's large products are rounded to. On the CPU all else "
-                "stays float32; bf16 is several times faster where the processor multiplies it. "
+                "stays float32; bf16 is several times faster where the processor multiplies it, "
+                "and auto takes it there, with int8 and int4 weights; else auto is fp32. "
                 "int8, for the CPU and int8 weights, finds its scales in the run's own first "
                 "draws. How well a slope agrees with the exact one (correlation on the demo model, "
                 "best mu): fp32 1.00, bf16 0.97, int8 0.82. On a graphics card bf16 is the type "

@@ -44,7 +44,7 @@ struct TrainSettings {
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
     std::string weights = "int8";
-    std::string compute = "fp32";
+    std::string compute = "auto";
     std::string device = "cpu";
     std::int64_t threads = 0;
     std::int64_t memory_limit = 0;
@@ -66,6 +66,7 @@ const std::vector<Setting<TrainSettings>>& train_setting_fields();
 //   learning_rate  5e-3 by estimates, 1e-2 by the exact gradient
 //   mu             1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences, and
 //                  with weights int4
+//   compute        bf16 on a CPU that multiplies it, with weights in integers; else fp32
 //   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion
 //   resolution     what the model was made for
 // Method "auto" is taken as rge: choose_method (train/method_choice.h) goes before.

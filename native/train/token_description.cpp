@@ -52,6 +52,7 @@ std::optional<std::int64_t> parse_whole(const std::string& text) {
 bool is_default(const std::string& name, const json& known, const Architecture& architecture) {
     json others = known;
     others.erase(name);
+    others.emplace("compute", "fp32");  // what auto would take depends on the processor
     try {
         const TrainSettings without = resolve_settings(others, architecture);
         return get_fields(without, train_setting_fields()).at(name) == known.at(name);

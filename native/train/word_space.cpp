@@ -36,7 +36,7 @@ DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout&
     }
     const at::Tensor basis =
         settings.directions == "principal"
-            ? principal_directions(text_encoder.token_table(), settings.direction_rank)
+            ? principal_directions(text_encoder.token_table().whole(), settings.direction_rank)
             : span_basis(related_rows(settings.related_words, text_encoder));
     std::vector<DirectionBlock> blocks;
     for (const TokenSlot& slot : layout.slots()) blocks.push_back({slot.vectors, basis});

@@ -1,10 +1,16 @@
 // Names of other layouts, what a set of weights is told to be, and how its parameters are counted.
+#include <cstring>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +19,7 @@
 #include "nn/family.h"
 #include "nn/inventory.h"
 #include "nn/tensor_map.h"
+#include "nn/token_table.h"
 
 namespace zoodip {
 namespace {
@@ -60,6 +67,28 @@ void expect_in(const std::string& part, const std::string& message) {
 }
 
 // ------------------------------------------------------------------------------------- sources
+
+TEST(TokenTable, ReadsEveryRowOnceOrHoldsThemAll) {
+    const at::Tensor numbers = at::arange(30, at::kHalf).view({10, 3});
+    std::vector<std::int64_t> read;
+    const TokenTable left(numbers, [&](std::int64_t row, std::span<std::byte> out) {
+        read.push_back(row);
+        const at::Tensor stored = numbers[row].contiguous();
+        std::memcpy(out.data(), stored.const_data_ptr(), out.size());
+    });
+    const TokenTable held(numbers);
+    const at::Tensor ids = at::tensor({7, 2, 7, 2, 0, 7}, at::kLong).view({2, 3});
+    for (const TokenTable* table : {&left, &held}) {
+        EXPECT_EQ(table->vocabulary(), 10);
+        EXPECT_EQ(table->width(), 3);
+        EXPECT_TRUE(at::equal(table->rows(ids), at::embedding(numbers, ids).to(at::kFloat)));
+        EXPECT_THROW(table->rows(at::tensor({10}, at::kLong)), Error);
+        EXPECT_THROW(table->rows(at::tensor({-1}, at::kLong)), Error);
+    }
+    EXPECT_EQ(read, (std::vector<std::int64_t>{7, 2, 0}));
+    EXPECT_TRUE(at::equal(left.whole(), numbers));
+    EXPECT_TRUE(at::equal(held.whole(), numbers));
+}
 
 TEST(WeightSource, FindsEveryNameAndNoOther) {
     const TensorMap source({{"b", at::zeros({2})}, {"d", at::zeros({3, 1}, at::kHalf)}}, "two");

@@ -82,7 +82,9 @@ TEST(Gradient, GroupNorm) {
     for (const bool silu : {false, true}) {
         for (const double mean : {0.0, 3.0}) {
             expect_gradient(
-                [&](const at::Tensor& x) { return group_norm(x, 8, weight, bias, 1e-5, silu); },
+                [&](const at::Tensor& x) {
+                    return group_norm({x, 8, weight, bias, 1e-5, silu});
+                },
                 [&](const at::Tensor& x) {
                     const auto y = at::group_norm(x, 8, exact_weight, exact_bias, 1e-5);
                     return silu ? at::silu(y) : y;

@@ -103,7 +103,9 @@ TEST_P(RowIdentity, Attention) {
 TEST_P(RowIdentity, Norms) {
     const at::Tensor scale = random({320}, 3), shift = random({320}, 4);
     expect_row_identity(
-        [&](const at::Tensor& x) { return group_norm(x, 32, scale, shift, 1e-5, true); },
+        [&](const at::Tensor& x) {
+            return group_norm({x, 32, scale, shift, 1e-5, true});
+        },
         {320, 24, 24}, type());
     expect_row_identity([&](const at::Tensor& x) { return layer_norm(x, scale, shift, 1e-5); },
                         {77, 320}, type());

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "ops/cpu_isa.h"
+#include "ops/group_norm_cpu.h"
 #include "ops/panel_product.h"
 
 namespace zoodip {
@@ -127,6 +128,30 @@ TEST(PanelProduct, FinishesAsSeparateStepsWould) {
         // gelu is off by 1e-7 |gate|, the products around it by three roundings.
         const at::Tensor allowed = value.abs() * gate.abs() * (1e-7 + 3 * 0x1p-24);
         EXPECT_LE((off - allowed).max().item<double>(), 1e-12);
+    }
+}
+
+// The norm is the same whether it is written first or made where the product reads it.
+TEST(PanelProduct, TakesANormAsItWouldItsResult) {
+    for (const Shape& s : {Shape{2, 64, 64, 9, 7, 3, 1, 1},
+                           {3, 32, 70, 16, 16, 3, 2, 1},
+                           {1, 96, 64, 20, 20, 1, 1, 0}}) {
+        const GroupNormed norm{random({s.rows, s.in, s.height, s.width}, 1),
+                               32,
+                               random({s.in}, 2),
+                               random({s.in}, 3),
+                               1e-5,
+                               s.kernel == 3};
+        const PanelWeight weight(random({s.out, s.in, s.kernel, s.kernel}, 4));
+        for (const ProductType type : types_here()) {
+            for (const CpuIsa isa : cpu_isas()) {
+                const ForcedCpuIsa forced(isa);
+                const PanelProduct product{weight, type, scale, random({s.out}, 5)};
+                EXPECT_TRUE(same_bits(product.conv2d(norm, s.stride, s.padding),
+                                      product.conv2d(group_norm_cpu(norm), s.stride, s.padding)))
+                    << name_of(isa) << ", type " << static_cast<int>(type);
+            }
+        }
     }
 }
 

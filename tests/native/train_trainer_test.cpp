@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "ops/panel_product.h"
 #include "train/trainer.h"
 
 namespace zoodip {
@@ -410,6 +411,17 @@ TEST(RunState, NamesTheFirstDifference) {
     }
 }
 
+TEST(Settings, ComputeFollowsTheProcessorWhereWeightsArePacked) {
+    const bool rounds = has_panel_product(ProductType::bfloat16);
+    const auto compute = [](nlohmann::json chosen) { return resolve_settings(chosen).compute; };
+    EXPECT_EQ(compute(nlohmann::json::object()), rounds ? "bf16" : "fp32");
+    EXPECT_EQ(compute({{"compute", "auto"}, {"weights", "int4"}}), rounds ? "bf16" : "fp32");
+    EXPECT_EQ(compute({{"weights", "dense"}}), "fp32");
+    EXPECT_EQ(compute({{"device", "cuda"}}), "fp32");
+    EXPECT_EQ(compute({{"compute", "fp32"}}), "fp32");
+    EXPECT_EQ(resolve_settings(nlohmann::json::object()).mu, rounds ? 1e-2 : 1e-3);
+}
+
 TEST(Settings, DefaultsFollowWidthAndComputeType) {
     Architecture narrow;
     narrow.text_width = 128;
@@ -418,7 +430,7 @@ TEST(Settings, DefaultsFollowWidthAndComputeType) {
     EXPECT_EQ(resolve_settings(none).tau, 128);
     EXPECT_EQ(resolve_settings(none, narrow).tau, 21);
     EXPECT_EQ(resolve_settings({{"tau", 40}}, narrow).tau, 40);
-    EXPECT_EQ(resolve_settings(none).mu, 1e-3);
+    EXPECT_EQ(resolve_settings({{"compute", "fp32"}}).mu, 1e-3);
     EXPECT_EQ(resolve_settings({{"compute", "bf16"}}).mu, 1e-2);
     EXPECT_EQ(resolve_settings({{"compute", "bf16"}, {"mu", 0.003}}).mu, 0.003);
     EXPECT_EQ(resolve_settings(none).resolution, 512);

@@ -77,12 +77,12 @@ def test_estimate_is_within_15_percent_of_the_peak(
 
 def test_short_memory_makes_chunks_then_refuses_by_part(demo_model: Path) -> None:
     def resolved(limit: int) -> int:
-        settings = {"resolution": 256, "n": 24, "memory_limit": limit}
+        settings = {"resolution": 512, "n": 64, "memory_limit": limit}
         return zoodip.graph.resolve(demo_model, settings)["chunk"]
 
     assert resolved(10_000) == 0
-    chunks = [resolved(limit) for limit in (140, 110, 80)]
-    assert 25 > chunks[0] > chunks[1] > chunks[2] >= 1
+    chunks = [resolved(limit) for limit in (300, 260, 220)]
+    assert 65 > chunks[0] > chunks[1] > chunks[2] >= 1
     with pytest.raises(zoodip.Error, match=r"needs about \d+ MB \(UNet .* 20 MB are free"):
         resolved(20)
 

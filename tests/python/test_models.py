@@ -175,6 +175,22 @@ def test_a_row_has_the_same_bits_anywhere(model, weights, compute):
     assert not torch.equal(first[0], first[1])
 
 
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+def test_rows_that_pass_by_turns_are_those_that_pass_together(model, compute):
+    """Of a large picture few rows pass through a layer at once: the same as each row alone."""
+    name, modules, source = model
+    unet = _native.UNet(source, weights="int8", compute=compute)
+    generator = torch.Generator().manual_seed(7)
+    sample = torch.randn(1, 4, 40, 64, generator=generator)
+    timestep = torch.tensor([300.0])
+    width = modules.unet.config.cross_attention_dim
+    context = torch.randn(3, 77, width, generator=generator)
+    together = unet.forward(sample, timestep, context)
+    for row in range(3):
+        alone = unet.forward(sample, timestep, context[row : row + 1])
+        assert torch.equal(together[row : row + 1], alone)
+
+
 def test_weights_that_are_not_finite_are_refused(model):
     name, modules, source = model
     tensors = dict(to_original(modules))

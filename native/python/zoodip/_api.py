@@ -166,7 +166,8 @@ def sample(
         tokens: token files of words that the prompts use.
         width, height: pixels.
         steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
-        clip_skip, prediction, weights, compute, device, threads: as in `settings()`.
+        compute: fp32 or bf16.
+        clip_skip, prediction, weights, device, threads: as in `settings()`.
 
     Raises:
         Error: for bad input and failures, in one sentence.
