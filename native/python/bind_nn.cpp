@@ -131,14 +131,14 @@ template <class Coder, auto Load>
 void bind_coder(py::module_& module, const char* name) {
     py::class_<Coder, std::shared_ptr<Coder>>(module, name)
         .def(py::init([](const WeightSource& source, const std::string& weights,
-                         const std::string& device, bool whole) {
+                         const std::string& device, bool whole, const std::string& compute) {
                  return run_engine([&]() -> std::shared_ptr<Coder> {
                      return Load(source, whole ? detect_architecture(source) : Architecture{},
-                                 options(weights, "fp32", device));
+                                 options(weights, compute, device));
                  });
              }),
              py::arg("source"), py::arg("weights") = "int8", py::arg("device") = "cpu",
-             py::arg("whole") = true,
+             py::arg("whole") = true, py::arg("compute") = "fp32",
              "whole: the source is a checkpoint; otherwise it holds a KL autoencoder alone.")
         .def(std::is_same_v<Coder, LatentEncoder> ? "encode" : "decode",
              [](const Coder& self, const at::Tensor& x) {

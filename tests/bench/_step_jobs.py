@@ -40,8 +40,9 @@ ROWS: dict[str, tuple[Job, ...]] = {
     "exact": (_ours("bf16", what="gradient"), Job("reference", "gradient", "fp32")),
     "int4": (_ours("bf16", weights="int4"),),
     "vae": (
-        _ours("fp32", what="encode"),
+        _ours("bf16", what="encode"),
         Job("reference", "encode", "bf16"),
+        _ours("fp32", what="encode"),
         Job("reference", "encode", "fp32"),
     ),
 }
@@ -74,7 +75,7 @@ class Bench:
         checkpoint = str(self.model.checkpoint)
         if job.what == "encode":
             settings = setup.request("resolution", "steps", "threads")
-            return ask("_step_ours.encode", checkpoint=checkpoint, **settings)
+            return ask("_step_ours.encode", checkpoint=checkpoint, compute=job.compute, **settings)
         method = {"train": "rge", "gradient": "exact"}[job.what]
         return ask(
             "_step_ours.train",

@@ -125,13 +125,16 @@ def train(
     }
 
 
-def encode(checkpoint: str, resolution: int, steps: int, threads: int) -> dict[str, Any]:
+def encode(
+    checkpoint: str, compute: str, resolution: int, steps: int, threads: int
+) -> dict[str, Any]:
     """Seconds of each VAE encode of a picture [1, 3, resolution, resolution], INT8 weights."""
     import torch
     from zoodip import _native
 
     torch.set_num_threads(threads)
-    encoder = _native.LatentEncoder(_native.open_weights(checkpoint), weights="int8")
+    source = _native.open_weights(checkpoint)
+    encoder = _native.LatentEncoder(source, weights="int8", compute=compute)
     pixels = torch.rand(1, 3, resolution, resolution) * 2 - 1
     return {"steps": [timed(encoder.encode, pixels) for _ in range(steps + 1)][1:]}
 
