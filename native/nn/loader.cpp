@@ -1,11 +1,16 @@
 #include "nn/loader.h"
 
+#include <algorithm>
+#include <cstring>
 #include <span>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/from_blob.h>
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "nn/inventory.h"
 #include "ops/finite.h"
 
 namespace zoodip {
@@ -16,14 +21,27 @@ constexpr std::size_t give_back_after = 64u << 20;
 
 // Sixteen windows of 64 bytes, evenly spread: a fine-tune or a merged LoRA changes nearly every
 // number of the tensors that it touches.
-void take_in(Sha256& hash, const std::string& name, const at::Tensor& tensor) {
+void take_in(Sha256& hash, const WeightInfo& info, const PartReader& bytes) {
     constexpr std::size_t windows = 16, size = 64;
-    hash.update(concat(name, tensor.sizes(), c10::toString(tensor.scalar_type())));
-    const std::span bytes(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
-    if (bytes.size() <= windows * size) return hash.update(bytes);
-    for (std::size_t i = 0; i < windows; ++i) {
-        hash.update(bytes.subspan((bytes.size() - size) / (windows - 1) * i, size));
+    hash.update(concat(info.name, at::IntArrayRef(info.shape), c10::toString(info.dtype)));
+    const auto all = static_cast<std::size_t>(stored_bytes(info));
+    std::vector<std::byte> part(std::min(all, windows * size));
+    if (all <= windows * size) {
+        bytes(0, part);
+        return hash.update(part);
     }
+    for (std::size_t i = 0; i < windows; ++i) {
+        const std::span window(part.data(), size);
+        bytes((all - size) / (windows - 1) * i, window);
+        hash.update(window);
+    }
+}
+
+PartReader bytes_of(const at::Tensor& tensor) {
+    return [tensor](std::size_t from, std::span<std::byte> out) {
+        std::memcpy(out.data(), static_cast<const std::byte*>(tensor.const_data_ptr()) + from,
+                    out.size());
+    };
 }
 
 std::string format_shape(at::IntArrayRef sizes) {
@@ -62,11 +80,18 @@ at::Tensor Loader::read(const std::string& name) const {
     read_bytes_ += tensor.nbytes();
     require(at::isFloatingType(tensor.scalar_type()), source_.description(), ": '", name,
             "' holds ", c10::toString(tensor.scalar_type()), ", expected floating point");
+    require_finite(name, tensor);
+    if (options_.fingerprint) {
+        take_in(*options_.fingerprint, {name, tensor.sizes().vec(), tensor.scalar_type()},
+                bytes_of(tensor));
+    }
+    return tensor;
+}
+
+void Loader::require_finite(const std::string& name, const at::Tensor& tensor) const {
     require(all_finite(tensor), source_.description(), ": '", name,
             "' holds NaN or infinity. The file is damaged or was saved from a broken training; "
             "use another copy");
-    if (options_.fingerprint) take_in(*options_.fingerprint, name, tensor);
-    return tensor;
 }
 
 at::Tensor Loader::parameter(const std::string& name) const {
@@ -77,22 +102,49 @@ TokenTable Loader::table(const std::string& name) const {
     at::Tensor tensor = read(name);
     require(tensor.dim() == 2, source_.description(), ": '", name, "' has shape ",
             format_shape(tensor.sizes()), ", expected 2 dimensions");
-    const RowReader reader = options_.device.is_cpu() ? source_.row_reader(name) : RowReader();
+    const PartReader reader = options_.device.is_cpu() ? source_.part_reader(name) : PartReader();
     if (reader) return TokenTable(tensor, reader);
     if (tensor.scalar_type() == at::kDouble) tensor = tensor.to(at::kFloat);
     return TokenTable(tensor.to(options_.device));
 }
 
-FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
-    at::Tensor tensor = read(name);
-    if (dimensions == 2 && tensor.dim() == 4 && tensor.size(2) == 1 && tensor.size(3) == 1) {
-        tensor = tensor.flatten(1);
+FrozenWeight Loader::pack(const std::string& name, std::int64_t dimensions) const {
+    const auto logical = [&](at::IntArrayRef stored) {
+        const bool pointwise =
+            dimensions == 2 && stored.size() == 4 && stored[2] == 1 && stored[3] == 1;
+        return pointwise ? stored.slice(0, 2).vec() : stored.vec();
+    };
+    const auto require_dimensions = [&](const std::vector<std::int64_t>& shape) {
+        require(static_cast<std::int64_t>(shape.size()) == dimensions, source_.description(), ": '",
+                name, "' has shape ", format_shape(shape), ", expected ", dimensions,
+                " dimensions");
+    };
+    const WeightInfo* info = source_.find(name);
+    const PartReader reader = info == nullptr ? PartReader() : source_.part_reader(name);
+    if (reader && FrozenWeight::packs_rows(logical(info->shape), info->dtype, options_.weights,
+                                           options_.device)) {
+        require_dimensions(logical(info->shape));
+        options_.cancel.check();
+        if (options_.fingerprint) take_in(*options_.fingerprint, *info, reader);
+        const PartReader checked = [&](std::size_t from, std::span<std::byte> out) {
+            reader(from, out);
+            const auto count = out.size() / c10::elementSize(info->dtype);
+            require_finite(
+                name, at::from_blob(out.data(), {static_cast<std::int64_t>(count)}, info->dtype));
+        };
+        return {PanelWeight(logical(info->shape), info->dtype, checked), options_.compute};
     }
-    require(tensor.dim() == dimensions, source_.description(), ": '", name, "' has shape ",
-            format_shape(tensor.sizes()), ", expected ", dimensions, " dimensions");
-    FrozenWeight weight(tensor, options_.weights, options_.compute, options_.device);
+    at::Tensor tensor = read(name);
+    const auto shape = logical(tensor.sizes());
+    require_dimensions(shape);
+    return {tensor.view(shape), options_.weights, options_.compute, options_.device};
+}
+
+FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
+    FrozenWeight weight = pack(name, dimensions);
     if (options_.activations && weight.panels() != nullptr) {
-        const auto row = static_cast<double>(tensor.numel() / weight.out_features());
+        const auto row =
+            static_cast<double>(weight.panels()->taps() * weight.panels()->in_features());
         weight.set_activation(options_.activations->add(name, row));
     }
     return weight;

@@ -10,6 +10,7 @@
 
 #include "core/cancel.h"
 #include "core/sha256.h"
+#include "nn/token_table.h"
 #include "nn/weight_source.h"
 #include "ops/layers.h"
 
@@ -104,6 +105,9 @@ class Loader {
 
   private:
     at::Tensor read(const std::string& name) const;
+    void require_finite(const std::string& name, const at::Tensor& tensor) const;
+    // Row by row as it is read, where the source reads parts and the type is packed so.
+    FrozenWeight pack(const std::string& name, std::int64_t dimensions) const;
     FrozenWeight weight(const std::string& name, std::int64_t dimensions) const;
     // float32 [size], of whatever size there is.
     at::Tensor vector(const std::string& name) const;

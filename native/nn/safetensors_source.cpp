@@ -96,9 +96,9 @@ at::Tensor SafetensorsSource::get(const std::string& name) const {
     return read_tensor(*place.file, *place.info);
 }
 
-RowReader SafetensorsSource::row_reader(const std::string& name) const {
-    return [place = place_of(name)](std::int64_t row, std::span<std::byte> out) {
-        place.file->read(*place.info, static_cast<std::size_t>(row) * out.size(), out);
+PartReader SafetensorsSource::part_reader(const std::string& name) const {
+    return [place = place_of(name)](std::size_t from, std::span<std::byte> out) {
+        place.file->read(*place.info, from, out);
     };
 }
 

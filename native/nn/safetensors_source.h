@@ -39,7 +39,7 @@ class SafetensorsSource : public WeightSource {
     const std::map<std::string, std::string>& metadata() const override { return metadata_; }
     const std::string& description() const override { return description_; }
     at::Tensor get(const std::string& name) const override;
-    RowReader row_reader(const std::string& name) const override;
+    PartReader part_reader(const std::string& name) const override;
 
   private:
     struct Place {

@@ -18,7 +18,7 @@ std::span<std::byte> bytes_of(at::Tensor& tensor) {
 
 }  // namespace
 
-TokenTable::TokenTable(const at::Tensor& whole, RowReader reader)
+TokenTable::TokenTable(const at::Tensor& whole, PartReader reader)
     : shape_(at::empty_like(whole, whole.options().device(at::kMeta))),
       whole_(reader ? at::Tensor() : whole),
       reader_(std::move(reader)) {
@@ -31,7 +31,7 @@ at::Tensor TokenTable::row(std::int64_t id) const {
     const auto found = read_->rows.find(id);
     if (found != read_->rows.end()) return found->second;
     at::Tensor stored = at::empty({width()}, shape_.scalar_type());
-    reader_(id, bytes_of(stored));
+    reader_(static_cast<std::size_t>(id) * stored.nbytes(), bytes_of(stored));
     return read_->rows.emplace(id, stored.to(at::kFloat)).first->second;
 }
 
@@ -54,10 +54,7 @@ at::Tensor TokenTable::rows(const at::Tensor& ids) const {
 at::Tensor TokenTable::whole() const {
     if (whole_.defined()) return whole_;
     at::Tensor all = at::empty(shape_.sizes(), shape_.scalar_type());
-    for (std::int64_t id = 0; id < vocabulary(); ++id) {
-        at::Tensor place = all[id];
-        reader_(id, bytes_of(place));
-    }
+    reader_(0, bytes_of(all));
     return all;
 }
 

@@ -2,18 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <unordered_map>
 
 #include <ATen/core/Tensor.h>
 
-namespace zoodip {
+#include "ops/part_reader.h"
 
-// Reads one row of a tensor as it is stored. Throws Error when it cannot be read whole.
-using RowReader = std::function<void(std::int64_t row, std::span<std::byte> out)>;
+namespace zoodip {
 
 // [vocabulary, width]: whole in memory, or left where it lies and read row by row, each once.
 // Neither copied nor changed. Any thread.
@@ -21,7 +18,7 @@ class TokenTable {
   public:
     TokenTable() = default;
     // whole: floating point. With a reader only its shape and type are kept.
-    explicit TokenTable(const at::Tensor& whole, RowReader reader = {});
+    explicit TokenTable(const at::Tensor& whole, PartReader reader = {});
 
     std::int64_t vocabulary() const { return shape_.size(0); }
     std::int64_t width() const { return shape_.size(1); }
@@ -42,7 +39,7 @@ class TokenTable {
     };
     at::Tensor shape_;  // on the meta device: shape and stored type
     at::Tensor whole_;  // or undefined
-    RowReader reader_;
+    PartReader reader_;
     std::shared_ptr<Read> read_ = std::make_shared<Read>();
 };
 

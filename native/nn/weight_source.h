@@ -11,7 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "nn/token_table.h"
+#include "ops/part_reader.h"
 
 namespace zoodip {
 
@@ -32,9 +32,9 @@ class WeightSource {
     // Throws Error when there is no such tensor or it cannot be read whole.
     virtual at::Tensor get(const std::string& name) const = 0;
 
-    // Reads rows of a tensor later, without the rest, for as long as it lives; empty where the
-    // source only gives whole tensors.
-    virtual RowReader row_reader(const std::string&) const { return {}; }
+    // Reads parts of a tensor, which is there, for as long as the reader lives; empty where the
+    // source gives only whole tensors.
+    virtual PartReader part_reader(const std::string&) const { return {}; }
 
     // Free-form text that came with the weights; empty where there is none.
     virtual const std::map<std::string, std::string>& metadata() const = 0;

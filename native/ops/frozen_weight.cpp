@@ -1,6 +1,7 @@
 #include "ops/frozen_weight.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
@@ -16,8 +17,9 @@ bool at_an_end(const std::vector<std::int64_t>& shape) {
     return std::min(shape[0], shape[1]) < least_channels;
 }
 
-bool suits_panels(const std::vector<std::int64_t>& shape) {
-    return !at_an_end(shape) && (shape.size() == 2 || shape[2] == shape[3]);
+bool suits_panels(const std::vector<std::int64_t>& shape, WeightType type, at::Device device) {
+    return type == WeightType::int8 && device.is_cpu() && !at_an_end(shape) &&
+           (shape.size() == 2 || shape[2] == shape[3]) && has_panel_product(ProductType::float32);
 }
 
 }  // namespace
@@ -31,8 +33,7 @@ FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeTyp
     require(weight.dim() == 2 || weight.dim() == 4,
             "frozen weight: needs [out, in] or [out, in, kernel, kernel], got ", weight.dim(),
             " dimensions");
-    if (type == WeightType::int8 && on_cpu_ && suits_panels(shape_) &&
-        has_panel_product(ProductType::float32)) {
+    if (suits_panels(shape_, type, device)) {
         panels_ = std::make_shared<const PanelWeight>(weight);
         return;
     }
@@ -43,6 +44,19 @@ FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeTyp
     const auto format =
         weight.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
     dense_ = weight.contiguous(format).to(device, input_type(scalar_type(compute)));
+}
+
+FrozenWeight::FrozenWeight(PanelWeight panels, ComputeType compute)
+    : shape_(panels.shape()),
+      compute_(compute),
+      codec_(find_codec(WeightType::int8)),
+      panels_(std::make_shared<const PanelWeight>(std::move(panels))) {}
+
+bool FrozenWeight::packs_rows(const std::vector<std::int64_t>& shape, at::ScalarType stored,
+                              WeightType type, at::Device device) {
+    const bool readable = stored == at::kHalf || stored == at::kBFloat16 || stored == at::kFloat;
+    return readable && (shape.size() == 2 || shape.size() == 4) &&
+           suits_panels(shape, type, device);
 }
 
 at::Tensor FrozenWeight::dense(at::ScalarType type) const {

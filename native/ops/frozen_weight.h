@@ -24,6 +24,12 @@ class FrozenWeight {
     // type of dense weights; quantised ones are kept as integers.
     FrozenWeight(const at::Tensor& weight, WeightType type, ComputeType compute, at::Device device);
 
+    // A weight that is packed already.
+    FrozenWeight(PanelWeight panels, ComputeType compute);
+    // Whether a weight of this shape and stored type may be packed as it is read.
+    static bool packs_rows(const std::vector<std::int64_t>& shape, at::ScalarType stored,
+                           WeightType type, at::Device device);
+
     // The weight in floating point, of the logical shape, on its device; a 4-D weight in
     // channels-last memory. For a quantised weight this is a fresh tensor that the caller drops
     // after use: at most one is alive at a time.

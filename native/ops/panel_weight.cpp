@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <span>
 #include <type_traits>
 
 #include <ATen/Parallel.h>
@@ -90,6 +91,14 @@ void place_rows(const std::int8_t* rows, std::int64_t count, const PanelWeight& 
     }
 }
 
+// work(a null pointer to the numbers that a type is quantised from).
+template <class Work>
+void for_stored_type(at::ScalarType type, const Work& work) {
+    if (type == at::kHalf) return work(static_cast<const at::Half*>(nullptr));
+    if (type == at::kBFloat16) return work(static_cast<const at::BFloat16*>(nullptr));
+    work(static_cast<const float*>(nullptr));
+}
+
 void sum(const std::int8_t* values, std::int64_t count, std::int32_t* total) {
     for_cpu_isa([=] ZOODIP_INLINED {
         std::int32_t all = 0;
@@ -100,21 +109,24 @@ void sum(const std::int8_t* values, std::int64_t count, std::int32_t* total) {
 
 }  // namespace
 
-template <class Number>
-void PanelWeight::quantize(const Number* rows) {
+// make_rows() is called once for each thread's share.
+template <class Number, class MakeRows>
+void PanelWeight::quantize(const MakeRows& make_rows) {
     const std::int64_t length = taps() * in_features();
     auto* values = static_cast<std::int8_t*>(pages_.get());
     auto* scale = scale_.mutable_data_ptr<float>();
     auto* sums = sums_.mutable_data_ptr<std::int32_t>();
     const std::int64_t lines = (out_features() + line - 1) / line;
     parallel_rows(lines, line * length, [&](std::int64_t begin, std::int64_t end) {
+        auto rows = make_rows();
         std::vector<float> row(static_cast<std::size_t>(length));
         std::vector<std::int8_t> integers(static_cast<std::size_t>(line * length));
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t first = i * line, count = std::min(line, out_features() - first);
+            const Number* numbers = rows(first, count);
             for (std::int64_t n = 0; n < count; ++n) {
                 std::int8_t* to = integers.data() + n * length;
-                widen_row(rows + (first + n) * length, length, row.data());
+                widen_row(numbers + n * length, length, row.data());
                 quantize_int8_row(row.data(), length, to, scale + first + n);
                 sum(to, length, sums + first + n);
             }
@@ -124,22 +136,47 @@ void PanelWeight::quantize(const Number* rows) {
     });
 }
 
-PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()) {
-    require(
-        weight.is_cpu() && (shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3])),
-        "panel weight: needs [out, in] or a square kernel, on the CPU, got ", weight.toString(),
-        " ", concat(weight.sizes()));
+void PanelWeight::allocate() {
+    require(shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3]),
+            "panel weight: needs [out, in] or a square kernel, got ", at::IntArrayRef(shape_));
     pages_ = allocate_pages(static_cast<std::size_t>(panels() * panel_size()));
     scale_ = at::zeros({panels() * width}, at::kFloat);
     sums_ = at::zeros({panels() * width}, at::kInt);
-    const at::Tensor rows = weight.contiguous();
-    if (rows.scalar_type() == at::kHalf) {
-        quantize(rows.const_data_ptr<at::Half>());
-    } else if (rows.scalar_type() == at::kBFloat16) {
-        quantize(rows.const_data_ptr<at::BFloat16>());
-    } else {
-        quantize(rows.to(at::kFloat).const_data_ptr<float>());
-    }
+}
+
+PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()) {
+    require(weight.is_cpu(), "panel weight: needs one on the CPU, got ", weight.toString());
+    allocate();
+    const at::Tensor stored = weight.contiguous();
+    const std::int64_t length = taps() * in_features();
+    for_stored_type(stored.scalar_type(), [&]<class Number>(const Number*) {
+        const at::Tensor all = stored.to(c10::CppTypeToScalarType<Number>::value);
+        quantize<Number>([&] {
+            return [&](std::int64_t first, std::int64_t) {
+                return all.const_data_ptr<Number>() + first * length;
+            };
+        });
+    });
+}
+
+PanelWeight::PanelWeight(const std::vector<std::int64_t>& shape, at::ScalarType type,
+                         const PartReader& reader)
+    : shape_(shape) {
+    allocate();
+    const auto length = static_cast<std::size_t>(taps() * in_features());
+    for_stored_type(type, [&]<class Number>(const Number*) {
+        require(type == c10::CppTypeToScalarType<Number>::value,
+                "panel weight: reads float16, bfloat16 and float32, got ", c10::toString(type));
+        quantize<Number>([&] {
+            return
+                [&, part = std::vector<Number>()](std::int64_t first, std::int64_t count) mutable {
+                    part.resize(static_cast<std::size_t>(count) * length);
+                    reader(static_cast<std::size_t>(first) * length * sizeof(Number),
+                           std::as_writable_bytes(std::span(part)));
+                    return static_cast<const Number*>(part.data());
+                };
+        });
+    });
 }
 
 const std::int8_t* PanelWeight::panel(std::int64_t index) const {

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/BFloat16.h>
 
+#include "ops/part_reader.h"
 #include "ops/weight_codec.h"
 
 namespace zoodip {
@@ -23,6 +24,10 @@ class PanelWeight {
     // weight: floating point, [out, in] or [out, in, kernel, kernel], on the CPU, finite. Its
     // integers and scales are those of quantize_int8.
     explicit PanelWeight(const at::Tensor& weight);
+    // The same of a weight of this shape and stored type (float16, bfloat16 or float32) that is
+    // read row by row: no more of it than a few rows a thread is ever in memory.
+    PanelWeight(const std::vector<std::int64_t>& shape, at::ScalarType type,
+                const PartReader& reader);
 
     bool defined() const { return pages_ != nullptr; }
     const std::vector<std::int64_t>& shape() const { return shape_; }
@@ -47,8 +52,10 @@ class PanelWeight {
     at::Tensor dense(at::ScalarType type) const;
 
   private:
-    template <class Number>
-    void quantize(const Number* rows);
+    void allocate();
+    // rows(first, count) gives `count` rows [in, taps] from `first` on; of one thread at a time.
+    template <class Number, class MakeRows>
+    void quantize(const MakeRows& make_rows);
     PackedWeight unpack() const;
 
     std::vector<std::int64_t> shape_;

@@ -31,7 +31,7 @@ std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64
 std::int64_t table_bytes(const WeightSource& source, const TrainSettings& settings) {
     for (const WeightInfo& info : source.list()) {
         if (!is_token_table(info)) continue;
-        const bool left = settings.device == "cpu" && source.row_reader(info.name);
+        const bool left = settings.device == "cpu" && source.part_reader(info.name);
         return left ? 0 : stored_bytes(info);
     }
     return 0;

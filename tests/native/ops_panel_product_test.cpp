@@ -1,5 +1,7 @@
 // Products with INT8 weights against sums in float64, in every type and instruction set.
 #include <cmath>
+#include <cstring>
+#include <span>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -213,6 +215,33 @@ TEST(PanelProduct, RefusesWhatDoesNotFit) {
     EXPECT_THROW(product.linear(random({3, 32}, 1)), Error);
     const PanelWeight kernel(random({64, 32, 3, 3}, 2));
     EXPECT_THROW(PanelProduct{kernel}.conv2d(random({1, 32, 2, 2}, 1), 1, 0), Error);
+}
+
+TEST(PanelWeight, IsTheSameReadRowByRow) {
+    const std::vector<std::int64_t> shapes_read[] = {{130, 30}, {64, 17, 3, 3}, {48, 64}};
+    for (const auto& sizes : shapes_read) {
+        for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat}) {
+            const at::Tensor weight = random(sizes, 3).to(type);
+            const auto* bytes = static_cast<const std::byte*>(weight.const_data_ptr());
+            const PanelWeight read(sizes, type, [&](std::size_t from, auto out) {
+                ASSERT_LE(from + out.size(), weight.nbytes());
+                std::memcpy(out.data(), bytes + from, out.size());
+            });
+            const PanelWeight whole(weight);
+            EXPECT_TRUE(same_bits(read.dense(at::kFloat), whole.dense(at::kFloat)));
+            for (std::int64_t n = 0; n < sizes[0]; ++n) {
+                EXPECT_EQ(read.channel_sums()[n], whole.channel_sums()[n]);
+            }
+        }
+    }
+}
+
+TEST(PanelWeight, AReaderThatFailsIsHeard) {
+    const auto fails = [](std::size_t from, std::span<std::byte>) {
+        require(from < 20000, "cut off");
+    };
+    EXPECT_THROW(PanelWeight({256, 64}, at::kHalf, fails), Error);
+    EXPECT_THROW(PanelWeight({256, 64}, at::kDouble, fails), Error);
 }
 
 TEST(PanelWeight, IntegersAndScalesAreThoseOfTheCodec) {
