@@ -53,5 +53,5 @@ def describe(threads: int) -> dict[str, Any]:
         }
         | {library: version(library) for library in LIBRARIES}
         | {variable: os.environ[variable] for variable in VARIABLES if variable in os.environ},
-        "computes": settings["compute"]["choices"],
+        "computes": [choice for choice in settings["compute"]["choices"] if choice != "auto"],
     }
