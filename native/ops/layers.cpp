@@ -136,11 +136,6 @@ struct Rounded {
     ActivationScale scale{};
 };
 
-Rounded plain_rounding(const FrozenWeight& weight, at::ScalarType activations) {
-    const bool rounded = weight.input_type(activations) == at::kBFloat16;
-    return {rounded ? ProductType::bfloat16 : ProductType::float32};
-}
-
 PanelProduct panel_product(const Layer& layer, const Rounded& rounded, const Finish& finish,
                            at::ScalarType out) {
     return {*layer.weight.panels(),
@@ -167,7 +162,8 @@ Rounded rounding_of(const FrozenWeight& weight, at::ScalarType activations) {
     const auto& activation = weight.activation();
     const bool integers = calibration_of(weight) == Calibration::done && activation->ready();
     if (integers) return {ProductType::int8, activation->scale()};
-    return plain_rounding(weight, activations);
+    const bool rounded = weight.input_type(activations) == at::kBFloat16;
+    return {rounded ? ProductType::bfloat16 : ProductType::float32};
 }
 
 // The product on the CPU by our own kernels, and what calibration wants to know of it.
@@ -200,6 +196,13 @@ at::Tensor product_without_graph(const Layer& layer, const at::Tensor& x, const 
     return finish.out ? y.to(*finish.out) : y;
 }
 
+void require_fits(const GroupNormed& norm) {
+    const at::Tensor& x = norm.x;
+    require(x.dim() == 4 && x.size(1) % norm.groups == 0 && norm.weight.size(0) == x.size(1),
+            "group_norm: needs channels divisible by ", norm.groups, " and a weight for each, got ",
+            x.dim() == 4 ? x.size(1) : -1, " channels and ", norm.weight.size(0), " weights");
+}
+
 // Of a norm that the product's own pass makes, where it can; undefined where it cannot.
 at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Finish& finish) {
     const Calibration calibration = calibration_of(layer.weight);
@@ -208,6 +211,7 @@ at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Fi
         !suits(finish, layer.weight)) {
         return {};
     }
+    require_fits(norm);
     RECORD_FUNCTION(layer.name(), layer.arguments(norm.x));
     const at::ScalarType type = norm.x.scalar_type();
     return panel_product(layer, rounding_of(layer.weight, type), finish, type)
@@ -294,9 +298,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 
 at::Tensor group_norm(const GroupNormed& norm) {
     const at::Tensor& x = norm.x;
-    require(x.dim() == 4 && x.size(1) % norm.groups == 0 && norm.weight.size(0) == x.size(1),
-            "group_norm: needs channels divisible by ", norm.groups, " and a weight for each, got ",
-            x.dim() == 4 ? x.size(1) : -1, " channels and ", norm.weight.size(0), " weights");
+    require_fits(norm);
     if (!x.is_cpu()) {
         const at::Tensor y = at::group_norm(x, norm.groups, in_type(norm.weight, x),
                                             in_type(norm.bias, x), norm.eps);

@@ -140,5 +140,14 @@ TEST(Layers, SayWhatDoesNotFit) {
                  Error);
 }
 
+TEST(Layers, ANormThatDoesNotFitIsRefusedByTheProductThatMakesIt) {
+    const FrozenWeight w(random({64, 48, 3, 3}, 1), WeightType::int8, ComputeType::float32,
+                         at::kCPU);
+    const at::Tensor x = random({1, 48, 4, 4}, 2), ones = at::ones({48});
+    EXPECT_NO_THROW(conv2d(GroupNormed{x, 16, ones, ones}, w, {}, 1, 1));
+    EXPECT_THROW(conv2d(GroupNormed{x, 32, ones, ones}, w, {}, 1, 1), Error);
+    EXPECT_THROW(conv2d(GroupNormed{x, 16, at::ones({32}), ones}, w, {}, 1, 1), Error);
+}
+
 }  // namespace
 }  // namespace zoodip
