@@ -9,7 +9,6 @@
 #include <ATen/ops/silu_backward.h>
 
 #include "core/error.h"
-#include "ops/vector_math.h"
 
 namespace zoodip {
 namespace {
@@ -99,23 +98,10 @@ template <class Number>
 void normalize(const Number* x, Number* y, const Shape& shape, const NormFactors& factors) {
     at::parallel_for(0, shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t pixel = begin; pixel < end; ++pixel) {
-            const float* gain = factors.gain.data() + pixel / shape.pixels * shape.channels;
-            const float* offset = factors.offset.data() + pixel / shape.pixels * shape.channels;
-            const Number* from = x + pixel * shape.channels;
-            Number* __restrict to = y + pixel * shape.channels;
-            const auto each = [=](const auto& finish) ZOODIP_INLINED {
-                for (std::int64_t c = 0; c < shape.channels; ++c) {
-                    store(finish(widened(from[c]) * gain[c] + offset[c]), to + c);
-                }
-            };
-            if (factors.silu) {
-                for_cpu_isa([=] ZOODIP_INLINED {
-                    each([](float value) ZOODIP_INLINED { return silu(value); });
-                });
-            } else {
-                for_cpu_isa(
-                    [=] ZOODIP_INLINED { each([](float value) ZOODIP_INLINED { return value; }); });
-            }
+            normalize_pixel(
+                x + pixel * shape.channels, shape.channels, factors, pixel / shape.pixels,
+                [](float value, Number* to) ZOODIP_INLINED { store(value, to); },
+                y + pixel * shape.channels);
         }
     });
 }

@@ -39,25 +39,6 @@ void convert(const From* from, std::int64_t count, const Rounding& rounding, To*
     });
 }
 
-// One pixel: x * gain + offset, then SiLU if asked.
-template <class From, class To>
-void normalize(const From* from, std::int64_t count, const float* gain, const float* offset,
-               bool silu_too, const Rounding& rounding, To* to) {
-    if (silu_too) {
-        for_cpu_isa([=] ZOODIP_INLINED {
-            for (std::int64_t i = 0; i < count; ++i) {
-                rounding.write(silu(widened(from[i]) * gain[i] + offset[i]), to + i);
-            }
-        });
-    } else {
-        for_cpu_isa([=] ZOODIP_INLINED {
-            for (std::int64_t i = 0; i < count; ++i) {
-                rounding.write(widened(from[i]) * gain[i] + offset[i], to + i);
-            }
-        });
-    }
-}
-
 // Lines of pixels, each pixel's channels side by side.
 template <class From>
 struct Image {
@@ -84,9 +65,10 @@ void pad_line(const Image<From>& x, std::int64_t image, std::int64_t y, const Pa
         for (std::int64_t i = 0; i < x.width; ++i) {
             const From* pixel = from + i * x.channels;
             if (x.norm != nullptr) {
-                normalize(pixel, x.channels, x.norm->gain.data() + image * x.channels,
-                          x.norm->offset.data() + image * x.channels, x.norm->silu, rounding,
-                          to + i * out.channels);
+                normalize_pixel(
+                    pixel, x.channels, *x.norm, image,
+                    [rounding](float value, To* at) ZOODIP_INLINED { rounding.write(value, at); },
+                    to + i * out.channels);
             } else {
                 convert(pixel, x.channels, rounding, to + i * out.channels);
             }
