@@ -53,7 +53,7 @@ class PanelWeight {
 
   private:
     void allocate();
-    // rows(first, count) gives `count` rows [in, taps] from `first` on; of one thread at a time.
+    // make_rows(), once a thread: (first, count) -> `count` rows [in, taps] from `first` on.
     template <class Number, class MakeRows>
     void quantize(const MakeRows& make_rows);
     PackedWeight unpack() const;

@@ -85,6 +85,14 @@ void warn_unless_repeated(const Plan& plan) {
     }
 }
 
+// Those that captions and previews will ask for, while the file is still the one that was loaded.
+void read_rows(const Plan& plan, const TokenTable& table) {
+    table.rows(plan.empty_text.ids);
+    for (const TrainingPicture& picture : plan.pictures) {
+        for (const PreparedText& text : picture.texts) table.rows(text.ids);
+    }
+}
+
 TextEncoder load_text_encoder(const Plan& plan, PersonalizeObserver& observer) {
     observer.on_stage("loading the text encoder");
     TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
@@ -92,6 +100,7 @@ TextEncoder load_text_encoder(const Plan& plan, PersonalizeObserver& observer) {
     require(clip_skip <= text_encoder.layers(), "clip_skip: needs 1 to ", text_encoder.layers(),
             ", got ", clip_skip);
     check_text(plan.check, text_encoder, clip_skip, plan.load.device);
+    read_rows(plan, text_encoder.token_table());
     return text_encoder;
 }
 

@@ -561,12 +561,35 @@ def test_one_caption_takes_the_place_of_the_templates(learn, out):
     assert captions == [["a {}"], ["a photo of a {} in front of a wall"], ["a {}"]]
 
 
+TABLE = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+
+
+def test_words_are_read_before_the_first_step(learn, model, images, out, tmp_path):
+    """Captions are drawn, so that most come up late: the file may be another by then."""
+    learn(templates="object", steps=40)
+    same = tmp_path / "same.safetensors"
+    shutil.copyfile(model, same)
+    table = load_file(same)[TABLE].numpy().tobytes()
+    begin = same.read_bytes().index(table)
+
+    def spoil(step: int, *_: object) -> None:
+        if step == 1:
+            with same.open("r+b") as file:
+                file.seek(begin)
+                file.write(bytes(len(table)))
+
+    other = tmp_path / "other.safetensors"
+    words = {"model": same, "images": images, "word": "sks", "init": "dog", "out": other}
+    zoodip.train(**words, **(QUICK | {"templates": "object", "steps": 40}), on_step=spoil)
+    assert same.read_bytes()[begin : begin + len(table)] != table
+    assert load_file(other)["clip_l"].equal(load_file(out)["clip_l"])
+
+
 def rows_of(model: Path, *words: str) -> torch.Tensor:
     """The rows of the model's table for words of one token each."""
-    key = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
     ids = [zoodip._native.Tokenizer().encode(word) for word in words]
     assert all(len(one) == 1 for one in ids)
-    return load_file(model)[key][[one[0] for one in ids]].float()
+    return load_file(model)[TABLE][[one[0] for one in ids]].float()
 
 
 def test_a_word_starts_from_its_initialisers_and_the_last_stands_for_the_others(
