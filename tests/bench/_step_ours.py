@@ -83,6 +83,16 @@ def step_seconds(events: list[dict[str, Any]]) -> tuple[list[float], float]:
     return steps, calibration
 
 
+def integers(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """What calibration decided: the share of multiply-adds that are of integers, how many layers
+    there are and how many of them stay in bfloat16. Empty where nothing was calibrated."""
+    last = next((event for event in reversed(events) if event["event"] == "calibrated"), None)
+    if last is None:
+        return {}
+    share, layers = last["integer_share"], last["layers"]
+    return {"integer_share": share, "layers": layers, "sensitive": len(last["sensitive"])}
+
+
 def train(
     checkpoint: str,
     images: str,
@@ -95,7 +105,7 @@ def train(
     """`zoodip train` for one step to warm up and `steps` more; `chosen` are settings.
 
     Seconds of each step, of loading (the pictures' encoding apart), encoding and calibration;
-    bytes at the peak while loading, encoding included, and while training; the command.
+    bytes at the peak while loading, encoding included, and while training; `integers`.
     """
     settings = {"resolution": resolution, "n": n, "threads": threads, "steps": steps + 1}
     # Nothing but steps: no flips to encode, no validation; chunks would make another step of it.
@@ -122,6 +132,7 @@ def train(
         "calibration": calibration,
         "loading_peak": watch.loading_peak,
         "training_peak": training_peak,
+        **integers(events),
     }
 
 

@@ -90,14 +90,18 @@ def machine_list(machine: dict[str, Any]) -> str:
     return "\n".join(f"- {name}: {text(value)}" for name, value in machine.items())
 
 
-def calibration_line(answers: dict[str, Any]) -> str:
+def calibration_lines(answers: dict[str, Any]) -> str:
     """Empty where nothing was calibrated."""
-    lines = [
-        f"Calibration, before the first step and not in the table: {name}, "
-        f"{spread([answer['calibration'] for answer in mine])} s."
-        for name, mine in answers.items()
-        if any(answer.get("calibration") for answer in mine)
-    ]
+    lines = []
+    for name, mine in answers.items():
+        if any(answer.get("calibration") for answer in mine):
+            seconds, last = spread([answer["calibration"] for answer in mine]), mine[-1]
+            lines.append(
+                f"Calibration of {name}, before the first step and not in the table: {seconds} s. "
+                f"{100 * last['integer_share']:.1f} % of the UNet's multiply-adds in linear layers "
+                f"and convolutions are of 8-bit integers; {last['sensitive']} of {last['layers']} "
+                "layers stay in bfloat16."
+            )
     return "\n".join(lines)
 
 
@@ -123,7 +127,7 @@ def report(results: dict[str, Any], out: Path) -> str:
         "one to warm up; here the median of the rounds, with the ends. A ratio is taken within a "
         "round."
     )
-    parts = [head, goals_table(all_rows(answers, floors)), calibration_line(answers)]
+    parts = [head, goals_table(all_rows(answers, floors)), calibration_lines(answers)]
     if any(True for _ in reference_lines(answers)):
         elsewhere = ELSEWHERE if results["shape"] == "sd15" else {}
         parts.append(reference_table(answers, elsewhere))

@@ -100,11 +100,19 @@ def test_the_first_step_and_calibration_are_no_part_of_a_step() -> None:
         {"event": "start"},
         {"event": "step", "seconds": 10.0},
         {"event": "step", "seconds": 12.0},
-        {"event": "calibrated", "seconds": 5.0},
+        {
+            "event": "calibrated",
+            "seconds": 5.0,
+            "integer_share": 0.75,
+            "layers": 4,
+            "sensitive": {"conv_in": 0.5},
+        },
         {"event": "step", "seconds": 20.0},
         {"event": "end", "seconds": 21.0},
     ]
     assert _step_ours.step_seconds(events) == ([2.0, 3.0], 9.0)
+    assert _step_ours.integers(events) == {"integer_share": 0.75, "layers": 4, "sensitive": 1}
+    assert _step_ours.integers(events[1:4]) == {}
 
 
 def test_goals_hold_for_the_median_of_ratios_within_rounds() -> None:
@@ -137,6 +145,8 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
         job.name: [answer(4.0, 8.0) if job.side == "ours" else answer(10.0)]
         for job in jobs_of(list(ROWS))
     }
+    decided = {"calibration": 30.0, "integer_share": 0.957, "layers": 240, "sensitive": 9}
+    answers["ours train int8 int8"][0] |= decided
     floor = {name: {"unet linear": 2.0, "unet conv2d": 1.5} for name in ("fp32", "bf16", "int8")}
     floors = [{"seconds": floor}]
     rows = {(row.name, row.other): row for row in all_rows(answers, floors)}
@@ -154,6 +164,7 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     text = report(results | {"paths": {"packed": 2.0, "dequantised": 1.0}}, tmp_path)
     assert "the reference takes dequantised" in text
     assert "10 [16.4]" in text
+    assert "30 s. 95.7 % of" in text and "9 of 240 layers" in text
     assert all(f"| {name} |" in text for name, _ in rows)
     assert json.loads((tmp_path / "results.json").read_text())["answers"] == answers
 
