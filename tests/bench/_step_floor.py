@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ._step_jobs import ALLOWED
 from ._step_layers import Product, step_products
 
 Call = Callable[[], Any]
 DENSE = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# The types that a step of each kind may compute in. Attention has no call in integers.
-ALLOWED = {"fp32": ("fp32",), "bf16": ("fp32", "bf16"), "int8": ("fp32", "bf16", "int8")}
 QUERIES = 256  # of attention at a time: scores of all queries at once would not stay in the cache
 
 
@@ -134,23 +132,11 @@ def calls_of(product: Product, kind: str) -> Iterator[tuple[Call, float]]:
         yield call, 1
 
 
-def add_up(
-    products: Counter[Product], seconds: dict[tuple[Product, str], float], kinds: Iterable[str]
-) -> dict[str, float]:
-    """Seconds of all products together, by part and kind, each in its fastest type of `kinds`."""
-    total: dict[str, float] = {}
-    for product, count in products.items():
-        best = min(seconds[product, kind] for kind in kinds if (product, kind) in seconds)
-        name = f"{product.part} {product.kind}"
-        total[name] = total.get(name, 0.0) + count * best
-    return total
-
-
 def floor(
     shape: str, n: int, resolution: int, computes: list[str], budget: float, threads: int
 ) -> dict[str, Any]:
-    """Worker: for each of `computes` the seconds of a step by part and kind of product, and all
-    distinct products with their counts and rates in FLOP/s. `budget`: seconds for each call."""
+    """Worker: all distinct products of a step with their counts and, in each type that one of
+    `computes` may take, their rates in FLOP/s. `budget`: seconds for each call."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     products = step_products(shape, n, resolution)
@@ -162,7 +148,7 @@ def floor(
             if took:
                 seconds[product, kind] = min(took)
     return {
-        "seconds": {name: add_up(products, seconds, ALLOWED[name]) for name in computes},
+        "computes": computes,
         "products": [
             asdict(product)
             | {"count": count, "flops": product.flops()}

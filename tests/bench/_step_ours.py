@@ -25,6 +25,11 @@ def program() -> Path:
     return find_module(module_roots(), describe(), __version__) / "zoodip"
 
 
+def real_program() -> Path:
+    """What that command starts."""
+    return program().with_name("zoodip-main")
+
+
 class Watch:
     """Follows the stages that the program tells: seconds of each, and the peak until it is ready.
 
@@ -105,7 +110,8 @@ def train(
     """`zoodip train` for one step to warm up and `steps` more; `chosen` are settings.
 
     Seconds of each step, of loading (the pictures' encoding apart), encoding and calibration;
-    bytes at the peak while loading, encoding included, and while training; `integers`.
+    bytes at the peak while loading, encoding included, while training, and as estimated before the
+    first step; `integers`.
     """
     settings = {"resolution": resolution, "n": n, "threads": threads, "steps": steps + 1}
     # Nothing but steps: no flips to encode, no validation; chunks would make another step of it.
@@ -132,6 +138,7 @@ def train(
         "calibration": calibration,
         "loading_peak": watch.loading_peak,
         "training_peak": training_peak,
+        "estimate": next(e for e in events if e["event"] == "start")["memory"]["peak"],
         **integers(events),
     }
 

@@ -73,7 +73,8 @@ def flops_of(name: str, shapes: list[list[int]], values: list[Any]) -> int:
         if not x or len(other) < 2:
             return 0
         batch = other[0] if len(other) == 3 else 1
-        return 2 * prod(x) * (prod(other) // (batch * x[-1]))
+        inner = x[1] if len(x) == 4 else x[-1]  # of pictures [rows, channels, height, width]
+        return 2 * prod(x) * (prod(other) // (batch * inner))
     if name in ATTENTION and len(shape(1)) > 2:
         rows = max(shape(0)[0], shape(1)[0])
         return 4 * rows * prod(shape(0)[1:]) * shape(1)[-2]

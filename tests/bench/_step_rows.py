@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._step_jobs import ROWS, Job
+from ._step_jobs import ALLOWED, ROWS, Job
 
 GB = 1e9
+STEP = "s a step"
 Answers = dict[str, list[dict[str, Any]]]  # by job, one a round
 Floors = list[dict[str, Any]]  # one a round
 NAMES = {
@@ -23,7 +24,8 @@ STEP_GOALS = {"fp32": (0.50, 0.42), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
 @dataclass(frozen=True)
 class Row:
     """`ours` and `against` hold one value a round, in `unit`. The goals hold for the median of the
-    rounds' ratios, or for the median of ours where there is nothing to divide by."""
+    rounds' ratios, or for the median of ours where there is nothing to divide by. `all_of_ours`:
+    every step, where a value is of several."""
 
     name: str
     unit: str
@@ -32,6 +34,7 @@ class Row:
     other: str = ""  # what `against` is
     target: float | None = None
     stretch: float | None = None
+    all_of_ours: tuple[float, ...] = ()
 
     def ratios(self) -> list[float]:
         return [mine / theirs for mine, theirs in zip(self.ours, self.against, strict=True)]
@@ -51,6 +54,11 @@ class Row:
 def seconds(answers: list[dict[str, Any]]) -> tuple[float, ...]:
     """Of a step in each round: the median of the round's steps."""
     return tuple(statistics.median(answer["steps"]) for answer in answers)
+
+
+def every(answers: list[dict[str, Any]]) -> tuple[float, ...]:
+    """The seconds of all steps of all rounds."""
+    return tuple(step for answer in answers for step in answer["steps"])
 
 
 def peaks(answers: list[dict[str, Any]]) -> tuple[float, ...]:
@@ -73,38 +81,63 @@ def without_vae(answers: list[dict[str, Any]]) -> tuple[float, ...]:
 
 
 def step_rows(answers: Answers, row: str) -> Iterator[Row]:
+    """The reference encodes the picture in each step, as its script does; ours does so once, before
+    the first. The second row is of the rest alone."""
     ours, theirs = (answers[job.name] for job in ROWS[row])
-    other = f"{ROWS[row][1].compute} reference"
-    yield Row(NAMES[row], "s a step", seconds(ours), seconds(theirs), other, *STEP_GOALS[row])
+    other, mine = f"{ROWS[row][1].compute} reference", seconds(ours)
+    goals = STEP_GOALS[row]
+    yield Row(NAMES[row], STEP, mine, seconds(theirs), other, *goals, every(ours))
+    yield Row(
+        NAMES[row],
+        STEP,
+        mine,
+        without_vae(theirs),
+        f"{other} less its VAE",
+        all_of_ours=every(ours),
+    )
+
+
+def floor_of(floors: Floors, row: str) -> dict[str, float]:
+    """Seconds by part and kind of product: of each the fastest run of all rounds, in its fastest
+    allowed type."""
+    total: dict[str, float] = {}
+    for same in zip(*(floor["products"] for floor in floors), strict=True):
+        rates = [
+            one["rates"][kind] for one in same for kind in ALLOWED[row] if kind in one["rates"]
+        ]
+        name = f"{same[0]['part']} {same[0]['kind']}"
+        total[name] = total.get(name, 0) + same[0]["count"] * same[0]["flops"] / max(rates)
+    return total
 
 
 def floor_rows(answers: Answers, row: str, floors: Floors) -> Iterator[Row]:
-    """The floor is of every call's fastest run; so is ours of each round's fastest step, or else
-    what neighbours take of the machine would count on one side alone."""
-    ours = tuple(min(answer["steps"]) for answer in answers[ROWS[row][0].name])
-    total = tuple(sum(floor["seconds"][row].values()) for floor in floors)
+    """Both are the fastest of all rounds, or else what neighbours take of the machine would count
+    on one side alone."""
+    fastest = min(every(answers[ROWS[row][0].name]))
     name = f"{NAMES[row]}, the fastest step"
-    yield Row(name, "s", ours, total, "arithmetic floor", 1.4, 1.2)
+    yield Row(
+        name, "s", (fastest,), (sum(floor_of(floors, row).values()),), "arithmetic floor", 1.4, 1.2
+    )
 
 
 def memory_rows(answers: Answers, row: str) -> Iterator[Row]:
     """`zoodip train`, the whole process; encoding the pictures counts as loading."""
-    job = ROWS[row][0]
-    if row == "int4":
-        yield Row(
-            "peak memory, INT4 UNet, bf16 products",
-            "GB",
-            peaks(answers[job.name]),
-            (),
-            "",
-            1.2,
-            1.0,
-        )
-        return
-    mine = answers[job.name]
-    yield Row(f"peak memory, {NAMES[row]}", "GB", peaks(mine), (), "", 1.6, 1.3)
-    loading, training = (values(mine, f"{part}_peak", GB) for part in ("loading", "training"))
-    yield Row(f"peak while loading, {NAMES[row]}", "GB", loading, training, "training's peak", 1.0)
+    ours, theirs = (answers[job.name] for job in ROWS[row])
+    name, other = NAMES[row], f"{ROWS[row][1].compute} reference's"
+    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 1.6, 1.3)
+    loading, training = (
+        (values(ours, f"{part}_peak", GB), values(theirs, f"{part}_peak", GB))
+        for part in ("loading", "training")
+    )
+    yield Row(f"peak in training, {name}", "GB", *training, other)
+    yield Row(f"peak while loading, {name}", "GB", *loading, other)
+    yield Row(f"peak while loading, {name}", "GB", loading[0], training[0], "its training's", 1.0)
+
+
+def int4_rows(answers: Answers) -> Iterator[Row]:
+    ours, name = answers[ROWS["int4"][0].name], "INT4 UNet, bf16 products"
+    yield Row(name, STEP, seconds(ours), all_of_ours=every(ours))
+    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 1.2, 1.0)
 
 
 def load_rows(answers: Answers, row: str) -> Iterator[Row]:
@@ -116,19 +149,24 @@ def load_rows(answers: Answers, row: str) -> Iterator[Row]:
 def exact_rows(answers: Answers) -> Iterator[Row]:
     ours, theirs = (answers[job.name] for job in ROWS["exact"])
     name, other = "exact gradient, INT8, bf16 products", "fp32 textual inversion"
-    yield Row(name, "s a step", seconds(ours), seconds(theirs), other, 0.40, 0.30)
-    without = f"{other}, its VAE apart"
-    yield Row(name, "s a step", seconds(ours), without_vae(theirs), without)
+    mine = seconds(ours)
+    yield Row(name, STEP, mine, seconds(theirs), other, 0.40, 0.30, every(ours))
+    yield Row(
+        name, STEP, mine, without_vae(theirs), f"{other} less its VAE", all_of_ours=every(ours)
+    )
     yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 2.4, 2.0)
+    training = (values(answers, "training_peak", GB) for answers in (ours, theirs))
+    yield Row(f"peak in training, {name}", "GB", *training, f"{other}'s")
 
 
 def vae_rows(answers: Answers) -> Iterator[Row]:
     jobs = ROWS["vae"]
     for ours, theirs in zip(jobs[::2], jobs[1::2], strict=True):
-        goals = (0.6, 0.5) if ours.compute == "bf16" else ()
-        both = seconds(answers[ours.name]), seconds(answers[theirs.name])
+        goals = (0.6, 0.5) if ours.compute == "bf16" else (None, None)
+        mine, other = answers[ours.name], f"{theirs.compute} reference"
+        both = seconds(mine), seconds(answers[theirs.name])
         name = f"VAE encode, INT8 weights, {ours.compute}"
-        yield Row(name, "s a picture", *both, f"{theirs.compute} reference", *goals)
+        yield Row(name, "s a picture", *both, other, *goals, every(mine))
 
 
 def all_rows(answers: Answers, floors: Floors) -> list[Row]:
@@ -138,7 +176,7 @@ def all_rows(answers: Answers, floors: Floors) -> list[Row]:
     rows: list[Row] = []
     for make in (step_rows, lambda a, row: floor_rows(a, row, floors), memory_rows):
         rows += [row for name in steps for row in make(answers, name)]
-    rows += memory_rows(answers, "int4") if "int4" in there else ()
+    rows += int4_rows(answers) if "int4" in there else ()
     rows += exact_rows(answers) if "exact" in there else ()
     rows += [row for name in steps for row in load_rows(answers, name)]
     rows += vae_rows(answers) if "vae" in there else ()

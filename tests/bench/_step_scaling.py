@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ class Axes:
 
 
 FULL = Axes((1, 2, 4, 8), (256, 512, 768), (1, 2))
-REFERENCE = Axes((1, 2, 4), (256, 512), (1, 2))
 QUICK = Axes((1, 2), (64, 128), (1, 2))
 LABELS = {"n": "n, perturbed points", "resolution": "resolution (pixels)", "threads": "threads"}
 
@@ -37,30 +36,35 @@ class Point:
     job: Job
     setup: Setup
 
-    def told(self, seconds: float) -> dict[str, Any]:
-        return {"job": self.job.name} | asdict(self.setup) | {"seconds": seconds}
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """With the median of the steps, and of what the reference spends on the picture in each."""
+        steps = {"steps": answer["steps"], "seconds": statistics.median(answer["steps"])}
+        if "split" in answer:
+            steps["vae"] = statistics.median(split["vae"] for split in answer["split"])
+        return {"job": self.job.name} | asdict(self.setup) | steps
 
 
-def points_of(job: Job, axes: Axes, setup: Setup) -> list[Point]:
-    """Without repetitions: the setup itself lies on every axis."""
+def points_of(jobs: Sequence[Job], axes: Axes, setup: Setup) -> list[Point]:
+    """Without repetitions, for the setup itself lies on every axis; the jobs in turn."""
     setups = [
         replace(setup, **{name: value}) for name, values in asdict(axes).items() for value in values
     ]
-    return [Point(job, one) for one in dict.fromkeys(setups)]
+    return [Point(job, one) for one in dict.fromkeys(setups) for job in jobs]
 
 
-def measure(bench: Bench, points: list[Point], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The median of each point's steps."""
+def measure(
+    bench: Bench, points: list[Point], say: Callable[[str], None]
+) -> Iterator[list[dict[str, Any]]]:
+    """After each point, all so far."""
     found = []
     for point in points:
-        seconds = statistics.median(bench.run(point.job, point.setup)["steps"])
-        found.append(point.told(seconds))
+        found.append(point.told(bench.run(point.job, point.setup)))
         setup = point.setup
         say(
             f"{point.job.name}, n {setup.n}, {setup.resolution} pixels, {setup.threads} threads: "
-            f"{seconds:.3f} s a step"
+            f"{found[-1]['seconds']:.3f} s a step"
         )
-    return found
+        yield found
 
 
 def along(
@@ -95,7 +99,8 @@ def plot(found: list[dict[str, Any]], setup: Setup, path: Path) -> None:
         for job in dict.fromkeys(point["job"] for point in found):
             pairs = along(found, job, axis, setup)
             style = "--" if job.startswith("reference") else "-"
-            axes.plot(*zip(*pairs, strict=True), style, marker="o", label=job)
+            if pairs:
+                axes.plot(*zip(*pairs, strict=True), style, marker="o", label=job)
         axes.set_xlabel(label)
         axes.set_xticks(sorted({point[axis] for point in found}))
         axes.set_ylim(bottom=0)
@@ -106,11 +111,16 @@ def plot(found: list[dict[str, Any]], setup: Setup, path: Path) -> None:
 
 
 def report(found: list[dict[str, Any]], setup: Setup, about: dict[str, Any], out: Path) -> str:
-    """Writes scaling.md, scaling.json and scaling.png; returns the table. `about`: command and
-    machine."""
+    """Writes scaling.md, scaling.json and scaling.png; returns the table. `about`: command, machine
+    and shape."""
     out.mkdir(parents=True, exist_ok=True)
-    steps = f"Of each the median of {setup.steps} steps after one to warm up."
-    parts = [f"`{about['command']}`", table(found, setup), steps, "![](scaling.png)"]
+    fixed = (
+        f"A model of the shape {about['shape']}; what is not varied is n = {setup.n}, "
+        f"{setup.resolution} x {setup.resolution}, {setup.threads} threads. Of each the median of "
+        f"{setup.steps} steps after one to warm up. The reference encodes the picture in every "
+        "step."
+    )
+    parts = [f"`{about['command']}`", fixed, table(found, setup), "![](scaling.png)"]
     text = "\n\n".join([*parts, machine_list(about["machine"])]) + "\n"
     write_text(out / "scaling.md", text)
     write_text(out / "scaling.json", json.dumps(about | {"points": found}, indent=1) + "\n")

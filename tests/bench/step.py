@@ -2,7 +2,7 @@
 arithmetic.
 
     python -m zoodip.bench step [--quick] [--rows fp32 bf16 ...] [--profile] [--scaling]
-                                [--threads 2] [--rounds 3] [--steps 3]
+                                [--threads 2] [--rounds 3] [--steps 3] [--only-report]
 
 A model of Stable Diffusion 1.5's shape with random weights is written once into the work folder.
 Ours is the program `zoodip train`; the reference is a step with diffusers and optimum-quanto
@@ -27,7 +27,7 @@ from ._step_model import Model, Setup, make_model
 from ._step_profile import report as profile_report
 from ._step_report import machine_list, report
 from ._step_rows import NAMES
-from ._step_scaling import FULL, QUICK, REFERENCE, Axes, measure, points_of
+from ._step_scaling import FULL, QUICK, Axes, measure, points_of
 from ._step_scaling import report as scaling_report
 from ._step_worker import ROOT, ask
 
@@ -45,11 +45,10 @@ class Size:
     rounds: int
     budget: float  # seconds for each bare call of the floor
     axes: Axes
-    reference_axes: Axes
 
 
-SD15 = Size("sd15", 512, 3, 3, 0.1, FULL, REFERENCE)
-TINY = Size("tiny", 64, 1, 1, 0.001, QUICK, QUICK)
+SD15 = Size("sd15", 512, 3, 3, 0.1, FULL)
+TINY = Size("tiny", 64, 1, 1, 0.001, QUICK)
 
 
 @dataclass(frozen=True)
@@ -112,14 +111,13 @@ def run_profile(session: Session) -> str:
 def run_scaling(session: Session) -> str:
     bench, _ = session.bench({"bf16"})
     setup = replace(session.setup, steps=min(2, session.setup.steps))
-    points = []
-    for compute in session.computes:
-        points += points_of(Job("ours", "train", compute), session.size.axes, setup)
-    for compute in ("fp32", "bf16"):
-        job = Job("reference", "train", compute)
-        points += points_of(job, session.size.reference_axes, setup)
-    found = measure(bench, points, say)
-    return scaling_report(found, setup, session.about, session.out)
+    jobs = [Job("ours", "train", compute) for compute in session.computes]
+    jobs += [Job("reference", "train", "bf16")]
+    about = session.about | {"shape": session.model.shape}
+    text = ""
+    for found in measure(bench, points_of(jobs, session.size.axes, setup), say):
+        text = scaling_report(found, setup, about, session.out)  # as run_table: nothing is lost
+    return text
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -145,14 +143,33 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, default=WORK, help="default: build/bench-step")
     parser.add_argument(
-        "--out", type=Path, help="default: tests/bench/results/step, or quick/ in the work folder"
+        "--out",
+        type=Path,
+        help="default: tests/bench/results/step; some --rows go to rows/ in the work folder, and "
+        "--quick to quick/",
+    )
+    parser.add_argument(
+        "--only-report", action="store_true", help="of the table, from results.json in OUT"
     )
     return parser.parse_args(arguments)
+
+
+def out_of(options: argparse.Namespace, work: Path) -> Path:
+    """What is not the whole must not take the place of it."""
+    if options.out:
+        return options.out
+    if options.quick:
+        return work / "quick"
+    return work / "rows" if options.rows else RESULTS
 
 
 def main(arguments: list[str]) -> None:
     options = parse(arguments)
     begun = time.monotonic()
+    out = out_of(options, options.work.resolve())
+    if options.only_report:
+        print(report(json.loads((out / "results.json").read_text(encoding="utf-8")), out))
+        return
     size = TINY if options.quick else SD15
     known = ask("_step_machine.describe", threads=options.threads)
     possible = [
@@ -170,7 +187,7 @@ def main(arguments: list[str]) -> None:
         {"command": command, "machine": known["machine"]},
         known["computes"],
         work,
-        options.out or (work / "quick" if options.quick else RESULTS),
+        out,
     )
     texts = []
     if options.rows or not (options.profile or options.scaling):

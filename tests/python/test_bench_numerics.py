@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from safetensors import safe_open
 
 from tests.bench.numerics import (
     COMPUTE,
+    DEFAULT_MUS,
     MUS,
     Learning,
-    best_mus,
     correlation,
+    mus_to_train_with,
     relative_error,
     report,
 )
+from tests.bench.spread import train
 
 
 def test_figures_of_slopes() -> None:
@@ -33,24 +38,34 @@ def slopes(form: str) -> list[dict]:
     for compute in COMPUTE:
         for mu in MUS:
             row = {"compute": compute, "slope": form, "mu": mu, "integers": 0.957}
-            rows.append(row | {"correlation": 40 * mu, "error": 1 - 40 * mu})
+            rows.append(row | {"correlation": 20 * mu, "error": 1 - 20 * mu})
     return rows
 
 
 def test_the_report_has_every_table() -> None:
     both = slopes("loss") + slopes("residual")
-    assert best_mus(both) == dict.fromkeys(COMPUTE, MUS[-1])
-    learning = [
-        {"compute": compute, "mu": 1e-3, "seed": seed, "loss": 0.1, "seconds": 30.0}
-        | {"target": 0.1038, "seconds_to_target": 12.25 if seed else None}
+    assert mus_to_train_with(both) == {c: [DEFAULT_MUS[c], MUS[-1]] for c in COMPUTE}
+    runs = [
+        {"compute": compute, "mu": DEFAULT_MUS[compute], "seed": seed}
+        | {"curve": [(12.25, 0.2), (30.0, 0.1)], "seconds_to_target": 12.25 if seed else None}
         for seed in range(2)
         for compute in COMPUTE
     ]
     results = {"command": "numerics", "machine": {"cores": 2}, "samples": 256, "steps": 40}
-    text = report(results | {"slopes": both, "learning": learning, "large": slopes("loss")})
+    results |= {"learning": {"start": 0.2, "target": 0.1038, "runs": runs}}
+    text = report(results | {"slopes": both, "large": slopes("loss")})
     assert text.count("| int8 | loss |") == 3
-    assert "| bf16 | residual | 0.04 | 0.12 | 0.2 | 0.4 | 0.8 |" in text
-    assert "| bf16 | 0.001 | not reached, 12.2 | 30.0, 30.0 | 0.1000, 0.1000 |" in text
-    assert "loss of 0.1038" in text
+    assert "| bf16 | residual | 0.02 | 0.06 | 0.1 | 0.2 | 0.4 | 0.8 |" in text
+    assert "| bf16 | 0.01, the default | not reached, 12.2 | 30.0, 30.0 | 0.1000, 0.1000 |" in text
+    assert "loss of 0.2000 to one of 0.1038" in text
     assert "95.7 % of the multiply-adds" in text
     assert "- cores: 2" in text
+
+
+@pytest.mark.parametrize("compute", [c for c in COMPUTE if c != "int8"])
+def test_the_default_mu_is_what_the_engine_takes(compute: str, tmp_path) -> None:
+    out = tmp_path / "word.safetensors"
+    train(out, compute=compute, steps=1)
+    with safe_open(out, "pt") as file:
+        settings = json.loads(file.metadata()["zoodip"])["settings"]
+    assert settings["mu"] == DEFAULT_MUS[compute]

@@ -14,7 +14,7 @@ from tests.bench._step_jobs import ROWS, jobs_of
 from tests.bench._step_layers import Product, step_products, text_products, unet_products
 from tests.bench._step_model import Setup
 from tests.bench._step_report import report
-from tests.bench._step_rows import Row, all_rows
+from tests.bench._step_rows import Row, all_rows, floor_of
 from tests.bench._step_scaling import FULL, Job, along, points_of
 from tests.bench._step_worker import WorkerError, ask
 
@@ -80,15 +80,21 @@ def test_bare_calls_make_the_product(kind: str, compute: str) -> None:
 
 
 def test_the_floor_takes_the_fastest_allowed_type() -> None:
-    a, b = SHAPES["linear"][0], SHAPES["attention"][0]
-    seconds = {(a, "fp32"): 3.0, (a, "bf16"): 2.0, (a, "int8"): 1.0}
-    seconds |= {(b, "fp32"): 5.0, (b, "bf16"): 7.0}
-    counts = Counter({a: 2, b: 1})
-    total = {
-        compute: sum(_step_floor.add_up(counts, seconds, kinds).values())
-        for compute, kinds in _step_floor.ALLOWED.items()
-    }
-    assert total == {"fp32": 11.0, "bf16": 9.0, "int8": 7.0}
+    """And of each type the fastest round."""
+    linear = {"part": "unet", "kind": "linear", "count": 2, "flops": 12}
+    attention = {"part": "unet", "kind": "attention", "count": 1, "flops": 35}
+    fast = [
+        linear | {"rates": {"fp32": 4.0, "bf16": 6.0, "int8": 12.0}},
+        attention | {"rates": {"fp32": 3.5, "bf16": 5.0}},
+    ]
+    slow = [
+        linear | {"rates": {"fp32": 3.0, "bf16": 3.0, "int8": 3.0}},
+        attention | {"rates": {"fp32": 7.0, "bf16": 1.0}},
+    ]
+    floors = [{"products": fast}, {"products": slow}]
+    assert floor_of(floors, "fp32") == {"unet linear": 6.0, "unet attention": 5.0}
+    assert floor_of(floors, "bf16") == {"unet linear": 4.0, "unet attention": 5.0}
+    assert floor_of(floors, "int8") == {"unet linear": 2.0, "unet attention": 5.0}
 
 
 # --- seconds, ratios, goals -----------------------------------------------------------------------
@@ -137,6 +143,7 @@ def answer(step: float, load: float = 30.0) -> dict:
         "calibration": 0.0,
         "loading_peak": 1.2e9,
         "training_peak": 1.5e9,
+        "estimate": 1.4e9,
     }
 
 
@@ -147,8 +154,8 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     }
     decided = {"calibration": 30.0, "integer_share": 0.957, "layers": 240, "sensitive": 9}
     answers["ours train int8 int8"][0] |= decided
-    floor = {name: {"unet linear": 2.0, "unet conv2d": 1.5} for name in ("fp32", "bf16", "int8")}
-    floors = [{"seconds": floor}]
+    product = {"part": "unet", "kind": "linear", "count": 1, "flops": 7.0, "rates": {"fp32": 2.0}}
+    floors = [{"computes": ["fp32", "bf16", "int8"], "products": [product]}]
     rows = {(row.name, row.other): row for row in all_rows(answers, floors)}
     assert rows["INT8 weights, fp32 activations", "fp32 reference"].figure() == 0.4
     fastest = rows["INT8 weights, bf16 products, the fastest step", "arithmetic floor"]
@@ -157,13 +164,16 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     assert rows[
         "weights ready, INT8 weights, bf16 products", "bf16 reference's load"
     ].verdict() == ("met")
-    without = rows["exact gradient, INT8, bf16 products", "fp32 textual inversion, its VAE apart"]
+    without = rows["exact gradient, INT8, bf16 products", "fp32 textual inversion less its VAE"]
     assert without.against == (7.5,)
     results = {"command": "step", "shape": "sd15", "rounds": 1, "answers": answers}
     results |= {"machine": {"cores": 2}, "setup": vars(Setup(512)), "floors": floors}
     text = report(results | {"paths": {"packed": 2.0, "dequantised": 1.0}}, tmp_path)
     assert "the reference takes dequantised" in text
     assert "10 [16.4]" in text
+    assert "reference train bf16 takes 39 % less" in text
+    assert "| ours train int8 bf16 | 1.5 | 1.4 |" in text
+    assert "| 4 (2 to 8) s a step | 7.5 (bf16 reference less its VAE) | 0.533 |" in text
     assert "30 s. 95.7 % of" in text and "9 of 240 layers" in text
     assert all(f"| {name} |" in text for name, _ in rows)
     assert json.loads((tmp_path / "results.json").read_text())["answers"] == answers
@@ -171,9 +181,9 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
 
 def test_scaling_goes_along_one_axis_at_a_time() -> None:
     setup, job = Setup(512, n=2, threads=2), Job("ours", "train")
-    points = points_of(job, FULL, setup)
+    points = points_of([job], FULL, setup)
     assert len(points) == 4 + 3 + 2 - 2  # the setup itself lies on all three
-    found = [point.told(float(point.setup.n)) for point in points]
+    found = [point.told({"steps": [float(point.setup.n)] * 2}) for point in points]
     assert along(found, job.name, "n", setup) == [(1, 1.0), (2, 2.0), (4, 4.0), (8, 8.0)]
     assert [value for value, _ in along(found, job.name, "resolution", setup)] == [256, 512, 768]
 
@@ -200,6 +210,11 @@ def test_flops_of_calls_that_the_profiler_saw() -> None:
     assert sum(line.seconds for line in lines) == pytest.approx(whole)
     q, k = [3, 8, 64, 4], [3, 8, 77, 4]
     assert _step_profile.flops_of("zoodip::attention", [q, k, k], []) == 4 * 3 * 8 * 64 * 4 * 77
+    picture, linear = [[3, 1280, 16, 8], [320, 1280]], "zoodip::linear"
+    assert _step_profile.flops_of(linear, picture, []) == 2 * 3 * 16 * 8 * 1280 * 320
+    assert (
+        _step_profile.flops_of(linear, [[3, 77, 1280], [320, 1280]], []) == 2 * 3 * 77 * 1280 * 320
+    )
 
 
 # --- the workers ----------------------------------------------------------------------------------
