@@ -68,8 +68,12 @@ at::Tensor run_blocks(const VaeLevel& level, at::Tensor x, const CancelToken& ca
 }  // namespace
 
 at::Tensor VaeResBlock::forward(const at::Tensor& x) const {
-    const at::Tensor h = conv1(norm1.silu(x));
-    return conv2(norm2.silu(h), {.residual = skip ? skip->pointwise(x) : x});
+    // Between the two it is kept as the second will round it: at this size memory is what takes
+    // time.
+    const at::ScalarType between = conv2.weight.input_type(x.scalar_type());
+    const at::Tensor h = conv1(norm1.silu(x), {.out = between});
+    return conv2(norm2.silu(h),
+                 {.residual = skip ? skip->pointwise(x) : x, .out = x.scalar_type()});
 }
 
 at::Tensor VaeAttention::forward(const at::Tensor& x) const {

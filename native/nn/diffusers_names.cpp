@@ -10,6 +10,10 @@
 namespace zoodip {
 namespace {
 
+// std::regex calls itself for every character: a name of a megabyte would overflow the stack. None
+// of a model is nearly as long.
+constexpr std::size_t longest = 256;
+
 using Names = std::pair<std::string_view, std::string_view>;
 
 // The first entry whose left side starts `name`, replaced by its right side.
@@ -97,6 +101,7 @@ std::string vae_inner(const std::string& name) {
 }  // namespace
 
 std::optional<std::string> original_unet_name(const std::string& name, const UNetBlocks& blocks) {
+    if (name.size() > longest) return std::nullopt;
     static const std::regex down(R"(down_blocks\.(\d{1,2})\.(\w+)\.(\d{1,2})\.(.+))");
     static const std::regex middle(R"(mid_block\.(\w+)\.(\d{1,2})\.(.+))");
     static const std::regex up(R"(up_blocks\.(\d{1,2})\.(\w+)\.(\d{1,2})\.(.+))");
@@ -119,6 +124,7 @@ std::optional<std::string> original_vae_name(const std::string& name, std::int64
     static const std::regex middle(R"((encoder|decoder)\.mid_block\.(\w+)\.(\d{1,2})\.(.+))");
     static const std::regex plain(R"((encoder|decoder)\.(.+))");
     const std::string root = "first_stage_model.";
+    if (name.size() > longest) return root + name;
     std::smatch match;
     if (std::regex_match(name, match, block)) {
         const bool encoder = match[1] == "encoder";
@@ -144,7 +150,7 @@ std::optional<std::string> original_vae_name(const std::string& name, std::int64
 std::optional<std::string> original_taesd_name(const std::string& name) {
     static const std::regex layer(R"((encoder|decoder)\.layers\.(\d{1,3})\.(.+))");
     std::smatch match;
-    if (!std::regex_match(name, match, layer)) return std::nullopt;
+    if (name.size() > longest || !std::regex_match(name, match, layer)) return std::nullopt;
     // The original decoder's layer 0 clamps; diffusers does that outside its list.
     const bool encoder = match[1] == "encoder";
     return concat("first_stage_model.taesd_", match[1].str(), ".",

@@ -80,7 +80,8 @@ at::Tensor Loader::read(const std::string& name) const {
     read_bytes_ += tensor.nbytes();
     require(at::isFloatingType(tensor.scalar_type()), source_.description(), ": '", name,
             "' holds ", c10::toString(tensor.scalar_type()), ", expected floating point");
-    require_finite(name, tensor);
+    const bool narrowed = tensor.scalar_type() == at::kDouble;  // what float32 cannot hold is inf
+    require_finite(name, narrowed ? tensor.to(at::kFloat) : tensor);
     if (options_.fingerprint) {
         take_in(*options_.fingerprint, {name, tensor.sizes().vec(), tensor.scalar_type()},
                 bytes_of(tensor));

@@ -141,6 +141,8 @@ at::Tensor UNet::run_by_rows(const Layer& layer, const Fixed& fixed, const Tenso
     std::int64_t rows = 1, height = in[0].size(2), width = in[0].size(3);
     for (const at::Tensor& x : in) rows = std::max(rows, x.size(0));
     if (std::holds_alternative<Upsample>(layer)) std::tie(height, width) = fixed.size;
+    require(height > 0 && width > 0,
+            "unet: pictures of 0 pixels; the last output block must not be an upsampling one");
     const std::int64_t together = rows_together(height, width, rows);
     if (rows == together || tracked(in) || !in[0].is_cpu()) return run_layer(layer, fixed, in);
     at::Tensor out;

@@ -102,6 +102,10 @@ void Activations::restore(const at::Tensor& saved) {
         for (auto& range : layer->ranges_) {
             range.low = *from++;
             range.high = *from++;
+            require(std::isfinite(range.low) && std::isfinite(range.high) && range.low <= 0 &&
+                        range.high >= 0,
+                    "activation scales: needs finite ranges about 0, got ", range.low, " to ",
+                    range.high);
         }
         layer->error_ = *from++;
         layer->sensitive_ = *from++ != 0;

@@ -1,6 +1,7 @@
 #include "ops/layers.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/empty.h>
@@ -101,6 +102,10 @@ struct Layer {
     // The memory of a residual as rows of channels.
     at::Tensor rows_of(const at::Tensor& residual) const {
         if (!residual.defined()) return residual;
+        const std::int64_t channels = weight.out_features();
+        require(residual.dim() > 1 && residual.size(image ? 1 : -1) == channels, name(),
+                ": the residual ", concat(residual.sizes()), " does not fit ", channels,
+                " output channels");
         return image ? residual.contiguous(at::MemoryFormat::ChannelsLast) : residual.contiguous();
     }
 
@@ -183,6 +188,7 @@ at::Tensor own_product(const Layer& layer, const at::Tensor& x, const Finish& fi
 bool suits(const Finish& finish, const FrozenWeight& weight) {
     if (calibration_of(weight) == Calibration::compare) return false;
     const at::Tensor& residual = finish.residual;
+    if (finish.geglu && residual.defined()) return false;
     return !(finish.geglu && weight.out_features() % (2 * PanelWeight::width) != 0) &&
            !(residual.defined() && (residual.scalar_type() != at::kFloat || tracked(residual)));
 }
@@ -198,9 +204,11 @@ at::Tensor product_without_graph(const Layer& layer, const at::Tensor& x, const 
 
 void require_fits(const GroupNormed& norm) {
     const at::Tensor& x = norm.x;
-    require(x.dim() == 4 && x.size(1) % norm.groups == 0 && norm.weight.size(0) == x.size(1),
-            "group_norm: needs channels divisible by ", norm.groups, " and a weight for each, got ",
-            x.dim() == 4 ? x.size(1) : -1, " channels and ", norm.weight.size(0), " weights");
+    require(x.dim() == 4 && x.size(1) % norm.groups == 0 && norm.weight.numel() == x.size(1) &&
+                norm.bias.numel() == x.size(1),
+            "group_norm: needs channels divisible by ", norm.groups,
+            " and a weight and a bias for each, got ", x.dim() == 4 ? x.size(1) : -1, " channels, ",
+            norm.weight.numel(), " weights and ", norm.bias.numel(), " biases");
 }
 
 // Of a norm that the product's own pass makes, where it can; undefined where it cannot.
@@ -216,6 +224,16 @@ at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Fi
     const at::ScalarType type = norm.x.scalar_type();
     return panel_product(layer, rounding_of(layer.weight, type), finish, type)
         .conv2d(norm, layer.stride, layer.padding);
+}
+
+// Torch cuts the numbers of a tensor into a piece for each thread, and computes the last few of a
+// piece by another function than the rest: of a batch they would lie elsewhere in each row.
+template <class Function>
+at::Tensor row_by_row(const at::Tensor& x, const Function& function) {
+    if (!x.is_cpu() || x.dim() < 2 || x.size(0) == 1) return function(x);
+    std::vector<at::Tensor> rows;
+    for (const at::Tensor& row : x.split(1)) rows.push_back(function(row));
+    return at::cat(rows);
 }
 
 at::Tensor with_shift(const at::Tensor& bias, const Finish& finish) {
@@ -323,13 +341,15 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 }
 
 at::Tensor quick_gelu(const at::Tensor& x) {
-    return x * at::sigmoid(1.702 * x);
+    return row_by_row(x, [](const at::Tensor& row) { return row * at::sigmoid(1.702 * row); });
 }
 
 at::Tensor geglu(const at::Tensor& x) {
     const auto product = [&] {
-        const auto halves = x.chunk(2, -1);
-        return halves[0] * at::gelu(halves[1]);
+        return row_by_row(x, [](const at::Tensor& row) {
+            const auto halves = row.chunk(2, -1);
+            return halves[0] * at::gelu(halves[1]);
+        });
     };
     if (!tracked(x)) return product();
     return differentiable(product, {x}, [x = x.detach()](const at::Tensor& dy) -> Tensors {

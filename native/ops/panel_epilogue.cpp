@@ -60,6 +60,9 @@ Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
     bias_.assign(padded, 0);
     shift_.assign(padded, 0);
     if (product.bias.defined()) {
+        require(product.bias.numel() == weight.out_features(), "panel product: the bias ",
+                concat(product.bias.sizes()), " does not fit ", weight.out_features(),
+                " output channels");
         std::copy_n(product.bias.const_data_ptr<float>(), weight.out_features(), bias_.data());
     }
     for (std::size_t n = 0; integers && n < padded; ++n) {

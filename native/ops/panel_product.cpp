@@ -32,7 +32,8 @@ struct Block {
 std::vector<Block> blocks_of(const PaddedInput& in) {
     std::vector<Block> blocks;
     const bool several = in.stride == 1 && in.out_width < narrow_image && in.out_height > 1;
-    const std::int64_t lines = several ? std::min(in.out_height, tile_rows / in.width) : 1;
+    const std::int64_t lines =
+        several ? std::clamp<std::int64_t>(tile_rows / in.width, 1, in.out_height) : 1;
     for (std::int64_t image = 0; image < in.images; ++image) {
         for (std::int64_t y = 0; y < in.out_height; y += lines) {
             for (std::int64_t x = 0; x < in.out_width; x += block_rows) {

@@ -137,8 +137,10 @@ void PanelWeight::quantize(const MakeRows& make_rows) {
 }
 
 void PanelWeight::allocate() {
-    require(shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3]),
+    require(shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3] && shape_[2] > 0),
             "panel weight: needs [out, in] or a square kernel, got ", at::IntArrayRef(shape_));
+    require(shape_[0] > 0 && shape_[1] > 0, "panel weight: needs channels, got ",
+            at::IntArrayRef(shape_));
     pages_ = allocate_pages(static_cast<std::size_t>(panels() * panel_size()));
     scale_ = at::zeros({panels() * width}, at::kFloat);
     sums_ = at::zeros({panels() * width}, at::kInt);

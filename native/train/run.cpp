@@ -147,7 +147,7 @@ void Run::calibrate() {
     const double share = activations->integer_share();
     log_info("calibrated: ", std::lround(1000 * share) / 10.0,
              " % of the multiply-adds are of 8-bit integers, ", sensitive.size(), " of ",
-             activations->layers().size(), " layers stay in bfloat16");
+             activations->layers().size(), " layers keep floating point");
     tell("calibrated", {{"seconds", seconds_now() - start},
                         {"integer_share", share},
                         {"layers", activations->layers().size()},

@@ -56,8 +56,9 @@ std::vector<Field> method_fields() {
                 "fits in free memory, else rge."}),
         choice("slope", &S::slope, {"loss", "residual"},
                {"What a slope is made of: the difference of two losses; or, for rge, the residual "
-                "times the change of the prediction, which lacks the squared term and bears "
-                "rounded activations better.",
+                "times the change of the prediction, which lacks the squared term. Measured, it "
+                "agrees with the exact slope as well as the loss's, and no better where "
+                "activations are rounded.",
                 "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu"}),
         number("n", &S::n, 1, 64,
                {"Slopes a step, each along a random direction.",

@@ -90,7 +90,7 @@ def step_seconds(events: list[dict[str, Any]]) -> tuple[list[float], float]:
 
 def integers(events: list[dict[str, Any]]) -> dict[str, Any]:
     """What calibration decided: the share of multiply-adds that are of integers, how many layers
-    there are and how many of them stay in bfloat16. Empty where nothing was calibrated."""
+    there are and how many of them keep floating point. Empty where nothing was calibrated."""
     last = next((event for event in reversed(events) if event["event"] == "calibrated"), None)
     if last is None:
         return {}

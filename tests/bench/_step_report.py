@@ -121,7 +121,7 @@ def calibration_lines(answers: dict[str, Any]) -> str:
                 f"Calibration of {name}, before the first step and not in the table: {seconds} s. "
                 f"{100 * last['integer_share']:.1f} % of the UNet's multiply-adds in linear layers "
                 f"and convolutions are of 8-bit integers; {last['sensitive']} of {last['layers']} "
-                "layers stay in bfloat16."
+                "layers keep floating point."
             )
     return "\n".join(lines)
 

@@ -140,6 +140,11 @@ TEST(DiffusersNames, AStrangerHasNoName) {
         EXPECT_EQ(original_unet_name(name, blocks), std::nullopt) << name;
     }
     EXPECT_EQ(original_taesd_name("encoder.other.weight"), std::nullopt);
+    const std::string long_name(1 << 20, 'a');  // a regular expression would overflow the stack
+    EXPECT_EQ(original_unet_name("down_blocks.0.resnets.0." + long_name, blocks), std::nullopt);
+    EXPECT_EQ(original_taesd_name("encoder.layers.0." + long_name), std::nullopt);
+    EXPECT_EQ(original_vae_name("encoder." + long_name, 4),
+              "first_stage_model.encoder." + long_name);
 }
 
 TEST(DiffusersNames, TheOriginalDecoderCountsLevelsFromTheFinest) {

@@ -113,6 +113,11 @@ TEST_F(CalibratedLayer, WhatIsSavedComesBack) {
     two.add("b", 1);
     EXPECT_THROW(two.restore(saved), Error);
     EXPECT_THROW(two.restore(at::Tensor()), Error);
+    for (const float bad : {INFINITY, NAN, 1.0f}) {  // the lower end of a range
+        at::Tensor damaged = saved.clone();
+        damaged.select(0, 0).select(0, 0).select(0, 0).fill_(bad);
+        EXPECT_THROW(other.restore(damaged), Error);
+    }
 }
 
 TEST_F(CalibratedLayer, HasNoGradient) {

@@ -113,6 +113,18 @@ TEST_P(RowIdentity, Norms) {
     expect_row_identity([&](const at::Tensor& x) { return quick_gelu(x); }, {77, 640}, type());
 }
 
+// Ten threads' pieces of three rows do not end where a row does.
+TEST(RowIdentityOfFunctions, HoldsForAnyNumberOfThreads) {
+    const at::Tensor row = random({1, 77, 3072}, 1), rows = row.expand({3, -1, -1}).contiguous();
+    const int threads = at::get_num_threads();
+    at::set_num_threads(10);
+    for (const auto function : {quick_gelu, geglu}) {
+        const at::Tensor alone = function(row), together = function(rows);
+        for (int i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(together.slice(0, i, i + 1), alone));
+    }
+    at::set_num_threads(threads);
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, RowIdentity,
                          testing::Values(Case{WeightType::dense, ComputeType::float32},
                                          Case{WeightType::int8, ComputeType::float32},
@@ -147,6 +159,18 @@ TEST(Layers, ANormThatDoesNotFitIsRefusedByTheProductThatMakesIt) {
     EXPECT_NO_THROW(conv2d(GroupNormed{x, 16, ones, ones}, w, {}, 1, 1));
     EXPECT_THROW(conv2d(GroupNormed{x, 32, ones, ones}, w, {}, 1, 1), Error);
     EXPECT_THROW(conv2d(GroupNormed{x, 16, at::ones({32}), ones}, w, {}, 1, 1), Error);
+    EXPECT_THROW(conv2d(GroupNormed{x, 16, ones, at::ones({32})}, w, {}, 1, 1), Error);
+}
+
+TEST(Layers, ABiasAShiftOrAResidualThatDoesNotFitIsRefused) {
+    const FrozenWeight w(random({64, 48, 3, 3}, 1), WeightType::int8, ComputeType::float32,
+                         at::kCPU);
+    const at::Tensor x = random({2, 48, 4, 4}, 2), few = at::ones({32});
+    EXPECT_NO_THROW(conv2d(x, w, {}, 1, 1, {.residual = random({1, 64, 4, 4}, 3)}));
+    EXPECT_THROW(conv2d(x, w, few, 1, 1), Error);
+    EXPECT_THROW(conv2d(x, w, {}, 1, 1, {.shift = few}), Error);
+    // As many numbers as half of the rows would have.
+    EXPECT_THROW(conv2d(x, w, {}, 1, 1, {.residual = random({2, 32, 4, 4}, 3)}), Error);
 }
 
 }  // namespace

@@ -217,6 +217,21 @@ TEST(PanelProduct, RefusesWhatDoesNotFit) {
     EXPECT_THROW(PanelProduct{kernel}.conv2d(random({1, 32, 2, 2}, 1), 1, 0), Error);
 }
 
+TEST(PanelWeight, RefusesAKernelWithoutTaps) {
+    EXPECT_THROW(PanelWeight(at::empty({64, 32, 0, 0})), Error);
+    EXPECT_THROW(PanelWeight(at::empty({0, 32})), Error);
+}
+
+TEST(PanelProduct, AKernelWiderThanATileIsMultiplied) {
+    const at::Tensor weight = random({64, 4, 131, 131}, 2), x = random({1, 4, 133, 133}, 1);
+    const PanelWeight panels(weight);
+    const at::Tensor y = PanelProduct{panels}.conv2d(x, 1, 0);
+    const at::Tensor expected =
+        at::conv2d(x.to(at::kDouble), panels.dense(at::kFloat).to(at::kDouble));
+    // 68644 products a sum, which is about 262 then; in float32 off by 1e-4 of that at most.
+    EXPECT_TRUE(at::allclose(y.to(at::kDouble), expected, 1e-4, 0.03));
+}
+
 TEST(PanelWeight, IsTheSameReadRowByRow) {
     const std::vector<std::int64_t> shapes_read[] = {{130, 30}, {64, 17, 3, 3}, {48, 64}};
     for (const auto& sizes : shapes_read) {

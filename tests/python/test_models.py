@@ -207,7 +207,26 @@ def test_weights_that_are_not_finite_are_refused(model):
     name, modules, source = model
     tensors = dict(to_original(modules))
     key = "model.diffusion_model.middle_block.0.in_layers.2.weight"
-    tensors[key] = tensors[key].clone()
-    tensors[key][0, 0, 0, 0] = float("nan")
-    with pytest.raises(_native.Error, match="middle_block.0.in_layers.2.weight' holds NaN"):
-        _native.UNet(_native.weights_in_memory(tensors))
+    for bad in (float("nan"), 1e300):  # float32 cannot hold the latter
+        tensors[key] = tensors[key].double()
+        tensors[key][0, 0, 0, 0] = bad
+        with pytest.raises(_native.Error, match="middle_block.0.in_layers.2.weight' holds NaN"):
+            _native.UNet(_native.weights_in_memory(tensors))
+
+
+def test_a_unet_that_ends_with_an_upsampler_is_refused(model):
+    """Nothing says how large its picture should be."""
+    name, modules, source = model
+    start = "model.diffusion_model."
+    kept = {
+        key: tensor
+        for key, tensor in to_original(modules).items()
+        if not key.startswith((start + "input_blocks.", start + "output_blocks."))
+    }
+    channels = kept[start + "middle_block.0.in_layers.2.weight"].shape[1]
+    kept[start + "input_blocks.0.0.weight"] = torch.randn(channels, 4, 3, 3)
+    kept[start + "output_blocks.0.0.conv.weight"] = torch.randn(channels, 2 * channels, 3, 3)
+    unet = _native.UNet(_native.weights_in_memory(kept))
+    width = kept[start + "middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
+    with pytest.raises(_native.Error, match="must not be an upsampling one"):
+        unet.forward(torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, width))
