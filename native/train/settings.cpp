@@ -34,7 +34,7 @@ std::int64_t default_tau(std::int64_t text_width) {
     return std::max<std::int64_t>(2, std::lround(static_cast<double>(text_width) / 6.0));
 }
 
-// The least seconds to a quality, as measured: products in bfloat16 where the processor multiplies
+// Half the seconds to a quality, as measured: products in bfloat16 where the processor multiplies
 // them and the weights are packed. On a graphics card bfloat16 would be the type of everything.
 std::string default_compute(const TrainSettings& settings) {
     const bool rounded = settings.device == "cpu" && settings.weights != "dense" &&
