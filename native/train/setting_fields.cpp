@@ -154,16 +154,17 @@ std::vector<Field> machine_fields() {
                 "in int8.",
                 "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
                 "s = (max - min) / 15 of a group"}),
-        choice("compute", &S::compute, with_auto(compute_type_names()),
-               {"What the inputs of the UNet's large products are rounded to. On the CPU all else "
-                "stays float32; bf16 is several times faster where the processor multiplies it, "
-                "and auto takes it there, with int8 and int4 weights; else auto is fp32. "
-                "int8, for the CPU and int8 weights, finds its scales in the run's own first "
-                "draws. Measured for fp32, bf16 and int8, each at its default mu: seconds a step at "
-                "Stable Diffusion 1.5's size on two cores with AMX, 10, 3.3 and 2.7; correlation "
-                "of a slope with the exact one on the demo model, 1.00, 0.96 and 0.72; seconds of "
-                "a training there to the same held-out loss, 26, 14 and 10. On a graphics card "
-                "bf16 is the type of all activations, which hides small differences of the loss."}),
+        choice(
+            "compute", &S::compute, with_auto(compute_type_names()),
+            {"What the inputs of the UNet's large products are rounded to. On the CPU all else "
+             "stays float32; bf16 is several times faster where the processor multiplies it, "
+             "and auto takes it there, with int8 and int4 weights; else auto is fp32. "
+             "int8, for the CPU and int8 weights, finds its scales in the run's own first "
+             "draws. Measured for fp32, bf16 and int8, each at its default mu: seconds a step at "
+             "Stable Diffusion 1.5's size on two cores with AMX, 10, 3.3 and 2.7; correlation "
+             "of a slope with the exact one on the demo model, 1.00, 0.96 and 0.72; seconds of "
+             "a training there to the same held-out loss, 26, 14 and 10. On a graphics card "
+             "bf16 is the type of all activations, which hides small differences of the loss."}),
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),
