@@ -18,7 +18,8 @@ NAMES = {
     "bf16": "INT8 weights, bf16 products",
     "int8": "INT8 weights and activations",
 }
-STEP_GOALS = {"fp32": (0.50, 0.42), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
+Goals = tuple[float, float]  # target, stretch
+STEP_GOALS: dict[str, Goals] = {"fp32": (0.50, 0.42), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
 
 
 @dataclass(frozen=True)
@@ -80,21 +81,20 @@ def without_vae(answers: list[dict[str, Any]]) -> tuple[float, ...]:
     )
 
 
-def step_rows(answers: Answers, row: str) -> Iterator[Row]:
+def beside_reference(
+    name: str, ours: list[dict[str, Any]], theirs: list[dict[str, Any]], other: str, goals: Goals
+) -> Iterator[Row]:
     """The reference encodes the picture in each step, as its script does; ours does so once, before
     the first. The second row is of the rest alone."""
+    mine, steps = seconds(ours), every(ours)
+    yield Row(name, STEP, mine, seconds(theirs), other, *goals, steps)
+    yield Row(name, STEP, mine, without_vae(theirs), f"{other} less its VAE", all_of_ours=steps)
+
+
+def step_rows(answers: Answers, row: str) -> Iterator[Row]:
     ours, theirs = (answers[job.name] for job in ROWS[row])
-    other, mine = f"{ROWS[row][1].compute} reference", seconds(ours)
-    goals = STEP_GOALS[row]
-    yield Row(NAMES[row], STEP, mine, seconds(theirs), other, *goals, every(ours))
-    yield Row(
-        NAMES[row],
-        STEP,
-        mine,
-        without_vae(theirs),
-        f"{other} less its VAE",
-        all_of_ours=every(ours),
-    )
+    other = f"{ROWS[row][1].compute} reference"
+    yield from beside_reference(NAMES[row], ours, theirs, other, STEP_GOALS[row])
 
 
 def floor_of(floors: Floors, row: str) -> dict[str, float]:
@@ -149,11 +149,7 @@ def load_rows(answers: Answers, row: str) -> Iterator[Row]:
 def exact_rows(answers: Answers) -> Iterator[Row]:
     ours, theirs = (answers[job.name] for job in ROWS["exact"])
     name, other = "exact gradient, INT8, bf16 products", "fp32 textual inversion"
-    mine = seconds(ours)
-    yield Row(name, STEP, mine, seconds(theirs), other, 0.40, 0.30, every(ours))
-    yield Row(
-        name, STEP, mine, without_vae(theirs), f"{other} less its VAE", all_of_ours=every(ours)
-    )
+    yield from beside_reference(name, ours, theirs, other, (0.40, 0.30))
     yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 2.4, 2.0)
     training = (values(answers, "training_peak", GB) for answers in (ours, theirs))
     yield Row(f"peak in training, {name}", "GB", *training, f"{other}'s")

@@ -174,8 +174,8 @@ def on_a_large_model(checkpoint: Path, directions: int = 8) -> list[dict[str, An
             for draw, unit in zip(samples, units, strict=True):
                 losses = engine.objective.losses(points, 0, draw.timestep, draw.z, draw.eps)
                 slopes += ((losses[1:] - losses[0]) / mu / unit).tolist()
-            row: dict[str, Any] = {"compute": compute, "mu": mu, "integers": share}
-            row |= {"correlation": round(correlation(slopes, truth), 4)}
+            row: dict[str, Any] = {"compute": compute, "slope": "loss", "mu": mu}
+            row |= {"integers": share, "correlation": round(correlation(slopes, truth), 4)}
             row |= {"error": float(f"{relative_error(slopes, truth):.4g}")}
             print(row, flush=True)
             rows.append(row)
@@ -250,12 +250,11 @@ def slopes_table(rows: list[dict[str, Any]], figure: str) -> str:
     mus = list(dict.fromkeys(row["mu"] for row in rows))
     lines = ["| `--compute` | slope | " + " | ".join(f"mu {mu:g}" for mu in mus) + " |"]
     lines.append("|-|-|" + "-|" * len(mus))
-    kinds = dict.fromkeys((row["compute"], row.get("slope", "loss")) for row in rows)
-    for compute, slope in kinds:
+    for compute, slope in dict.fromkeys((row["compute"], row["slope"]) for row in rows):
         mine = {
             row["mu"]: row[figure]
             for row in rows
-            if (row["compute"], row.get("slope", "loss")) == (compute, slope)
+            if (row["compute"], row["slope"]) == (compute, slope)
         }
         lines.append(
             f"| {compute} | {slope} | " + " | ".join(f"{mine[mu]:.3g}" for mu in mus) + " |"
