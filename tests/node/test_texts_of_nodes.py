@@ -76,3 +76,44 @@ def test_no_text_names_a_place_on_a_machine():
     assert len(files) > 2 * len(NODES)
     found = [path.name for path in files if MACHINE_PATH.search(path.read_text())]
     assert found == []
+
+
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?(?![\w.]*\d)")
+DECLARED = {field["name"]: field for field in json.loads((ROOT / "node/settings.json").read_text())}
+
+
+def numbers(text: str) -> set[float]:
+    return {float(found.replace(",", "")) for found in NUMBER.findall(text)}
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """First cell, without backticks -> the other cells, of every table of a page."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            first, *others = [cell.strip() for cell in line.strip("|").split("|")]
+            found[re.search(r"`(\w+)`", first)[1]] = others
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_what_the_options_page_says_of_numbers_is_what_is_declared(name):
+    cells = rows(page("TrainingOptionsZO")).get(name)
+    if cells is None:
+        return  # told elsewhere: test_a_help_page_is_about_its_node asks for what is an input
+    field = DECLARED[name]
+    known = numbers(field["help"]) | {field.get("minimum"), field.get("maximum")}
+    if isinstance(field["default"], int | float) and not isinstance(field["default"], bool):
+        assert numbers(cells[0]) == {field["default"]}
+        known.add(field["default"])
+    assert numbers(cells[1]) <= known, (cells[1], field["help"])
+
+
+def test_seconds_of_the_help_page_are_those_of_the_readme():
+    table = page("PersonalizeZO").split("| Seconds a step |")[1].split("\n\n")[0]
+    measured = (ROOT / "README.md").read_text()
+    for row in table.splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if re.fullmatch(r"[\d.]+", cells[-1]):
+            figure = rf"(?<![\d.]){re.escape(cells[-1])}(?= s\b| seconds| with)"
+            assert re.search(figure, measured), row
