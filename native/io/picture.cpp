@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string_view>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "io/atomic_file.h"
 #include "io/decoders.h"
+#include "io/picture_names.h"
 
 namespace zoodip {
 namespace {
@@ -65,18 +66,6 @@ Picture decode_any(std::span<const std::byte> bytes) {
          ". JPEG, PNG and WebP are read");
 }
 
-std::string lower_extension(const fs::path& file) {
-    std::string extension = file.extension().string();
-    for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    return extension;
-}
-
-bool has_picture_name(const fs::path& file) {
-    const std::string extension = lower_extension(file);
-    return extension == ".jpg" || extension == ".jpeg" || extension == ".png" ||
-           extension == ".webp";
-}
-
 }  // namespace
 
 void require_picture_size(std::uint64_t width, std::uint64_t height) {
@@ -121,9 +110,9 @@ std::vector<fs::path> list_pictures(const fs::path& folder) {
         const fs::path& file = entry->path();
         std::error_code ignored;
         if (!entry->is_regular_file(ignored) || file.filename().string().front() == '.') continue;
-        if (has_picture_name(file)) {
+        if (is_picture_name(file)) {
             pictures.push_back(file);
-        } else if (other.empty() && lower_extension(file) != ".txt") {
+        } else if (other.empty() && lower_ascii(file.extension().string()) != ".txt") {
             other = file.filename().string();
         }
     }
