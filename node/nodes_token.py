@@ -63,8 +63,9 @@ class SaveTokenZO(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="Name of the file: letters, digits, '_', '.' and '-'. Empty takes the "
-                    "word itself.",
+                    tooltip="Name of the file: letters, digits, '_', '.' and '-'; sub/name puts it "
+                    "into a subfolder; %word%, %step%, %year%, %month%, %day%, %hour%, %minute% "
+                    "and %second% are filled in. Empty takes the word itself.",
                 ),
                 io.Combo.Input(
                     "if_exists",

@@ -21,12 +21,17 @@ PARTIAL = ".partial"
 _MAX_JSON = 1 << 20  # bytes; a longer file is not ours
 
 
+def partial_name(name: str) -> str:
+    """What a file is called while it is written."""
+    return f"{name}{uuid.uuid4().hex}{PARTIAL}"
+
+
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Writes a file whole or not at all. Raises OSError; an earlier file is then as it was.
 
     mode: of a new file, as far as the process's umask allows.
     """
-    name = path.with_name(f"{path.name}{uuid.uuid4().hex}{PARTIAL}")
+    name = path.with_name(partial_name(path.name))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     handle = os.open(name, flags, mode)
     try:

@@ -84,8 +84,11 @@ def check_word(word: str) -> None:
 
 
 def check_file_name(name: str) -> None:
-    """Raises TokenError unless `name` (no ending) can be that of an embedding file in a prompt."""
-    if _ALLOWED.fullmatch(name) and not _is_number(name):
+    """Raises TokenError unless `name` (no ending) can be that of an embedding file in a prompt; "/"
+    stands between it and its subfolders."""
+    parts = name.split("/")
+    good = all(_ALLOWED.fullmatch(part) and part.strip(".") for part in parts)
+    if good and (len(parts) > 1 or not _is_number(name)):
         return
     raise TokenError(
         f"'{name}' cannot be the name of an embedding: use letters, digits, '_', '.' or '-', and "

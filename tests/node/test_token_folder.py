@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 
 import pytest
 import torch
+from comfyui_zoodip.node import token_folder
 from comfyui_zoodip.node.token import Token, TokenError, read_token
 from comfyui_zoodip.node.token_folder import save_token
 from comfyui_zoodip.node.token_info import describe_token
@@ -47,10 +50,62 @@ def test_replace(tmp_path):
     assert read_token(tmp_path / "sks.safetensors").vectors["clip_l"][0, 0] == 2
 
 
-@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "1.5", ".."])
+@pytest.mark.parametrize(
+    "name", ["../x", "a b", "1.5", "..", "a/../b", "/a", "a//b", "a/", "a\\..\\b", "C:/a"]
+)
 def test_bad_names(tmp_path, name):
     with pytest.raises(TokenError, match="cannot be the name of an embedding"):
         save_token(tmp_path, token(), name, "number")
+    assert names(tmp_path) == []
+
+
+def test_subfolders_are_made_and_numbered_each_for_itself(tmp_path):
+    assert save_token(tmp_path, token(1), "dogs/big/mine", "number") == "dogs/big/mine"
+    assert save_token(tmp_path, token(2), "dogs\\big\\mine", "number") == "dogs/big/mine_2"
+    assert save_token(tmp_path, token(2), "dogs/mine.safetensors", "number") == "dogs/mine"
+    assert names(tmp_path / "dogs" / "big") == ["mine.safetensors", "mine_2.safetensors"]
+
+
+def test_a_subfolder_that_is_a_file(tmp_path):
+    (tmp_path / "dogs").write_bytes(b"")
+    with pytest.raises(TokenError, match="dogs: the embeddings folder cannot be made"):
+        save_token(tmp_path, token(), "dogs/mine", "number")
+
+
+def test_word_step_and_time_are_filled_in(tmp_path, monkeypatch):
+    moment = time.struct_time((2026, 3, 4, 5, 6, 7, 0, 0, 0))
+    monkeypatch.setattr(token_folder.time, "localtime", lambda: moment)
+    filled = {
+        "%word%-%step%": "sks-600",
+        "%year%-%month%-%day%/%hour%%minute%%second%_": "2026-03-04/050607_",
+    }
+    for name, expected in filled.items():
+        assert save_token(tmp_path, token(step="600"), name, "number") == expected
+    assert save_token(tmp_path, token(), "a%step%", "number") == "a0"
+    with pytest.raises(TokenError, match="'a%epoch%' has a % that stands for nothing.*%step%"):
+        save_token(tmp_path, token(), "a%epoch%", "number")
+
+
+@pytest.mark.parametrize("long", ["x" * 300, "d" * 300 + "/x", "x" * 230])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_made(tmp_path, long):
+    folder = tmp_path / "embeddings"
+    with pytest.raises(TokenError, match="is too long: it has .* characters.*shorter name"):
+        save_token(folder, token(), long, "number")
+    assert names(tmp_path) == []
+
+
+def test_the_longest_name_that_is_taken_can_be_written_and_numbered(tmp_path):
+    with pytest.raises(TokenError, match="too long") as refused:
+        save_token(tmp_path, token(), "x" * 300, "number")
+    longest = int(re.search(r"room for (\d+)", str(refused.value))[1])
+    for value in range(12):
+        save_token(tmp_path, token(value), "x" * longest, "number")
+    assert len(names(tmp_path)) == 12
+
+
+def test_a_path_that_is_too_long(tmp_path):
+    with pytest.raises(TokenError, match="too long: with its folders it would take"):
+        save_token(tmp_path, token(), "/".join(["d" * 190] * 22), "number")
     assert names(tmp_path) == []
 
 
