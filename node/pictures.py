@@ -86,7 +86,7 @@ def _picture(values: torch.Tensor, name: str) -> Picture:
 
 def list_folders(input_dir: str | os.PathLike[str], package_root: Path) -> list[str]:
     """Names for `resolve_folder`: subfolders of the host's input folder that hold pictures, then
-    those of the package. Links that lead out of the input folder are left out.
+    those of the package. Links are followed: who owns the folder made them.
     """
     root = Path(input_dir)
     found = [path.relative_to(root).as_posix() for path in _walk(root, _MAX_DEPTH)]
@@ -98,21 +98,23 @@ def list_folders(input_dir: str | os.PathLike[str], package_root: Path) -> list[
     return [name for name in found if name.split("/")[0] not in _OWN] + own
 
 
-def _walk(root: Path, depth: int) -> list[Path]:
-    """The folders with pictures below `root`, by name."""
+def _walk(root: Path, depth: int, above: tuple[str, ...] = ()) -> list[Path]:
+    """The folders with pictures below `root`, by name. above: the folders that it lies in, to one
+    of which a link may lead back."""
     try:
         entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError:
         return []
+    above = (*above, os.path.realpath(root))
     found = []
     for entry in entries:
         path = root / entry.name
-        if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+        if entry.name.startswith(".") or not entry.is_dir() or os.path.realpath(path) in above:
             continue
         if _has_picture(path):
             found.append(path)
         if depth > 1:
-            found += _walk(path, depth - 1)
+            found += _walk(path, depth - 1, above)
     return found
 
 
@@ -131,18 +133,19 @@ def _has_picture(folder: Path) -> bool:
 def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: Path) -> Path:
     """The folder that a name of `list_folders` stands for.
 
-    Raises PictureError when it is gone, or leads out of the folder it should be in.
+    A link in there is followed, as it is the owner's; the name itself has no way out, as scripts
+    send names. Raises PictureError when it would lead out, or the folder is gone.
     """
     prefix, _, rest = name.partition("/")
     root = package_root / _OWN[prefix] if prefix in _OWN else Path(input_dir)
     relative = rest if prefix in _OWN else name
-    root = root.resolve()
-    path = (root / relative).resolve()
-    if not relative or path == root or not path.is_relative_to(root):
+    parts = relative.replace("\\", "/").split("/")
+    if not all(map(_is_plain, parts)):
         raise PictureError(
             f"the folder '{name}' is not inside the input folder; copy the pictures into a folder "
             "of it"
         )
+    path = root.joinpath(*parts)
     if not path.is_dir():
         raise PictureError(
             f"the folder '{name}' is gone from the input folder; choose another, or put it back"
@@ -150,10 +153,15 @@ def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: P
     return path
 
 
+def _is_plain(part: str) -> bool:
+    """Whether a part of a name stays in the folder that it is looked up in."""
+    return part not in ("", ".", "..") and "\0" not in part and not os.path.splitdrive(part)[0]
+
+
 def list_files(folder: Path) -> list[Path]:
     """The pictures of a folder, by name.
 
-    Raises PictureError when there are none, and by name for a link that leads out of it.
+    Raises PictureError when there are none.
     """
     if not folder.is_dir():
         raise PictureError(f"the folder '{folder.name}' is gone; choose another, or put it back")
@@ -163,13 +171,6 @@ def list_files(folder: Path) -> list[Path]:
         raise PictureError(
             f"the folder '{folder.name}' holds no pictures; put {', '.join(ENDINGS)} files into it"
         )
-    inside = folder.resolve()
-    for file in (*files, *map(_beside, files)):
-        if not file.resolve().is_relative_to(inside):
-            raise PictureError(
-                f"{folder.name}/{file.name} is a link that leads out of the folder; copy the file "
-                "itself"
-            )
     return files
 
 
