@@ -10,7 +10,7 @@ import comfy.sd
 import folder_paths
 import torch
 from comfy_api.latest import io
-from comfy_execution.utils import get_executing_context
+from comfy_execution import utils as execution
 
 from . import host, settings
 from .caption_ids import initialiser, prepare_captions, prepare_plain
@@ -114,7 +114,7 @@ _HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
 
 def _place(hidden: Any) -> Place:
     workflow = ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id") or ""
-    context = get_executing_context()
+    context = execution.get_executing_context()
     return Place(str(hidden.unique_id or ""), str(workflow), context.prompt_id if context else "")
 
 

@@ -97,7 +97,9 @@ def _samples(tensor: torch.Tensor, count: int = 257) -> bytes:
     """Evenly spread elements: a LoRA or a fine-tune changes nearly all of a tensor's."""
     flat = tensor.reshape(-1)
     if flat.numel() > count:
-        flat = flat[torch.linspace(0, flat.numel() - 1, count).long().to(flat.device)]
+        # In integers: float32 has no room for the places of a tensor with more than 2^24 elements.
+        places = torch.arange(count) * (flat.numel() - 1) // (count - 1)
+        flat = flat[places.to(flat.device)]
     return flat.to("cpu", torch.float32).numpy().tobytes()
 
 
