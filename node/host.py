@@ -38,6 +38,11 @@ def merge(patches: list, weight: torch.Tensor, key: str) -> torch.Tensor:
     return comfy.lora.calculate_weight(patches, weight, key)
 
 
+def settle(patcher: Any) -> None:
+    """Loads a model, for which ComfyUI takes out what other wires of it have put in."""
+    comfy.model_management.load_models_gpu([patcher])
+
+
 RUNS = LiveRuns()
 
 _POLL_SECONDS = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .captions import TEMPLATE_SETS, template_captions
+from .captions import DEFAULT, TEMPLATE_SETS, template_captions
 from .pictures import (
     PictureError,
     folder_fingerprint,
@@ -52,7 +52,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
                 ),
                 io.String.Input(
                     "caption",
-                    default="a photo of a {}",
+                    default=DEFAULT,
                     tooltip="Caption of the pictures without a .txt file; {} stands for the new "
                     "word.",
                 ),
@@ -91,7 +91,9 @@ class LoadTrainingImagesZO(io.ComfyNode):
     @classmethod
     def execute(cls, folder: str, size: int, caption: str) -> io.NodeOutput:
         images, captions, _ = load_folder(_folder(folder), size, caption)
-        return io.NodeOutput(images, "\n".join(captions), len(captions))
+        # None may be empty: each is to stay that of its picture.
+        lines = [each or DEFAULT for each in captions]
+        return io.NodeOutput(images, "\n".join(lines), len(captions))
 
 
 class CaptionsZO(io.ComfyNode):
@@ -116,7 +118,7 @@ class CaptionsZO(io.ComfyNode):
                 io.String.Input(
                     "text",
                     multiline=True,
-                    default="a photo of a {}",
+                    default=DEFAULT,
                     tooltip="One caption a line, used with 'lines below'; {} stands for the new "
                     "word.",
                 ),

@@ -14,7 +14,7 @@ from comfy_execution import utils as execution
 
 from . import host, settings
 from .caption_ids import initialiser, prepare_captions, prepare_plain
-from .captions import match_captions, split_captions
+from .captions import DEFAULT, listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
 from .nodes_token import ZoToken
@@ -24,7 +24,7 @@ from .self_check import as_text, expected_of, text_states
 from .token import Token
 from .token_clip import apply_token
 from .training import Learned, Place, Training, learn
-from .wires import clip_skip_of, read_wires
+from .wires import clip_skip_of, digest_of_patched, read_wires
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
 # training that was not finished must go on when it is queued again instead.
@@ -41,7 +41,7 @@ def _subject_inputs() -> list[io.Input]:
         io.String.Input(
             "captions",
             multiline=True,
-            default="a photo of a {}",
+            default=DEFAULT,
             tooltip="What the pictures show, one line for each picture in their order, or one line "
             "for all. {} stands for the word.",
         ),
@@ -145,7 +145,8 @@ def _pictures(
 
     vectors: what the word consists of, each a token of the caption.
     """
-    matched = match_captions(split_captions("\n".join(captions)), len(pictures))
+    count = len(pictures)
+    matched = match_captions(listed_captions(captions, count), count)
     prepared = prepare_captions(clip, matched, word, vectors)
     return [
         graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, as_text(ids))
@@ -247,7 +248,7 @@ class PersonalizeZO(_Personalize):
         _require_engine()
         given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
-        wired = read_wires(model, clip, vae, host.merge)
+        wired = read_wires(model, clip, vae, host.merge, host.settle)
         asked = _asked(clip, inputs)
         asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
         picture, text = asked["pictures"][0], f"a photo of a {asked['initialiser'][0]}"
@@ -315,11 +316,14 @@ class PersonalizeFromCheckpointZO(_Personalize):
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
+        digest = file_digest(path)
         if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
+            # With a LoRA it is not the file's: the self-check is to see it, whatever is stored.
+            digest += digest_of_patched(wired_clip, host.merge, host.settle)
         training = Training(
             weights=path,
-            digest=file_digest(path),
+            digest=digest,
             expected=_clip_check(wired_clip, f"a photo of a {asked['initialiser'][0]}"),
             preview=host.Previews(comfy.latent_formats.SD15()).jpeg,
             **asked,

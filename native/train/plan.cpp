@@ -186,7 +186,7 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     // Names and ranges first: they cost nothing.
     resolve_settings(request.settings);
     const Tokenizer& tokenizer = clip_tokenizer();
-    check_placeholder(tokenizer, request.word);
+    check_placeholder(tokenizer, request.word, request.initialiser);
     plan.word = request.word;
     plan.initialiser = request.initialiser;
     plan.start = initialiser_ids(tokenizer, request.initialiser);
@@ -207,6 +207,7 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     resolve_settings(request.settings);
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
+    check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
     plan.word = request.word;
     plan.initialiser = request.initialiser;
