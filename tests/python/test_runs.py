@@ -254,7 +254,7 @@ def test_so_many_states_are_kept_until_the_end(learn, out, kept, older):
         ({"n": 3}, "settings.n was 2, now 3"),
         ({"timesteps": "snr"}, 'settings.timesteps was "puts", now "snr"'),
         ({"average_steps": 3}, "settings.average_steps was 0, now 3"),
-        ({"validate_every": 3}, "settings.validate_every was 500, now 3"),
+        ({"validate_every": 3}, "settings.validate_every was 100, now 3"),
         ({"word": "zwx"}, 'word was "sks", now "zwx"'),
         ({"init": "brown dog"}, 'initialiser was "dog", now "brown dog"'),
     ],
@@ -314,7 +314,8 @@ def test_validation_decides_the_best_word_and_is_the_same_in_every_run(learn, ou
         result = learn(log=log, overwrite=True, **chosen)
     one, two = ([e for e in events_of(log) if e["event"] == "validation"] for log in logs)
     assert one == two
-    assert [e["step"] for e in one] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [e["step"] for e in one] == [0, 4, 8, 12, 16, 20, 24, 28, 30]
+    assert not one.pop(0)["best"]  # what is not learned yet cannot be the best word
     best = min(one, key=lambda event: event["loss"])
     assert best["best"] and not any(e["best"] for e in one if e["step"] > best["step"])
     assert (result.best, result.best_step, result.best_loss) == (
@@ -336,7 +337,7 @@ def test_a_run_stops_early(learn, out, tmp_path):
     chosen = {"steps": 5000, "validate_every": 2, "early_stop": 3, "learning_rate": 0.3}
     result = learn(log=log, **chosen)
     events = events_of(log)
-    losses = [e["loss"] for e in events if e["event"] == "validation"]
+    losses = [e["loss"] for e in events if e["event"] == "validation" and e["step"] > 0]
     best = losses.index(min(losses))
     assert len(losses) == best + 4  # three without a better one
     assert events[-1]["event"] == "end"
@@ -382,6 +383,7 @@ SCHEMA = {
         "backward_passes_a_step": int,
         "memory": dict,
     },
+    "forecast": {"seconds_a_step": NUMBER, "seconds_left": NUMBER},
     "step": {
         "loss": float,
         "smooth_loss": float,
@@ -421,11 +423,14 @@ def test_the_log_has_every_event_and_is_gone_on_with(learn, out, tmp_path):
     told = [(e["event"], e["step"]) for e in events if e["event"] != "step"]
     assert told == [
         ("start", 0),
+        ("forecast", 0),
+        ("validation", 0),
         ("validation", 5),
         ("checkpoint", 5),
         ("preview", 5),
         ("stop", 7),
         ("start", 7),
+        ("forecast", 7),
         ("validation", 10),
         ("checkpoint", 10),
         ("preview", 10),
