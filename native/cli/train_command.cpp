@@ -147,7 +147,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command->add_option("--log", request.log, "Write the run's events there as JSON lines");
     command->add_option("--previews", request.previews,
                         "Folder for the pictures of --preview-every [OUT.previews]");
-    command->add_flag("--resume", request.resume, "Go on from where a stopped run was, or a finished one with more --steps");
+    command->add_flag("--resume", request.resume,
+                      "Go on from where a stopped run was, or a finished one with more --steps");
     command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {

@@ -103,8 +103,8 @@ std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
     const auto earlier = find(id);
     if (!earlier) return std::nullopt;
     if (earlier->origin == "graph") {
-        throw WrongState(concat("job ", id,
-                                " is the training of a graph: queue the graph with more steps"));
+        throw WrongState(
+            concat("job ", id, " is the training of a graph: queue the graph with more steps"));
     }
     if (!has_ended(earlier->state)) {
         throw WrongState(concat("job ", id, " is ", name_of(earlier->state),

@@ -63,8 +63,8 @@ class Jobs {
     Job submit(const JobRequest& request, const Training& files,
                std::span<const NewPicture> pictures);
 
-    // Accepts a training that goes on where an ended one was, to so many steps; that one stays as it
-    // is. Nothing for an unknown id. Throws WrongState when there is nothing to go on from, and
+    // Accepts a training that goes on where an ended one was, to so many steps; that one stays as
+    // it is. Nothing for an unknown id. Throws WrongState when there is nothing to go on from, and
     // otherwise as submit.
     std::optional<Job> extend(const std::string& id, std::int64_t steps);
 

@@ -116,12 +116,18 @@ auto refusing(Work&& work) {
 
 const std::vector<Api::Route>& Api::routes() {
     static const std::vector<Route> all = {
-        {"GET", "/v1/health", &Api::health},      {"GET", "/v1/models", &Api::models},
-        {"GET", "/v1/settings", &Api::settings},  {"POST", "/v1/jobs", &Api::submit},
-        {"GET", "/v1/jobs", &Api::list},          {"GET", "/v1/jobs/*", &Api::job},
-        {"DELETE", "/v1/jobs/*", &Api::remove},   {"GET", "/v1/jobs/*/events", &Api::events},
-        {"POST", "/v1/jobs/*/stop", &Api::stop},  {"POST", "/v1/jobs/*/cancel", &Api::cancel},
-        {"GET", "/v1/jobs/*/token", &Api::token}, {"GET", "/v1/jobs/*/previews/*", &Api::preview},
+        {"GET", "/v1/health", &Api::health},
+        {"GET", "/v1/models", &Api::models},
+        {"GET", "/v1/settings", &Api::settings},
+        {"POST", "/v1/jobs", &Api::submit},
+        {"GET", "/v1/jobs", &Api::list},
+        {"GET", "/v1/jobs/*", &Api::job},
+        {"DELETE", "/v1/jobs/*", &Api::remove},
+        {"GET", "/v1/jobs/*/events", &Api::events},
+        {"POST", "/v1/jobs/*/stop", &Api::stop},
+        {"POST", "/v1/jobs/*/cancel", &Api::cancel},
+        {"GET", "/v1/jobs/*/token", &Api::token},
+        {"GET", "/v1/jobs/*/previews/*", &Api::preview},
         {"POST", "/v1/jobs/*/extend", &Api::extend},
         {"GET", "/openapi.json", &Api::openapi},
     };
@@ -216,9 +222,8 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
     files.word = submission.request.word;
     files.init = submission.request.init;
     files.settings = submission.request.settings;
-    return accepted(refusing([&] {
-        return jobs_.submit(submission.request, files, submission.pictures);
-    }));
+    return accepted(
+        refusing([&] { return jobs_.submit(submission.request, files, submission.pictures); }));
 }
 
 HttpResponse Api::extend(const HttpRequest& request, const Segments& ids) {

@@ -93,8 +93,7 @@ TrainingResult TrainRunner::run(const Training& training, TrainingObserver& obse
     const at::NoGradGuard no_grad;
     return with_plain_errors([&]() -> TrainingResult {
         if (const auto step = finished_step(training.token)) return {true, *step};
-        const PersonalizeRequest request =
-            request_of(training, with_defaults(training.settings));
+        const PersonalizeRequest request = request_of(training, with_defaults(training.settings));
         Bridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};

@@ -39,7 +39,7 @@ struct PersonalizeResult {
     std::filesystem::path token;
     std::int64_t steps = 0;      // done
     std::int64_t word_step = 0;  // that of the word in `token`: the last one, or the best one's
-    bool finished = true;    // false: stopped before its end; the state was kept
+    bool finished = true;        // false: stopped before its end; the state was kept
     double smooth_loss = 0;
     std::int64_t forward_passes = 0, backward_passes = 0;  // of the UNet, by the steps done
     std::filesystem::path best = {};  // the word of the lowest validation loss; empty without one

@@ -106,8 +106,7 @@ void RunFiles::write_token_of(const fs::path& file, const LossWatch::Word& word,
     write_token(file, layout_, word.vector, metadata);
 }
 
-void RunFiles::write_word(const LossWatch::Word& word, std::int64_t run_step,
-                          bool finished) const {
+void RunFiles::write_word(const LossWatch::Word& word, std::int64_t run_step, bool finished) const {
     auto more = nlohmann::json::object();
     if (finished) more["finished"] = true;
     if (word.step != run_step) more["run_step"] = run_step;

@@ -1,8 +1,8 @@
 // Any bytes as the state of a run, and its identity beside another run's.
-#include "train/going_on.h"
-
 #include "fuzz.h"
 #include "memory_file.h"
+
+#include "train/going_on.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace zoodip;
@@ -32,7 +32,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         expect(state_for(run, settings).step == run.state.step, "a run goes on where it was");
     }
     settings.steps = run.state.step - 1;
-    const nlohmann::json begun = run.identity.value("/settings/steps"_json_pointer, nlohmann::json());
+    const nlohmann::json begun =
+        run.identity.value("/settings/steps"_json_pointer, nlohmann::json());
     const bool reachable = accepted([&] { require_reachable(run, settings, file.path()); });
     expect(!reachable || begun == settings.steps, "no run goes back");
     return 0;

@@ -74,9 +74,7 @@ def busy():
         loop.wait()
 
 
-def test_the_time_is_told_before_the_first_step_where_others_have_the_cores(
-    starts, tmp_path, busy
-):
+def test_the_time_is_told_before_the_first_step_where_others_have_the_cores(starts, tmp_path, busy):
     """By as many threads as torch takes, as on a user's machine."""
     server = starts(tmp_path, env={"OMP_NUM_THREADS": str(os.cpu_count())})
     with server.events() as events:

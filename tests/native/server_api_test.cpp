@@ -114,28 +114,28 @@ TEST_F(ApiTest, AcceptsAJob) {
 TEST_F(ApiTest, ExtendsAJobThatHasEnded) {
     const std::string id = accept("a");
     const auto extend = [&](const std::string& of, const std::string& body) {
-        return ask("POST", "/v1/jobs/" + of + "/extend",
-                   {{"content-type", "application/json"},
-                    {"content-length", std::to_string(body.size())}},
-                   body);
+        return ask(
+            "POST", "/v1/jobs/" + of + "/extend",
+            {{"content-type", "application/json"}, {"content-length", std::to_string(body.size())}},
+            body);
     };
     ASSERT_TRUE(runner->waits("a"));
     expect_problem(extend(id, R"({"steps": 7})"), 409);  // it runs
     runner->let("a");
     ended(jobs, id);
-    for (const char* bad : {"{}", R"({"steps": 0})", R"({"steps": 7.5})", R"({"steps": "7"})",
-                            R"({"steps": 1e300})", R"({"steps": 10000001})",
-                            R"({"steps": 7, "word": "b"})"}) {
+    for (const char* bad :
+         {"{}", R"({"steps": 0})", R"({"steps": 7.5})", R"({"steps": "7"})", R"({"steps": 1e300})",
+          R"({"steps": 10000001})", R"({"steps": 7, "word": "b"})"}) {
         expect_problem(extend(id, bad), 422);
     }
     expect_problem(extend(id, "{"), 400);
     expect_problem(extend("0123456789abcdef", R"({"steps": 7})"), 404);
-    expect_problem(ask("POST", "/v1/jobs/" + id + "/extend",
-                       {{"content-type", "text/plain"}, {"content-length", "12"}},
-                       R"({"steps": 7})"),
-                   415);
-    expect_problem(ask("POST", "/v1/jobs/" + id + "/extend", {{"content-type", "application/json"}}),
-                   411);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend",
+            {{"content-type", "text/plain"}, {"content-length", "12"}}, R"({"steps": 7})"),
+        415);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend", {{"content-type", "application/json"}}), 411);
     EXPECT_EQ(jobs.list().size(), 1u);
     const HttpResponse response = extend(id, R"({"steps": 7})");
     const json job = expect_json(response, 202);

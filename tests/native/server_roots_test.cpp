@@ -133,10 +133,9 @@ TEST_F(RootsTest, FollowsLinksWhereverTheyLead) {
     fs::create_symlink("loop.safetensors", models / "loop.safetensors");
     fs::create_symlink("/dev/zero", models / "device.safetensors");
     fs::create_directory_symlink(folder / "outside", folder / "images/out");
-    EXPECT_EQ(roots().models(),
-              Names({"b.safetensors", "e.safetensors", "out.safetensors", "pipe", "pipe-link",
-                     "relative.safetensors", "sub/a.safetensors", "too/x.safetensors",
-                     "within.safetensors"}));
+    EXPECT_EQ(roots().models(), Names({"b.safetensors", "e.safetensors", "out.safetensors", "pipe",
+                                       "pipe-link", "relative.safetensors", "sub/a.safetensors",
+                                       "too/x.safetensors", "within.safetensors"}));
     EXPECT_EQ(roots().model("within.safetensors"), models / "sub/a.safetensors");
     EXPECT_EQ(roots().model("pipe-link"), models / "pipe");
     EXPECT_EQ(roots().model("too/x.safetensors"), folder / "models-too/x.safetensors");

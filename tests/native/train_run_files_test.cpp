@@ -198,9 +198,9 @@ TEST_F(RunFilesTest, AStateIsCopiedForAnotherRunToGoOnFrom) {
     files(1).finish(state(20), {20, state(20).theta, 0});
     files(1).write_best({7, state(7).theta, 1});
     EXPECT_TRUE(copy_state(token, other));
-    EXPECT_EQ(names(), (Names{"my.sks.safetensors", "my.sks.state.safetensors",
-                              "my.sks.best.safetensors", "other.state.safetensors",
-                              "other.best.safetensors"}));
+    EXPECT_EQ(names(),
+              (Names{"my.sks.safetensors", "my.sks.state.safetensors", "my.sks.best.safetensors",
+                     "other.state.safetensors", "other.best.safetensors"}));
     EXPECT_EQ(saved_run(other)->state.step, 20);
     EXPECT_FALSE(saved_run(folder / "none.safetensors"));
     EXPECT_THROW(copy_state(token, folder / "no" / "other.safetensors"), Error);
