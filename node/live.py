@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import exp
 from typing import Any
 
-from .curve import Point, finite, thin
+from .curve import Point, Validation, finite, thin, thin_validations
 from .run_record import ENDED_STATES, RUNNING_STATES, Record
 
 EVENT = "zoodip.progress"
@@ -70,11 +70,13 @@ class LiveRun:
         preview_percent: float,
         send: Callable[[str, Payload], object],
         clock: Callable[[], float] = time.monotonic,
+        lineage: str | None = None,
     ) -> None:
         """send: called with the event's name and payload; must not wait for another thread.
-        clock: seconds, as time.monotonic."""
+        clock: seconds, as time.monotonic. lineage: for the record."""
         self.key, self.node, self.workflow, self.prompt = key, node, workflow, prompt
         self.word, self.steps, self.preview_percent = word, steps, preview_percent
+        self._lineage = lineage
         self._send, self._clock = send, clock
         # Re-entrant, as what `send` calls may ask for the payload.
         self._mutex = threading.RLock()
@@ -89,6 +91,8 @@ class LiveRun:
         self._preview_step: int | None = None
         self._passes: int | None = None
         self._best_step: int | None = None
+        self._validations: list[Validation] = []
+        self._foretold: float | None = None
         self._stop_requested = False
         self._stop_callbacks: list[Callable[[], object]] = []
 
@@ -118,14 +122,20 @@ class LiveRun:
             self._preview_step, self._passes = earlier.preview_step, earlier.passes
             best = earlier.best_step
             self._best_step = best if best is not None and best <= self._step else None
+            self._validations = [one for one in earlier.validations if one[0] <= self._step]
             self._curve = [point for point in earlier.curve if point[0] <= self._step]
             self._unsent = thin(self._curve)
             self._emit()
 
-    def forecast(self, seconds_a_step: float) -> None:
-        """The engine's guess, told until steps were measured."""
+    def forecast(self, seconds_a_step: float, seconds_left: float | None = None) -> None:
+        """The engine's guess, from one step: its speed is told until steps were measured, and how
+        long all that is left will take is told at once, and to the end."""
         with self._mutex:
+            if self.ended:
+                return
             self._speed.guess(seconds_a_step)
+            self._foretold = finite(seconds_left)
+            self._emit()
 
     def step(self, step: int, steps: int, loss: float, smooth: float) -> None:
         """A step is done."""
@@ -148,14 +158,25 @@ class LiveRun:
             if not self.ended:
                 self._passes = count
 
-    def validated(self, step: int, best: bool) -> None:
-        """The fixed samples were looked at, which counts for no step's time; best: no word before
-        had so low a loss. Told with the next event."""
+    def validated(self, step: int, loss: float, best: bool) -> None:
+        """The fixed samples had this loss, which counts for no step's time; best: no word before
+        had so low a one."""
         with self._mutex:
             if self.ended:
                 return
             self._speed.pause()
+            if self._validations and self._validations[-1][0] >= step:  # done again
+                self._validations = [one for one in self._validations if one[0] < step]
+            self._validations.append((step, finite(loss)))
             if best:
+                self._best_step = step
+            if self._is_due():
+                self._emit()
+
+    def best_is(self, step: int) -> None:
+        """Which step's word had the lowest loss of the fixed samples; told with the next event."""
+        with self._mutex:
+            if not self.ended:
                 self._best_step = step
 
     def preview(self, step: int, jpeg_bytes: bytes) -> None:
@@ -269,12 +290,14 @@ class LiveRun:
             preview_step=self._preview_step,
             passes=self._passes,
             best_step=self._best_step,
+            validations=self._validations.copy(),
+            lineage=self._lineage,
         )
 
     def _describe(self, points: Sequence[Point]) -> Payload:
         payload = _describe(self._record(self._curve[-1:]), points)
         speed = self._speed.steps_a_second
-        payload |= {"stage": self._stage, "speed": speed}
+        payload |= {"stage": self._stage, "speed": speed, "foretold": self._foretold}
         if speed and self._state == "training":
             payload["seconds_left"] = finite(max(0, self.steps - self._step) / speed)
         return payload
@@ -385,8 +408,10 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
         "steps": record.steps,
         "passes": record.passes,
         "best_step": record.best_step,
+        "validations": _as_lists(thin_validations(record.validations)),
         "speed": None,
         "seconds_left": None,
+        "foretold": None,
         "loss": loss,
         "smooth": smooth,
         "points": _as_lists(points),
@@ -396,5 +421,5 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
     }
 
 
-def _as_lists(points: Sequence[Point]) -> list[list[float | None]]:
+def _as_lists(points: Sequence[tuple]) -> list[list[float | None]]:
     return [list(point) for point in points]

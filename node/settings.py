@@ -69,10 +69,15 @@ def declared() -> dict[str, dict[str, Any]]:
     return {field["name"]: field for field in json.loads(FILE.read_text(encoding="utf-8"))}
 
 
+# Younger than the node: a saved graph knows widgets by their places, so they come behind.
+YOUNGER = ("take",)
+
+
 def options() -> list[dict[str, Any]]:
     """Those of Training Options (ZO), group by group as declared."""
-    fields = [field for name, field in declared().items() if name not in ELSEWHERE]
-    return [*fields, PREVIEW_PERCENT]
+    elsewhere = {*ELSEWHERE, *YOUNGER}
+    fields = [field for name, field in declared().items() if name not in elsewhere]
+    return [*fields, PREVIEW_PERCENT, *(declared()[name] for name in YOUNGER)]
 
 
 def deciding(values: Mapping[str, Any]) -> dict[str, Any]:

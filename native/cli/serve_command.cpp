@@ -33,6 +33,7 @@ std::string bearer_token(const std::filesystem::path& file) {
 int serve(const ServeOptions& options, const CancelToken& cancel) {
     ServiceOptions chosen = options.service;
     chosen.server.token = bearer_token(options.token_file);
+    chosen.server.when_taken = "--port 0 takes any that is free";
     chosen.limits.kept_for = std::chrono::hours(24) * options.keep_days;
     Service service(chosen, std::make_shared<TrainRunner>());
     std::cout << "zoodip: serving on " << service.server().url() << std::endl;

@@ -174,6 +174,15 @@ fs::path JobFolders::preview_in(const fs::path& folder, std::int64_t step, const
     return previews_in(folder) / (padded(static_cast<std::uint64_t>(step), 6) + extension);
 }
 
+void JobFolders::copy_pictures(const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::copy(pictures_in(from), pictures_in(to), error);
+    if (error) {
+        throw StorageError(
+            concat("cannot copy the pictures into ", to.string(), ": ", error.message()));
+    }
+}
+
 fs::path JobFolders::pictures_in(const fs::path& folder) {
     return folder / "pictures";
 }

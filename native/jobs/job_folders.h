@@ -50,6 +50,8 @@ class JobFolders {
     void discard_learned(const std::string& id) const noexcept;
 
     std::filesystem::path folder(const std::string& id) const { return root_ / id; }
+    // The pictures of one job as another's own. Throws StorageError.
+    static void copy_pictures(const std::filesystem::path& from, const std::filesystem::path& to);
     static std::filesystem::path token_in(const std::filesystem::path& folder);
     static std::filesystem::path previews_in(const std::filesystem::path& folder);
     static std::filesystem::path pictures_in(const std::filesystem::path& folder);

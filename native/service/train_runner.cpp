@@ -43,6 +43,9 @@ PersonalizeRequest request_of(const Training& training, nlohmann::json settings)
     request.out = training.token;
     request.settings = std::move(settings);
     request.previews = training.previews;
+    std::error_code ignored;
+    request.resume = std::filesystem::exists(state_path(training.token), ignored);
+    request.overwrite = !request.resume;
     return request;
 }
 
@@ -90,14 +93,16 @@ TrainingResult TrainRunner::run(const Training& training, TrainingObserver& obse
     const at::NoGradGuard no_grad;
     return with_plain_errors([&]() -> TrainingResult {
         if (const auto step = finished_step(training.token)) return {true, *step};
-        PersonalizeRequest request = request_of(training, with_defaults(training.settings));
-        std::error_code ignored;
-        request.resume = std::filesystem::exists(state_path(training.token), ignored);
-        request.overwrite = !request.resume;
+        const PersonalizeRequest request = request_of(training, with_defaults(training.settings));
         Bridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};
     });
+}
+
+bool TrainRunner::carry_over(const std::filesystem::path& token,
+                             const std::filesystem::path& to) const {
+    return copy_state(token, to);
 }
 
 }  // namespace zoodip

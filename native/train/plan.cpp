@@ -9,6 +9,7 @@
 #include "train/caption_templates.h"
 #include "train/engine.h"
 #include "train/fit.h"
+#include "train/going_on.h"
 #include "train/run_files.h"
 #include "train/token_file.h"
 
@@ -17,14 +18,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Whether a token says that its run came to its end; one that cannot be read does not.
+bool is_finished(const fs::path& token) {
+    try {
+        return finished_step(token).has_value();
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 void check_output(const Output& output) {
     require(output.token.extension() == ".safetensors", "out: '", output.token.string(),
             "' needs the ending .safetensors");
     const fs::path state = state_path(output.token);
     if (output.resume) {
-        require(fs::exists(state), "resume: there is no stopped run at ", state.string(),
-                ". Leave out --resume to start one");
+        require(fs::exists(state), "resume: there is no ",
+                is_finished(output.token) ? "state of this finished run" : "stopped run", " at ",
+                state.string(), ". Leave out --resume to start one");
     } else if (!output.overwrite) {
+        require(!fs::exists(state) || !is_finished(output.token), output.token.string(),
+                " is the word of a finished run: add --resume and more --steps to go on from it, ",
+                "name another --out, or add --overwrite");
         require(!fs::exists(state), state.string(), " holds a stopped run: add --resume to go on ",
                 "from it, or --overwrite to start anew");
         for (const fs::path& file : {output.token, best_path(output.token)}) {
@@ -48,12 +62,14 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
     return std::max(asked, words);
 }
 
-// What a stopped run decided by the memory and the processor of its time holds for it to the end.
+// What a stopped run decided by the memory and the processor of its time holds for it to the end;
+// and its steps, where no others are asked for.
 nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     if (!output.resume) return chosen;
-    const nlohmann::json before = identity_of_state(output.token);
-    if (!before.is_object() || !before.contains("settings")) return chosen;
-    const nlohmann::json& settings = before["settings"];
+    const auto before = saved_run(output.token);
+    if (!before || !before->identity.contains("settings")) return chosen;
+    const nlohmann::json& settings = before->identity["settings"];
+    if (chosen.value("steps", nlohmann::json(0)) == 0) chosen["steps"] = settings.value("steps", 0);
     if (chosen.value("method", nlohmann::json()) == "auto") chosen["method"] = settings["method"];
     if (chosen.value("compute", nlohmann::json("auto")) == "auto") {
         chosen["compute"] = settings["compute"];
@@ -73,6 +89,10 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
               bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
     plan.settings = settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    if (plan.output.resume) {
+        const auto before = saved_run(plan.output.token);
+        if (before) require_reachable(*before, plan.settings, state_path(plan.output.token));
+    }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);

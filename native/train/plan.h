@@ -25,7 +25,7 @@ namespace zoodip {
 // Where the token goes, and what may be there already.
 struct Output {
     std::filesystem::path token;          // .safetensors
-    bool resume = false;                  // go on from the state that a stopped run left
+    bool resume = false;                  // go on from the state that an earlier run left
     bool overwrite = false;               // replace an earlier token, and forget a stopped run
     std::filesystem::path log = {};       // JSON lines; empty for none
     std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
@@ -39,7 +39,7 @@ struct PersonalizeRequest {
     std::string initialiser;       // words for the kind of thing, each a single token
     std::filesystem::path out;     // the token file
     nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
-    bool resume = false;                  // go on from the state that a stopped run left
+    bool resume = false;                  // go on from the state that an earlier run left
     bool overwrite = false;               // replace an earlier token, and forget a stopped run
     std::filesystem::path log = {};       // JSON lines; empty for none
     std::filesystem::path previews = {};  // folder; empty puts them into OUT.previews

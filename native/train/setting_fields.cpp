@@ -178,8 +178,8 @@ std::vector<Field> machine_fields() {
 std::vector<Field> run_fields() {
     return {
         number("validate_every", &S::validate_every, 0, 1e7,
-               {"How often the loss of fixed samples is taken, which decides the best word; 0 "
-                "never.",
+               {"How often the loss of fixed samples is taken, which decides the best word; before "
+                "the first step and after the last one as well; 0 never.",
                 "", "steps"}),
         number("validation_samples", &S::validation_samples, 1, 256,
                {"How many fixed (picture, timestep, noise) validation looks at."}),
@@ -194,6 +194,9 @@ std::vector<Field> run_fields() {
         free(number(
             "preview_every", &S::preview_every, 0, 1e7,
             {"How often a preview is drawn, always from the same noise; 0 never.", "", "steps"})),
+        choice("take", &S::take, {"last", "best"},
+               {"Which word comes out: that of the last step, or that of the lowest validation "
+                "loss. The run goes on from the last step either way."}),
     };
 }
 

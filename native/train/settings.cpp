@@ -84,6 +84,8 @@ void check(const TrainSettings& settings) {
                     : "is for directions related, got directions " + settings.directions);
     require(settings.early_stop == 0 || settings.validate_every > 0,
             "early_stop: needs validate_every above 0, got 0");
+    require(settings.take == "last" || settings.validate_every > 0,
+            "take: best needs validate_every above 0, got 0");
 }
 
 }  // namespace

@@ -49,13 +49,14 @@ struct TrainSettings {
     std::int64_t threads = 0;
     std::int64_t memory_limit = 0;
 
-    std::int64_t validate_every = 500;
+    std::int64_t validate_every = 100;
     std::int64_t validation_samples = 8;
     std::int64_t early_stop = 0;
     double divergence = 3;
     std::int64_t checkpoint_every = 500;
     std::int64_t checkpoints_kept = 3;
     std::int64_t preview_every = 0;
+    std::string take = "last";
 };
 
 const std::vector<Setting<TrainSettings>>& train_setting_fields();

@@ -24,7 +24,7 @@ inline std::string submission(const std::string& word) {
 class ApiFolder : public TemporaryFolder {
   public:
     ApiFolder() {
-        write_text(*this / "models/m.safetensors", "m");
+        write_model(*this / "models/m.safetensors");
         write_text(*this / "images/dog/1.png", "1");
     }
 };

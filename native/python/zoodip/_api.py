@@ -38,6 +38,8 @@ class TrainResult:
     """The word of the lowest validation loss, beside `token`; None without validation."""
     best_step: int = 0
     best_loss: float = 0.0
+    word_step: int = 0
+    """Of the word in `token`: the last step, or with `take="best"` that of the best word."""
 
 
 def train_result(result: Mapping[str, Any]) -> TrainResult:
@@ -53,6 +55,7 @@ def train_result(result: Mapping[str, Any]) -> TrainResult:
         Path(best) if best not in ("", ".") else None,
         result["best_step"],
         result["best_loss"],
+        result["word_step"],
     )
 
 
@@ -104,7 +107,8 @@ def train(
             not given here.
         log: a file for the run's events as JSON lines.
         previews: a folder for the pictures that `preview_every` asks for; else `OUT.previews`.
-        resume: go on from the state that a stopped run left beside `out`.
+        resume: go on from the state that a stopped run left beside `out`, or a finished one, for
+            more `steps`.
         overwrite: replace an earlier `out`.
         on_stage: called with what is being done.
         on_forecast: called once with (seconds a step, steps left) before the word first moves.

@@ -32,10 +32,12 @@ class Service:
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         token: str = "",
+        when_taken: str = "Choose another port",
         defaults: Mapping[str, Setting] | None = None,
     ) -> None:
         """models, images: folders below which jobs find what they name. jobs: where jobs are kept.
         port: 0 for any that is free. token: what requests must bear; needed beyond the loopback.
+        when_taken: how another port is chosen here, for the message that this one is taken.
         defaults: settings for what a job does not say.
 
         Raises:
@@ -48,6 +50,7 @@ class Service:
             host=host,
             port=port,
             token=token,
+            when_taken=when_taken,
             defaults=encode_settings(defaults or {}),
         )
         self.url: str = self._native.url
