@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from comfy_execution import utils as execution
 
 from . import host, settings
+from .beginning import beginning
 from .caption_ids import initialiser, prepare_captions, prepare_plain
 from .captions import match_captions, split_captions
 from .checkpoint import TokenizerOnly, file_digest
@@ -187,12 +188,16 @@ def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
     return learned
 
 
-def _output(clip: Any, learned: Learned) -> io.NodeOutput:
+def _output(clip: Any, learned: Learned, hidden: Any) -> io.NodeOutput:
+    place = _place(hidden)
+    shown = host.RUNS.of_node(place.workflow, place.node)
     return io.NodeOutput(
         apply_token(clip, learned.token),
         learned.token,
         {"loss": learned.losses},
         learned.steps,
+        # Kept with the outputs: where the host has them still, the page finds the run by it.
+        ui={"zoodip_run": [shown.key] if shown else []},
     )
 
 
@@ -203,6 +208,17 @@ def _widgets(**values: list) -> tuple:
 
 
 class _Personalize(io.ComfyNode):
+    """What both nodes share; each has its own `_personalize`."""
+
+    @classmethod
+    def execute(cls, **inputs: list) -> io.NodeOutput:
+        given, place = _single(inputs), _place(cls.hidden)
+        word, steps = str(given["word"]).strip(), int(given["steps"])
+        interruption = type(host.interruption())
+        with beginning(word, steps, place, host.RUNS, host.send, interruption):
+            _require_engine()
+            return cls._personalize(**inputs)
+
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
         # Values that come over links are not known yet: any will do.
@@ -243,8 +259,7 @@ class PersonalizeZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, host.merge)
@@ -259,7 +274,7 @@ class PersonalizeZO(_Personalize):
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
             **asked,
         )
-        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
+        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
 
 
 def _quick_decoder(vae: Any) -> Any:
@@ -307,8 +322,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
@@ -325,7 +339,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             **asked,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
-        return _output(wired_clip or _load_clip(path, learned.token), learned)
+        return _output(wired_clip or _load_clip(path, learned.token), learned, cls.hidden)
 
 
 def _clip_check(clip: Any, text: str) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import archive
 import pytest
+import tomllib
 from PIL import Image
 from setup.system import find_cmake, find_compiler
 
