@@ -21,6 +21,7 @@ from .native import engine_problem, graph
 from .nodes_token import ZoToken
 from .options import Options
 from .pictures import Picture, pictures_from
+from .schema import schema
 from .self_check import as_text, expected_of, text_states
 from .token import Token
 from .token_clip import apply_token
@@ -234,7 +235,7 @@ class _Personalize(io.ComfyNode):
 class PersonalizeZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeZO",
             display_name="Personalize (ZO)",
             category="ZOODiP",
@@ -243,6 +244,7 @@ class PersonalizeZO(_Personalize):
             "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
             "word.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Model.Input(
                     "model", tooltip="A Stable Diffusion 1.x model, with its LoRAs if any."
@@ -285,7 +287,7 @@ def _quick_decoder(vae: Any) -> Any:
 class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeFromCheckpointZO",
             display_name="Personalize from Checkpoint (ZO)",
             category="ZOODiP",
@@ -293,6 +295,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
             "takes the least memory.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",
