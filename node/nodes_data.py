@@ -16,6 +16,7 @@ from .pictures import (
     load_folder,
     resolve_folder,
 )
+from .schema import schema
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -29,7 +30,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadTrainingImagesZO",
             display_name="Load Training Images (ZO)",
             category="ZOODiP",
@@ -101,7 +102,7 @@ class CaptionsZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="CaptionsZO",
             display_name="Captions (ZO)",
             category="ZOODiP",
