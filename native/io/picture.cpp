@@ -21,10 +21,8 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t max_file = 256u << 20;
 
 DecodedPicture decode_any(std::span<const std::byte> bytes) {
-    require(!bytes.empty(), "is empty");
     const Decoder decode = decoder_of(bytes);
-    require(decode != nullptr, "is not a picture that can be read but ", describe_start(bytes),
-            ". JPEG, PNG, WebP, HEIC, AVIF, GIF and BMP are read: save it as one of them");
+    require(decode != nullptr, refusal_of_kind(bytes));
     return decode(bytes);
 }
 

@@ -113,6 +113,12 @@ std::string describe_start(Bytes bytes) {
     return out;
 }
 
+std::string refusal_of_kind(Bytes bytes) {
+    if (bytes.empty()) return "is empty";
+    return "is not a picture that can be read but " + describe_start(bytes) +
+           ". JPEG, PNG, WebP, HEIC, AVIF, GIF and BMP are read: save it as one of them";
+}
+
 Decoder decoder_of(Bytes bytes) {
     const Kind* kind = kind_of(bytes);
     return kind != nullptr ? kind->decode : nullptr;

@@ -16,6 +16,9 @@ constexpr const char* avif_kind = "an AVIF picture";
 // "a GIF", or the first bytes in hexadecimal.
 std::string describe_start(std::span<const std::byte> bytes);
 
+// Why a file that is no picture is not read: what it is, and what is read.
+std::string refusal_of_kind(std::span<const std::byte> bytes);
+
 using Decoder = DecodedPicture (*)(std::span<const std::byte>);
 // Null for what is not read.
 Decoder decoder_of(std::span<const std::byte> bytes);

@@ -22,6 +22,7 @@ class StorageError : public Error {
 struct NewPicture {
     std::string extension;  // ".jpg"
     std::string bytes;
+    std::string name = {};  // what who sent it calls it
 };
 
 // ROOT/ID/job.json, events.jsonl, token.safetensors, pictures/, previews/. Names that begin with a
@@ -49,6 +50,7 @@ class JobFolders {
     // Removes what was learned: token, best token, states, previews.
     void discard_learned(const std::string& id) const noexcept;
 
+    const std::filesystem::path& root() const { return root_; }
     std::filesystem::path folder(const std::string& id) const { return root_ / id; }
     static std::filesystem::path token_in(const std::filesystem::path& folder);
     static std::filesystem::path previews_in(const std::filesystem::path& folder);

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "jobs/place_names.h"
+
 namespace zoodip {
 
 class Roots {
@@ -21,6 +23,8 @@ class Roots {
     // of its root.
     std::filesystem::path model(const std::string& name) const;
     std::filesystem::path images(const std::string& name) const;
+    // The roots, which no answer names.
+    PlaceNames places() const;
 
   private:
     std::vector<std::filesystem::path> models_, images_;  // canonical
