@@ -87,13 +87,13 @@ endif()
 
 # Found by file, not by pkg-config: a bare machine need not have that.
 function(_find_plain target header library package)
-  find_path(${package}_INCLUDE ${header})
-  find_library(${package}_LIBRARY ${library})
-  if(${package}_INCLUDE AND ${package}_LIBRARY)
+  find_path(${library}_INCLUDE ${header})
+  find_library(${library}_LIBRARY ${library})
+  if(${library}_INCLUDE AND ${library}_LIBRARY)
     add_library(${target} UNKNOWN IMPORTED GLOBAL)
     set_target_properties(${target} PROPERTIES
-      IMPORTED_LOCATION "${${package}_LIBRARY}"
-      INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE}")
+      IMPORTED_LOCATION "${${library}_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${${library}_INCLUDE}")
   else()
     set(_missing ${_missing} ${package} PARENT_SCOPE)
   endif()

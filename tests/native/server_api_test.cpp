@@ -155,7 +155,8 @@ TEST_F(ApiTest, NamesNoPlaceOfTheServer) {
     const json job = expect_json(ask("GET", "/v1/jobs/" + id));
     EXPECT_EQ(job["message"], "dog/1.txt: is odd, as m.safetensors is");
     const FullDisk full(50);
-    EXPECT_EQ(expect_problem(post(submission("b")), 507).find(root.string()), std::string::npos);
+    EXPECT_EQ(expect_problem(post(submission("b")), 507).find(root.path().string()),
+              std::string::npos);
 }
 
 TEST_F(ApiTest, RefusesWhatIsNoSubmission) {

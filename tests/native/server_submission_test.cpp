@@ -199,7 +199,7 @@ std::string detail_of(const std::string& body) {
 
 std::string sent_as(const std::string& file_name, const std::string& bytes) {
     const std::string fields = form(whole_form.without("pictures"));
-    return fields.substr(0, fields.size() - 5) +  // without the last boundary's end
+    return fields.substr(0, fields.size() - 7) +  // without the last boundary's end
            "--b\r\nContent-Disposition: form-data; name=\"pictures\"; filename=\"" + file_name +
            "\"\r\n\r\n" + bytes + "\r\n--b--\r\n";
 }
