@@ -61,6 +61,8 @@ def finish(environment: Environment, program: Path) -> None:
         say(f"note: the demo model could not be unpacked: {error}")
     say(f"zoodip {__version__} is built for Python {environment.python}, torch {environment.torch}")
     say(f"  the program: {program}")
+    if unread := system.unread_pictures():
+        say(f"  note: {unread} - then run this again")
     if sys.platform != "linux":
         say("  note: zoodip is tested on Linux; nothing has been run on this system so far")
 

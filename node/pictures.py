@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+
+from .native import zoodip
 
 # What the engine reads from a folder, too.
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
+    *(".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
+)
 
 MIN_SIDE = 8
-_MAX_SIDE = 32768
-_MAX_PIXELS = 64_000_000
 _MAX_DEPTH = 3
 
 # The package's own pictures: what stands before "/NAME" in the list -> where they are.
@@ -196,8 +198,8 @@ def load_folder(
 ) -> tuple[torch.Tensor, list[str], list[str]]:
     """The pictures of a folder as squares, by name.
 
-    Each is the largest centred square, resampled with Pillow's antialiased bicubic: the engine's
-    own crop, so that pictures taken through the graph are those that it would read itself.
+    The engine reads each (its largest centred square, resampled with an antialiased bicubic), so
+    that pictures taken through the graph are those of a training from the command line.
 
     Args:
         path: the folder. `NAME.txt` beside a picture is its caption; line ends become spaces.
@@ -214,7 +216,7 @@ def load_folder(
     files = list_files(Path(path))
     images = torch.empty(len(files), size, size, 3)
     for i, file in enumerate(files):
-        images[i] = torch.from_numpy(_read_square(file, size)).float() / 255
+        images[i] = torch.from_numpy(_read_square(file, size).copy()).float() / 255
     return images, [_caption(file, caption) for file in files], [file.name for file in files]
 
 
@@ -232,45 +234,12 @@ def _caption(file: Path, default: str) -> str:
 
 
 def _read_square(file: Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]."""
+    """uint8 [size, size, 3], as the engine reads it; the GIL is free meanwhile."""
+    engine = zoodip()
     try:
-        with Image.open(file) as opened:
-            _check_opened(opened, file.name)
-            picture = _as_rgb(ImageOps.exif_transpose(opened))
-    except PictureError:
-        raise
-    except Exception as error:  # Pillow's decoders throw many types
-        raise PictureError(
-            f"{file.name}: is damaged or no picture ({error}); replace it or take it out"
-        ) from error
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.array(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def _check_opened(opened: Image.Image, name: str) -> None:
-    """Before a pixel is decoded."""
-    width, height = opened.size
-    if min(width, height) < MIN_SIDE:
-        raise PictureError(f"{name} is {width} x {height}; it needs {MIN_SIDE} pixels a side")
-    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
-        raise PictureError(
-            f"{name} is {width} x {height}; at most {_MAX_PIXELS // 10**6} megapixels are read. "
-            "Scale it down"
-        )
-    if getattr(opened, "is_animated", False):
-        raise PictureError(f"{name} is an animation; save one picture of it")
-
-
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """RGB of 8 bits, transparency laid over white."""
-    if picture.mode.startswith("I"):
-        # 16 bits a pixel, which Pillow would clip.
-        wide = np.asarray(picture, dtype=np.int64)
-        picture = Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+        pixels = engine._native.load_training_picture(file, file.name, size)
+    except engine.NativeModuleError as error:
+        raise PictureError(str(error)) from error
+    except engine.Error as error:
+        raise PictureError(str(error)) from error
+    return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)

@@ -131,7 +131,8 @@ json form_schema(const ServerLimits& limits) {
         {"items",
          {{"type", "string"},
           {"format", "binary"},
-          {"description", concat("JPEG, PNG or WebP, at most ", limits.picture, " bytes")}}}};
+          {"description", concat("JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP, at most ",
+                                 limits.picture, " bytes")}}}};
     return object(properties, {"model", "word", "init", "pictures"});
 }
 

@@ -54,8 +54,9 @@ std::vector<TrainingPicture> list_training_pictures(
 at::Tensor load_pixels(const TrainingPicture& training, std::int64_t side) {
     const auto* file = std::get_if<std::filesystem::path>(&training.source);
     const auto length = static_cast<int>(side);
-    const Picture picture = crop_resize(
-        file != nullptr ? read_picture(*file) : std::get<Picture>(training.source), length, length);
+    const Picture picture = file != nullptr
+                                ? read_training_picture(*file, training.name, length)
+                                : crop_resize(std::get<Picture>(training.source), length, length);
     at::Tensor pixels = at::empty({1, side, side, 3}, at::kFloat);
     float* out = pixels.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < picture.rgb.size(); ++i) {

@@ -9,14 +9,31 @@ from __future__ import annotations
 import io
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
-from server_seeds import form_seeds, http_head_seeds
 
-CORPUS = Path(__file__).resolve().parent / "corpus"
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / "tools")]
+
+from picture_files import (  # noqa: E402
+    ADOBE_RGB,
+    HEIC,
+    XMP,
+    grey_profile,
+    icc_segments,
+    odd_scan_header,
+    raw_exif_text,
+    with_chunk,
+    with_segments,
+    xmp_segment,
+)
+from server_seeds import form_seeds, http_head_seeds  # noqa: E402
+
+CORPUS = HERE / "corpus"
 Seeds = Iterator[tuple[str, bytes]]
 
 # --- safetensors: tokens, states and what is none ---------------------------------------------
@@ -181,6 +198,41 @@ def jpeg_seeds() -> Seeds:
     yield "scans.jpg", repeated_scan(saved(picture("L"), "JPEG", progressive=True), 90)
 
 
+def metadata_seeds() -> Seeds:
+    yield "exif.webp", saved(picture("RGB"), "WEBP", exif=exif(6, ">"))
+    yield "exif.png", saved(picture("RGB"), "PNG", exif=exif(8, "<"))
+    text = raw_exif_text(exif(5, "<"))
+    yield "exif-as-text.png", with_chunk(saved(picture("L"), "PNG"), b"zTXt", text)
+    xmp = XMP.format(6).encode()
+    yield "xmp.webp", saved(picture("RGB"), "WEBP", xmp=xmp)
+    body = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    yield "xmp.png", with_chunk(saved(picture("L"), "PNG"), b"iTXt", body)
+    yield "xmp.jpg", with_segments(saved(picture("L"), "JPEG"), xmp_segment(7))
+    yield "scan-header.jpg", odd_scan_header(saved(picture("RGB"), "JPEG"))
+
+
+def profile_seeds() -> Seeds:
+    for name, profile in (("wide", ADOBE_RGB), ("grey", grey_profile(1.4)), ("none", b"profile")):
+        image = picture("L" if name == "grey" else "RGBA")
+        yield f"{name}-profile.png", saved(image, "PNG", icc_profile=profile)
+    yield "profile.webp", saved(picture("RGB"), "WEBP", icc_profile=ADOBE_RGB)
+    parts = icc_segments(ADOBE_RGB, 200)
+    yield "profile.jpg", with_segments(saved(picture("RGB"), "JPEG"), *parts)
+    yield "part-of-profile.jpg", with_segments(saved(picture("RGB"), "JPEG"), *parts[1:])
+
+
+def other_seeds() -> Seeds:
+    for mode in ("RGB", "L", "1"):
+        yield f"{mode}.gif", saved(picture(mode), "GIF")
+        yield f"{mode}.bmp", saved(picture(mode), "BMP")
+    yield "transparent.gif", saved(picture("P"), "GIF", transparency=3, interlace=1)
+    yield "alpha.bmp", saved(picture("RGBA"), "BMP")
+    yield "grid.heic", HEIC
+    for name, options in {"rgb": {}, "turned": {"exif": exif(6, "<")}}.items():
+        yield f"{name}.avif", saved(picture("RGB"), "AVIF", quality=60, **options)
+    yield "alpha.avif", saved(picture("RGBA"), "AVIF", quality=60)
+
+
 def picture_seeds() -> Seeds:
     yield from png_seeds()
     yield from jpeg_seeds()
@@ -188,8 +240,13 @@ def picture_seeds() -> Seeds:
     yield "lossless.webp", saved(picture("RGB"), "WEBP", lossless=True)
     yield "alpha.webp", saved(picture("RGBA"), "WEBP", quality=40)
     frames = [picture("RGB"), picture("L").convert("RGB")]
-    yield "film.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    film = {"save_all": True, "append_images": frames[1:]}
+    for kind in ("webp", "gif", "png", "mpo"):
+        yield f"film.{kind}", saved(frames[0], kind.upper(), **film)
     yield "cut-off.webp", saved(picture("RGB"), "WEBP")[:-30]
+    yield from metadata_seeds()
+    yield from profile_seeds()
+    yield from other_seeds()
     yield "heic", b"\0\0\0\x18ftypheic\0\0\0\0"
     yield "gif", saved(picture("P"), "GIF")
 
