@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import folder_paths
@@ -11,11 +12,13 @@ from .captions import TEMPLATE_SETS, template_captions
 from .pictures import (
     PictureError,
     folder_fingerprint,
-    list_files,
     list_folders,
-    load_folder,
+    load_pictures,
+    read_folder,
     resolve_folder,
 )
+
+log = logging.getLogger("zoodip")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -34,7 +37,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
             display_name="Load Training Images (ZO)",
             category="ZOODiP",
             description="Loads the pictures of a folder, cut to squares, and their captions from "
-            "the .txt files beside them.",
+            "the .txt files beside them; other trainers' layouts are read as well.",
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -53,8 +56,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
                 io.String.Input(
                     "caption",
                     default="a photo of a {}",
-                    tooltip="Caption of the pictures without a .txt file; {} stands for the new "
-                    "word.",
+                    tooltip="Caption of the pictures that have none; {} stands for the new word.",
                 ),
             ],
             outputs=[
@@ -76,7 +78,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
         """
         try:
             if folder is not None:
-                list_files(_folder(folder))
+                read_folder(_folder(folder))
         except PictureError as error:
             return str(error)
         return True
@@ -90,8 +92,15 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder: str, size: int, caption: str) -> io.NodeOutput:
-        images, captions, _ = load_folder(_folder(folder), size, caption)
-        return io.NodeOutput(images, "\n".join(captions), len(captions))
+        read = read_folder(_folder(folder))
+        log.log(
+            logging.WARNING if read.lacks_something else logging.INFO, "%s: %s", folder, read.text
+        )
+        images, captions, _ = load_pictures(read, size, caption)
+        shown = {"zoodip_text": [read.text]}
+        if read.lacks_something:
+            shown["zoodip_left_out"] = [read.text]
+        return io.NodeOutput(images, "\n".join(captions), len(captions), ui=shown)
 
 
 class CaptionsZO(io.ComfyNode):

@@ -10,10 +10,11 @@ import { apiSettings, readApiState } from "./http_api.js";
 import { MIN_HEIGHT, TrainingPanel } from "./panel.js";
 import { commands, menuCommands, readLimit, settings } from "./store.js";
 import { loadTexts } from "./texts.js";
-import { addTokenInfo } from "./token_info.js";
+import { addLeftOut, addTokenInfo } from "./token_info.js";
 
 const PERSONALIZE = new Set(["PersonalizeZO", "PersonalizeFromCheckpointZO"]);
 const TOKEN_INFO = "TokenInfoZO";
+const PICTURES = "LoadTrainingImagesZO";
 const WIDGET = "zoodip_panel";
 /** Space in CSS pixels that the front end leaves around a DOM widget. */
 const WIDGET_MARGIN = 10;
@@ -91,5 +92,6 @@ app.registerExtension({
   nodeCreated(node) {
     if (PERSONALIZE.has(node.comfyClass)) addPanel(node);
     else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
+    else if (node.comfyClass === PICTURES) addLeftOut(node);
   },
 });

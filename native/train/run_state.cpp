@@ -98,8 +98,11 @@ SavedRun load_run(const std::filesystem::path& file) {
     return run;
 }
 
-void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
+void require_same_run(nlohmann::json saved, nlohmann::json asked,
                       const std::filesystem::path& file) {
+    // What else lies in the pictures' folder is no part of a run.
+    saved.erase("folder");
+    asked.erase("folder");
     require(saved == asked, file.string(),
             " holds another run: ", first_difference(saved, asked, ""),
             ". Give what it was started with, or start anew with --overwrite");

@@ -34,7 +34,7 @@ void save_run(const std::filesystem::path& file, const SavedRun& run);
 SavedRun load_run(const std::filesystem::path& file);
 
 // Throws Error that names the first thing in which the saved run differs from the one asked for.
-void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
+void require_same_run(nlohmann::json saved, nlohmann::json asked,
                       const std::filesystem::path& file);
 
 }  // namespace zoodip
