@@ -391,7 +391,7 @@ def caption_file_seeds() -> Seeds:
         "invisible": "\ufeffa\u200bsks \u00ad\u2060 \u200dsks\ufe0f \u200e",
         "edges": "\u201csks\u201d\u2014sks\u4e00\u0e17\u0e35sks\uc758 \u00e9sks sks\u0301",
         "signs": "(sks:1.3) [a:b:0.5] {a|b} <lora:x:1> <sks> BREAK AND __a__ \\( embedding:a ((((",
-        "rows": '{"file_name": "a.png", "text": "{}"}\n\n{"image_path": "/d/a.png", "caption": "b"}',
+        "rows": '{"file_name": "a.png", "text": "{}"}\n\n{"image_path": "/a.png", "caption": "b"}',
         "cut-row": '{"file_name": "a.png", "te',
         "odd-rows": '[]\n{"file_name": 3, "text": "a"}\n{"text": null}\n',
     }
