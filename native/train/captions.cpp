@@ -109,15 +109,16 @@ std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word)
                          : "Single words in it: " + joined(singles));
 }
 
-std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& words) {
-    constexpr const char* between = " \t\r\n,";
+std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& given) {
+    constexpr const char* between = " ,";
+    const std::string words = tidy_caption(given);
     std::vector<std::int64_t> ids;
     for (std::size_t at = words.find_first_not_of(between); at != std::string::npos;) {
         const std::size_t end = words.find_first_of(between, at);
         ids.push_back(initialiser_id(tokenizer, words.substr(at, end - at)));
         at = words.find_first_not_of(between, end);
     }
-    if (ids.empty()) initialiser_id(tokenizer, words);  // says what it needs
+    if (ids.empty()) initialiser_id(tokenizer, given);  // says what it needs
     return ids;
 }
 
