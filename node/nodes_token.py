@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from .token import Token, TokenError, check_word, read_token
 from .token_clip import apply_token
 from .token_folder import IF_EXISTS, save_token
 from .token_info import describe_token
+
+log = logging.getLogger("zoodip")
 
 _EMBEDDINGS = "embeddings"
 ZoToken = io.Custom("ZO_TOKEN")
@@ -141,7 +144,10 @@ class LoadTokenZO(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str, word: str) -> io.NodeOutput:
-        return io.NodeOutput(read_token(_embedding_path(name), word.strip()))
+        token = read_token(_embedding_path(name), word.strip())
+        if token.others:
+            log.warning("%s: holds also %s, not used", name, ", ".join(token.others))
+        return io.NodeOutput(token)
 
 
 def _embedding_path(name: str) -> Path:

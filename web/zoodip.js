@@ -14,10 +14,11 @@ import { fetchOutputs } from "./server.js";
 import { commands, menuCommands, readLimit, settings } from "./store.js";
 import { loadTexts } from "./texts.js";
 import { toast } from "./toast.js";
-import { addTokenInfo } from "./token_info.js";
+import { addLeftOut, addTokenInfo } from "./token_info.js";
 
 const PERSONALIZE = new Set(["PersonalizeZO", "PersonalizeFromCheckpointZO"]);
 const TOKEN_INFO = "TokenInfoZO";
+const PICTURES = "LoadTrainingImagesZO";
 const WIDGET = "zoodip_panel";
 /** Space in CSS pixels that the front end leaves around a DOM widget. */
 const WIDGET_MARGIN = 10;
@@ -138,5 +139,6 @@ app.registerExtension({
     if (PERSONALIZE.has(node.comfyClass)) addPanel(node);
     else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
     else if (node.comfyClass === OPTIONS) followMethod(node);
+    else if (node.comfyClass === PICTURES) addLeftOut(node);
   },
 });

@@ -37,7 +37,7 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
     command.add_option("--negative", request.negative, "What to keep away from");
     command.add_option("--token", request.tokens,
                        "Token file of a word in the prompt; may be given "
-                       "several times");
+                       "several times. {} in the prompt stands for the only one");
     command.add_option("--width", request.width, "Pixels")
         ->capture_default_str()
         ->check(CLI::Range(8, 4096));

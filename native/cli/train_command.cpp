@@ -134,7 +134,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command
         ->add_option("--images", request.images,
                      "Folder of 4 to 6 pictures of the subject; "
-                     "NAME.txt beside NAME.jpg is its caption")
+                     "NAME.txt beside NAME.jpg is its caption; NAME.caption, NAME.jpg.txt, "
+                     "metadata.jsonl and folders such as \"10_sks dog\" are read as well")
         ->required();
     command->add_option("--word", request.word, "The new word, for example sks");
     command->add_option("--init", request.initialiser,

@@ -21,6 +21,7 @@ class Bridge : public PersonalizeObserver {
     explicit Bridge(TrainingObserver& observer) : observer_(observer) {}
 
     void on_stage(const std::string& stage) override { observer_.on_stage(stage); }
+    void on_note(const std::string& text) override { observer_.on_note(text); }
     void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth_loss) override {
         observer_.on_step(step, steps, loss, smooth_loss);
     }

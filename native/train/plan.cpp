@@ -128,6 +128,7 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
         {"name", picture.name}, {"sha256", picture.sha256}, {"captions", picture.captions}};
     const at::Tensor& others = picture.texts.front().fixed_vectors;
     if (others.defined()) out["other_words"] = digest(others);
+    if (picture.repeats > 1) out["repeats"] = picture.repeats;
     return out;
 }
 
@@ -218,8 +219,9 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     require_other_file(request.out, request.model);
     plan.source = open_weights(request.model);
     complete(plan, request.settings, cancel, fit);
-    plan.pictures = list_training_pictures(request.images, captions_of(plan.settings), tokenizer,
-                                           {request.word, plan.settings.vectors});
+    plan.folder = read_picture_folder(request.images);
+    plan.pictures = training_pictures(plan.folder, captions_of(plan.settings), tokenizer,
+                                      {request.word, plan.settings.vectors});
     plan.empty_text = prepare_text(tokenizer, "", {});
     return plan;
 }
@@ -255,6 +257,7 @@ nlohmann::json identity_of(const Plan& plan) {
                                {"settings", result_settings(plan.settings)},
                                {"model", plan.load.fingerprint->hex()},
                                {"pictures", pictures}};
+    if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
     if (!plan.own_schedule) identity["schedule"] = digest(plan.schedule);
     if (const auto* vector = std::get_if<at::Tensor>(&plan.start)) {
         identity["start"] = digest(*vector);

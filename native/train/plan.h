@@ -76,6 +76,7 @@ struct Plan {
     NoiseSchedule schedule;
     bool own_schedule = true;  // false: the graph brought another
     LoadOptions load;
+    PictureFolder folder;  // that the pictures are from; empty for those of a graph
     std::vector<TrainingPicture> pictures;
     TokenLayout layout;
     PreparedText empty_text;
@@ -92,7 +93,8 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
                            bool fit = true);
 
-// What a run is. Two runs with equal identities make the same word. The model's digest is that of
+// What a run is. Two runs with equal identities make the same word, and "folder", what was read and
+// left out of the pictures' folder, decides nothing. The model's digest is that of
 // the weights read so far: asked for once all are.
 nlohmann::json identity_of(const Plan& plan);
 

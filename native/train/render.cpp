@@ -17,40 +17,16 @@
 #include "train/denoise.h"
 #include "train/engine.h"
 #include "train/objective.h"
-#include "train/token_file.h"
+#include "train/prompt.h"
 
 namespace zoodip {
 namespace {
 
-// The words of all token files: how prompts name them, and their vectors one after another.
-struct Words {
-    std::vector<PlacedWord> placed;
-    TokenLayout layout;
-    at::Tensor theta;  // [1, d]; undefined without words
-};
-
-Words read_words(const std::vector<std::filesystem::path>& files, std::int64_t text_width) {
-    Words words;
-    std::vector<at::Tensor> parts;
-    for (const auto& file : files) {
-        const TokenFile token = read_token(file);
-        const at::Tensor& vectors = clip_l_vectors(token, file, text_width);
-        words.placed.push_back({token.word, vectors.size(0)});
-        words.layout.add(token.word, "clip_l", vectors.size(0), text_width);
-        parts.push_back(vectors.reshape({-1}));
-    }
-    if (!parts.empty()) words.theta = at::cat(parts).unsqueeze(0);
-    return words;
-}
-
-at::Tensor encode_text(const TextEncoder& encoder, const std::string& text, const Words& words,
-                       const RenderRequest& request, at::Device device) {
-    const PreparedText prepared = prepare_text(clip_tokenizer(), text, words.placed);
+at::Tensor encode_text(const TextEncoder& encoder, const PreparedText& text,
+                       const PromptWords& words, const RenderRequest& request, at::Device device) {
     TokenInjection injection;
-    if (!prepared.places.empty()) {
-        injection = inject(prepared, words.layout, words.theta.to(device));
-    }
-    return encoder.forward(prepared.ids, injection, request.clip_skip).hidden;
+    if (!text.places.empty()) injection = inject(text, words.layout, words.theta.to(device));
+    return encoder.forward(text.ids, injection, request.clip_skip).hidden;
 }
 
 // Text first, its encoder freed; then the UNet, freed; then the decoder: one part at a time.
@@ -67,13 +43,19 @@ class Renderer {
 
     // [2, tokens, width]: without and with the prompt; one row when guidance is 1.
     at::Tensor context() const {
-        const Words words = read_words(request_.tokens, architecture_.text_width);
+        const PromptWords words = read_prompt_words(request_.tokens, architecture_.text_width);
+        std::vector<PreparedText> texts;
+        if (request_.guidance != 1) {
+            texts.push_back(prepare_prompt(request_.negative, words, "negative"));
+        }
+        texts.push_back(prepare_prompt(request_.prompt, words, "prompt"));
+        warn_of_unplaced(words, request_.prompt, texts);
         const TextEncoder encoder(*source_, load_, architecture_.text_heads);
-        const auto encode = [&](const std::string& text) {
-            return encode_text(encoder, text, words, request_, load_.device);
-        };
-        const at::Tensor with = encode(request_.prompt);
-        return request_.guidance == 1 ? with : at::cat({encode(request_.negative), with});
+        std::vector<at::Tensor> rows;
+        for (const PreparedText& text : texts) {
+            rows.push_back(encode_text(encoder, text, words, request_, load_.device));
+        }
+        return at::cat(rows);
     }
 
     at::Tensor latents(const at::Tensor& context,

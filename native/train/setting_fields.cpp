@@ -132,7 +132,7 @@ std::vector<Field> data_fields() {
         number("flip", &S::flip, 0, 1,
                {"Probability of a mirrored picture. 0 for subjects with writing on them."}),
         plain("caption", &S::caption,
-              {"Caption of pictures without a .txt file beside them; {} is where the word goes. "
+              {"Caption of pictures that have none of their own; {} is where the word goes. "
                "Empty draws one of the templates in every step."}),
         choice("templates", &S::templates, {"object", "style"},
                {"Which sentences stand in for captions: a photo of a {}, ... or a painting in the "

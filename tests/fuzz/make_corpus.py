@@ -105,6 +105,11 @@ def token_seeds() -> Seeds:
     yield "no-metadata", token({}, emb_params=[2, 3])
     yield "one-axis", token({"word": "<cat>"}, vectors=[5])
     yield "two-encoders", token({"word": "sks"}, clip_g=[1, 5], clip_l=[1, 3])
+    yield "output-vector", token({}, emp_params=[1, 2], emp_params_out=[1, 2])
+    yield "pivotal", token({}, text_encoders_0=[1, 2], text_encoders_1=[1, 3])
+    bundled = {"bundle_emb.sks.string_to_param.*": [1, 2], "a.lora_up.weight": [1]}
+    yield "in-a-lora", token({}, **bundled)
+    yield "two-in-a-lora", token({}, **bundled, **{"bundle_emb.b.emb_params": [1, 2]})
     yield "other-names", token({"word": "sks"}, a=[1, 2], b=[1, 2])
     yield "no-tensor", token({"word": "sks"})
     yield "empty-word", token({"word": ""}, clip_l=[1, 2])
@@ -380,6 +385,24 @@ def text_seeds() -> Seeds:
     yield "empty.txt", b""
 
 
+def caption_file_seeds() -> Seeds:
+    texts = {
+        "plain": "a photo of sks\r\n on grass",
+        "invisible": "\ufeffa\u200bsks \u00ad\u2060 \u200dsks\ufe0f \u200e",
+        "edges": "\u201csks\u201d\u2014sks\u4e00\u0e17\u0e35sks\uc758 \u00e9sks sks\u0301",
+        "signs": "(sks:1.3) [a:b:0.5] {a|b} <lora:x:1> <sks> BREAK AND __a__ \\( embedding:a ((((",
+        "rows": '{"file_name": "a.png", "text": "{}"}\n\n{"image_path": "/a.png", "caption": "b"}',
+        "cut-row": '{"file_name": "a.png", "te',
+        "odd-rows": '[]\n{"file_name": 3, "text": "a"}\n{"text": null}\n',
+    }
+    for name, text in texts.items():
+        yield f"{name}.txt", text.encode()
+    for encoding in ("utf-16", "utf-16-be", "utf-32", "cp1252", "gbk"):
+        yield f"{encoding}.txt", "a photo of sks, \u2019".encode(encoding, errors="replace")
+    yield "empty.txt", b""
+    yield "not-utf8.txt", b"sks \xff \xc3 \xe2\x82 \xf0\x9f \xed\xa0\x80 \xc0\xaf"
+
+
 TARGETS = {
     "safetensors": safetensors_seeds,
     "picture": picture_seeds,
@@ -388,6 +411,7 @@ TARGETS = {
     "settings": settings_seeds,
     "diffusers_config": diffusers_config_seeds,
     "text": text_seeds,
+    "caption_file": caption_file_seeds,
     "http_head": http_head_seeds,
     "form": form_seeds,
 }

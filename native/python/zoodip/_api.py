@@ -98,7 +98,7 @@ def train(
     Args:
         model: a Stable Diffusion 1.x checkpoint (`.safetensors`) or a diffusers folder.
         images: a folder of pictures; `NAME.txt` beside `NAME.jpg` is its caption, with `{}` where
-            the word goes.
+            the word goes. `read_folder` tells other layouts, and what would be read.
         word: the new word, for example `sks`.
         init: a known single-token word for the kind of thing, for example `dog`; several, with
             spaces between, make a word of as many vectors.
@@ -166,8 +166,9 @@ def sample(
 
     Args:
         model: as for `train`.
-        prompt, negative: what to draw and what to keep away from.
-        tokens: token files of words that the prompts use.
+        prompt, negative: what to draw and what to keep away from; `{}` is the only token's word.
+        tokens: token files of words that the prompts use. A word that they do not hold is a
+            warning of the logger `zoodip`, as are signs that other programs obey.
         width, height: pixels.
         steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
         compute: fp32 or bf16.
