@@ -4,9 +4,11 @@
 #include <cstring>
 #include <new>
 #include <png.h>
+#include <string>
 
 #include "core/error.h"
 #include "io/decoders.h"
+#include "io/png_text.h"
 
 namespace zoodip {
 namespace {
@@ -107,8 +109,9 @@ struct Writer {
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
 
-    bool write(const Picture& picture, png_bytepp rows) {
+    bool write(const Picture& picture, png_bytepp rows, png_const_textp text) {
         if (setjmp(png_jmpbuf(png)) != 0) return false;
+        if (text != nullptr) png_set_text(png, info, text, 1);
         png_set_IHDR(png, info, static_cast<png_uint_32>(picture.width),
                      static_cast<png_uint_32>(picture.height), 8, PNG_COLOR_TYPE_RGB,
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -143,7 +146,22 @@ Picture decode_png(std::span<const std::byte> bytes) {
     return picture;
 }
 
+std::string png_text(std::span<const std::byte> bytes, const std::string& keyword) {
+    Reader reader(bytes);
+    if (!reader.read_header()) return {};
+    png_textp texts = nullptr;
+    const int count = png_get_text(reader.png, reader.info, &texts, nullptr);
+    for (int i = 0; i < count; ++i) {
+        if (texts[i].key == keyword) return texts[i].text;
+    }
+    return {};
+}
+
 std::vector<std::byte> encode_png(const Picture& picture) {
+    return encode_png(picture, {});
+}
+
+std::vector<std::byte> encode_png(const Picture& picture, const PngText& text) {
     require(picture.width > 0 && picture.height > 0 &&
                 picture.rgb.size() == std::size_t{3} * static_cast<std::size_t>(picture.width) *
                                           static_cast<std::size_t>(picture.height),
@@ -156,7 +174,13 @@ std::vector<std::byte> encode_png(const Picture& picture) {
         rows[y] = const_cast<png_bytep>(picture.rgb.data()) +
                   std::size_t{3} * static_cast<std::size_t>(picture.width) * y;
     }
-    require(writer.write(picture, rows.data()), "encode_png: ", writer.stream.message.data());
+    png_text_struct entry{};  // not const either
+    entry.compression = PNG_TEXT_COMPRESSION_NONE;
+    entry.key = const_cast<png_charp>(text.keyword.c_str());
+    entry.text = const_cast<png_charp>(text.text.c_str());
+    entry.text_length = text.text.size();
+    require(writer.write(picture, rows.data(), text.keyword.empty() ? nullptr : &entry),
+            "encode_png: ", writer.stream.message.data());
     return std::move(writer.stream.out);
 }
 

@@ -11,6 +11,8 @@ namespace zoodip {
 Picture decode_jpeg(std::span<const std::byte> bytes);
 Picture decode_png(std::span<const std::byte> bytes);
 Picture decode_webp(std::span<const std::byte> bytes);
+// What stands under a keyword in front of the pixels of a PNG; empty without one.
+std::string png_text(std::span<const std::byte> bytes, const std::string& keyword);
 
 // Throws Error for a size beyond the limits of decode_picture.
 void require_picture_size(std::uint64_t width, std::uint64_t height);

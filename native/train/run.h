@@ -49,7 +49,9 @@ class Run {
     void preview_if_due();
     void draw_preview();
     void keep();
+    void keep_sound();
     PersonalizeResult finish();
+    PersonalizeResult stop();
     PersonalizeResult result(bool finished) const;
     [[noreturn]] void keep_what_was_learned(const std::string& why);
     void tell(const char* event, nlohmann::json more);

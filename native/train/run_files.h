@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -40,6 +41,9 @@ class RunFiles {
     // when there is none, and when it is that of another run, naming the difference.
     RunState newest() const;
 
+    // After a failure to write, in a sentence: what can be gone on with, and by which command.
+    std::string what_is_left() const;
+
     // Removes what a killed process left half-written.
     void forget_leftovers() const;
     // Removes the states, and what was left half-written.
@@ -50,8 +54,6 @@ class RunFiles {
   private:
     void write_token_of(const std::filesystem::path& file, std::int64_t step,
                         const at::Tensor& word, const nlohmann::json& more) const;
-    // Older states by step, newest first.
-    std::vector<std::filesystem::path> older() const;
     // Makes room for the state of the next step: the newest becomes an older one.
     void rotate(std::int64_t next_step) const;
 
@@ -65,7 +67,7 @@ class RunFiles {
 // no such token.
 std::optional<std::int64_t> finished_step(const std::filesystem::path& token);
 
-// The settings and model of the run whose newest state lies beside a token; null without one.
+// The settings and model of the run whose newest whole state lies beside a token; null without one.
 nlohmann::json identity_of_state(const std::filesystem::path& token);
 
 }  // namespace zoodip

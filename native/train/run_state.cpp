@@ -1,12 +1,14 @@
 #include "train/run_state.h"
 
 #include <cstdlib>
+#include <span>
 #include <utility>
 
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/sha256.h"
 #include "nn/tensor_file.h"
 
 namespace zoodip {
@@ -96,6 +98,17 @@ SavedRun load_run(const std::filesystem::path& file) {
     run.state.activations = take_if_there(contents, "activations", file);
     run.state.best = take_if_there(contents, "best", file);
     return run;
+}
+
+std::string run_id(const nlohmann::json& identity) {
+    nlohmann::json run = identity;
+    if (run.is_object() && run.contains("settings") && run["settings"].is_object()) {
+        for (const char* extent : {"steps", "average_steps"}) run["settings"].erase(extent);
+    }
+    const std::string text = show_json(run);
+    Sha256 hash;
+    hash.update(std::as_bytes(std::span(text)));
+    return hash.hex();
 }
 
 void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,

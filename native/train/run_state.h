@@ -37,4 +37,7 @@ SavedRun load_run(const std::filesystem::path& file);
 void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
                       const std::filesystem::path& file);
 
+// 64 hexadecimal digits for the run of an identity, the same however far it is to go.
+std::string run_id(const nlohmann::json& identity);
+
 }  // namespace zoodip

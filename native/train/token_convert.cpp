@@ -2,6 +2,8 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "io/outputs.h"
+#include "train/run_outputs.h"
 
 namespace zoodip {
 namespace {
@@ -74,8 +76,8 @@ void convert_token(const TokenConversion& conversion) {
     const fs::path& out = conversion.out;
     require(out.extension() == ".safetensors", "out: '", out.string(),
             "' needs the ending .safetensors");
-    require(conversion.overwrite || !fs::exists(out), out.string(),
-            " exists: name another --out, or add --overwrite");
+    const auto held =
+        hold_output("zoodip token convert", {}, out, conversion.overwrite, token_of(out));
     const TokenFile token = read_token(conversion.in, conversion.word);
     require(token.others.empty(), conversion.in.string(), ": holds also ",
             token.others.empty() ? std::string() : token.others.front(), ", which would be lost");
