@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/interruption.h"
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
@@ -120,7 +121,7 @@ int train(const PersonalizeRequest& request, const CancelToken& cancel) {
     }
     std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
               << result.token.string() << "; the same command with --resume goes on\n";
-    return 130;
+    return exit_status(130);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "io/exif.h"
 #include "io/picture_kind.h"
 #include "io/picture_names.h"
+#include "io/png_text.h"
 
 namespace zoodip {
 namespace {
@@ -96,9 +97,21 @@ Picture decode_training_picture(std::span<const std::byte> bytes, const std::str
 }
 
 void write_png(const fs::path& file, const Picture& picture) {
-    const std::vector<std::byte> bytes = encode_png(picture);
+    write_png(file, picture, {});
+}
+
+void write_png(const fs::path& file, const Picture& picture, const PngText& text) {
+    const std::vector<std::byte> bytes = encode_png(picture, text);
     const std::span<const std::byte> part = bytes;
     write_file_atomic(file, {&part, 1});
+}
+
+std::string read_png_text(const fs::path& file, const std::string& keyword) {
+    try {
+        return png_text(read_file(file, max_file), keyword);
+    } catch (const Error&) {
+        return {};
+    }
 }
 
 std::vector<fs::path> list_pictures(const fs::path& folder) {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "io/folder_lock.h"
+#include "io/file_lock.h"
 #include "jobs/job.h"
 
 namespace zoodip {
@@ -64,7 +64,7 @@ class JobFolders {
 
   private:
     std::filesystem::path root_;
-    FolderLock lock_;
+    FileLock lock_;
 };
 
 }  // namespace zoodip

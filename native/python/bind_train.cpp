@@ -84,7 +84,7 @@ void bind_render(py::module_& module) {
         [](const std::filesystem::path& model, const std::string& prompt,
            const std::string& negative, const std::vector<std::filesystem::path>& tokens,
            std::int64_t width, std::int64_t height, std::int64_t steps, double guidance,
-           std::int64_t seed, std::int64_t clip_skip, const std::string& prediction,
+           std::uint64_t seed, std::int64_t clip_skip, const std::string& prediction,
            const std::string& weights, const std::string& compute, const std::string& device,
            std::int64_t threads, const CancelToken& cancel) {
             const RenderRequest request{model,      tokens,  prompt,   negative, width,

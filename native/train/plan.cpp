@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
-#include "io/atomic_file.h"
 #include "train/caption_templates.h"
 #include "train/engine.h"
 #include "train/fit.h"
@@ -18,42 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whether a token says that its run came to its end; one that cannot be read does not.
-bool is_finished(const fs::path& token) {
-    try {
-        return finished_step(token).has_value();
-    } catch (const Error&) {
-        return false;
-    }
-}
-
-void check_output(const Output& output) {
-    require(output.token.extension() == ".safetensors", "out: '", output.token.string(),
-            "' needs the ending .safetensors");
-    const fs::path state = state_path(output.token);
-    if (output.resume) {
-        require(fs::exists(state), "resume: there is no ",
-                is_finished(output.token) ? "state of this finished run" : "stopped run", " at ",
-                state.string(), ". Leave out --resume to start one");
-    } else if (!output.overwrite) {
-        require(!fs::exists(state) || !is_finished(output.token), output.token.string(),
-                " is the word of a finished run: add --resume and more --steps to go on from it, ",
-                "name another --out, or add --overwrite");
-        require(!fs::exists(state), state.string(), " holds a stopped run: add --resume to go on ",
-                "from it, or --overwrite to start anew");
-        for (const fs::path& file : {output.token, best_path(output.token)}) {
-            require(!fs::exists(file), file.string(),
-                    " exists: name another --out, or add --overwrite");
-        }
-    }
-    probe_writable(output.token);
-    if (!output.log.empty()) probe_writable(output.log);
-}
-
-void require_other_file(const fs::path& out, const fs::path& model) {
-    std::error_code unknown;  // two names of one file, or no file yet
-    require(!fs::equivalent(out, model, unknown), "out: ", out.string(),
-            " is the model itself: name another --out");
+// What a graph's weights were read from; what is wired in is no file.
+std::vector<Input> file_of(const WeightSource& source) {
+    std::error_code none;
+    if (!fs::exists(source.description(), none)) return {};
+    return {{source.description(), "the model"}};
 }
 
 std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
@@ -182,10 +150,11 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
     const Architecture architecture = detect_architecture(source);
     const TrainSettings asked = resolve_settings(chosen, architecture);
-    const std::int64_t limit = asked.memory_limit * 1'000'000;
-    const std::int64_t free = limit > 0 ? limit : free_memory(open_device(asked.device));
-    if (fit) return fit_settings(chosen, source, architecture, free);
-    return resolve_settings(with_method(chosen, source, architecture, free), architecture);
+    const at::Device device = open_device(asked.device);
+    MemoryThere there{asked.memory_limit * 1'000'000, device.is_cpu()};
+    if (there.bytes == 0) there = {free_memory(device)};
+    if (fit) return fit_settings(chosen, source, architecture, there);
+    return resolve_settings(with_method(chosen, source, architecture, there), architecture);
 }
 
 std::int64_t count_of(const StartVectors& start) {
@@ -205,7 +174,7 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     }
     require_words(request);
     // Names and ranges first: they cost nothing.
-    resolve_settings(request.settings);
+    const TrainSettings settings = resolve_settings(request.settings);
     const Tokenizer& tokenizer = clip_tokenizer();
     check_placeholder(tokenizer, request.word, request.initialiser);
     plan.word = request.word;
@@ -215,8 +184,11 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     if (plan.output.previews.empty()) {
         plan.output.previews = fs::path(request.out).replace_extension(".previews");
     }
-    check_output(plan.output);
-    require_other_file(request.out, request.model);
+    plan.outputs = hold_outputs(plan.output,
+                                {{request.model, "the model"},
+                                 pictures_in(request.images),
+                                 {request.like, "the token to repeat"}},
+                                settings.preview_every);
     plan.source = open_weights(request.model);
     complete(plan, request.settings, cancel, fit);
     plan.folder = read_picture_folder(request.images);
@@ -227,7 +199,7 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
 }
 
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
-    resolve_settings(request.settings);
+    const TrainSettings settings = resolve_settings(request.settings);
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
     check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
@@ -235,7 +207,7 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     plan.initialiser = request.initialiser;
     plan.start = request.start;
     plan.output = request.output;
-    check_output(plan.output);
+    plan.outputs = hold_outputs(plan.output, file_of(*request.source), settings.preview_every);
     plan.source = request.source;
     if (request.alphas_cumprod) plan.schedule = NoiseSchedule(*request.alphas_cumprod);
     plan.own_schedule = !request.alphas_cumprod;

@@ -92,9 +92,9 @@ class Renderer {
 
 }  // namespace
 
-at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width) {
+at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width) {
     at::Tensor noise = at::empty({1, 4, height / 8, width / 8}, at::kFloat);
-    RandomBlock(static_cast<std::uint64_t>(seed), Stream::sampler, 0)
+    RandomBlock(seed, Stream::sampler, 0)
         .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
     return noise;
 }
@@ -116,6 +116,7 @@ Picture render(const RenderRequest& request,
     require(std::isfinite(request.guidance) && request.guidance >= 1,
             "guidance: needs at least 1, ", "got ", request.guidance);
     const ThreadCount threads(request.threads);
+    start_threads();
     const Renderer renderer(request, cancel);
     const ExactProducts exact(renderer.device());
     return renderer.decode(renderer.latents(renderer.context(), on_step));

@@ -22,7 +22,7 @@ struct RenderRequest {
     std::int64_t width = 512, height = 512;
     std::int64_t steps = 20;
     double guidance = 7.5;
-    std::int64_t seed = 0;
+    std::uint64_t seed = 0;
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
     std::string weights = "int8", compute = "fp32", device = "cpu";
@@ -30,7 +30,7 @@ struct RenderRequest {
 };
 
 // N(0, I), float32 [1, 4, height / 8, width / 8]: what a picture of this seed starts from.
-at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width);
+at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width);
 
 // pixels: [1, 3, height, width], in [-1, 1] up to overshoot, which is cut off.
 Picture to_picture(const at::Tensor& pixels);

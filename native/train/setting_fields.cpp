@@ -168,10 +168,11 @@ std::vector<Field> machine_fields() {
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),
-        free(number("memory_limit", &S::memory_limit, 0, 1e7,
-                    {"What the run may take; with less than it needs it is refused before it "
-                     "starts. 0 takes what the device has free.",
-                     "", "MB"})),
+        free(
+            number("memory_limit", &S::memory_limit, 0, 1e7,
+                   {"What the run may take, with the program itself; with less than it needs it is "
+                    "refused before it starts. 0 takes what the device has free.",
+                    "", "MB"})),
     };
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -40,6 +42,13 @@ class TrainResult:
     best_loss: float = 0.0
     word_step: int = 0
     """Of the word in `token`: the last step, or with `take="best"` that of the best word."""
+
+
+def path_list(paths: StrPath | Sequence[StrPath]) -> list[Path]:
+    """One path or several, as a list."""
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    return [Path(path) for path in paths]
 
 
 def train_result(result: Mapping[str, Any]) -> TrainResult:
@@ -148,7 +157,7 @@ def sample(
     prompt: str,
     *,
     negative: str = "",
-    tokens: Sequence[StrPath] = (),
+    tokens: StrPath | Sequence[StrPath] = (),
     width: int = 512,
     height: int = 512,
     steps: int = 20,
@@ -167,10 +176,11 @@ def sample(
     Args:
         model: as for `train`.
         prompt, negative: what to draw and what to keep away from; `{}` is the only token's word.
-        tokens: token files of words that the prompts use. A word that they do not hold is a
+        tokens: token files of words that the prompts use, or one. A word that they do not hold is a
             warning of the logger `zoodip`, as are signs that other programs obey.
         width, height: pixels.
-        steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
+        steps, guidance: of the sampler; guidance 1 switches guidance off.
+        seed: 0 to 18446744073709551615; -1 draws one. The picture's `info["seed"]` says which.
         compute: fp32 or bf16.
         clip_skip, prediction, weights, device, threads: as in `settings()`.
 
@@ -181,11 +191,12 @@ def sample(
     from PIL import Image
 
     native = load_native()
+    seed = _drawn_or_given(seed)
     drawn_width, drawn_height, pixels = native.render(
         model=Path(model),
         prompt=prompt,
         negative=negative,
-        tokens=[Path(token) for token in tokens],
+        tokens=path_list(tokens),
         width=width,
         height=height,
         steps=steps,
@@ -199,7 +210,22 @@ def sample(
         threads=threads,
         cancel=native.CancelToken() if cancel is None else cancel,
     )
-    return Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
+    image = Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
+    image.info["seed"] = seed
+    return image
+
+
+def _drawn_or_given(seed: int) -> int:
+    """For -1 a random seed of 32 bits, which other programs take as well. Raises Error."""
+    seed = operator.index(seed)
+    if seed == -1:
+        return secrets.randbits(32)
+    if not 0 <= seed < 1 << 64:
+        raise load_native().Error(
+            f"seed: needs a whole number from 0 to {(1 << 64) - 1}, or -1 for a random one, "
+            f"got {seed!r}"
+        )
+    return seed
 
 
 def settings() -> list[Mapping[str, Any]]:
