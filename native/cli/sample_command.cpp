@@ -67,12 +67,12 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
     command.add_option("--token", request.tokens,
                        "Token file of a word in the prompt; may be given "
                        "several times. {} in the prompt stands for the only one");
-    command.add_option("--width", request.width, "Pixels")
+    command.add_option("--width", request.width, "Pixels; 0 takes what the model was made for")
         ->capture_default_str()
-        ->check(whole_number(8, 4096));
-    command.add_option("--height", request.height, "Pixels")
+        ->check(whole_number(0, 4096));
+    command.add_option("--height", request.height, "Pixels; 0 takes what the model was made for")
         ->capture_default_str()
-        ->check(whole_number(8, 4096));
+        ->check(whole_number(0, 4096));
     command.add_option("--steps", request.steps, "DPM-Solver++(2M) steps")
         ->capture_default_str()
         ->check(whole_number(1, 999));
@@ -86,6 +86,21 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
     command.add_option("--prediction", request.prediction, "What the UNet predicts")
         ->capture_default_str()
         ->check(CLI::IsMember({"auto", "epsilon", "v"}));
+    command
+        .add_option("--zero-snr", request.betas.zero_snr,
+                    "Whether nothing of the picture is "
+                    "left at the last timestep")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"auto", "on", "off"}));
+    command.add_option("--beta-schedule", request.betas.schedule, "The model's noise schedule")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"}));
+    command.add_option("--beta-start", request.betas.start, "Its first beta; 0 is the model's own")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 0.999));
+    command.add_option("--beta-end", request.betas.end, "Its last beta; 0 is the model's own")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 0.999));
     command
         .add_option("--weights", request.weights,
                     "How weights are kept; int4 means the UNet's, the rest in int8")

@@ -5,10 +5,12 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
+#include "nn/manifest.h"
 #include "train/caption_templates.h"
 #include "train/engine.h"
 #include "train/fit.h"
 #include "train/going_on.h"
+#include "train/noise.h"
 #include "train/run_files.h"
 #include "train/token_file.h"
 
@@ -46,6 +48,34 @@ nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     return chosen;
 }
 
+// Previews become pictures where there is a folder for them; in a graph they stay latents.
+Halves halves_of(const Plan& plan) {
+    return {.encoder = true,
+            .decoder = plan.settings.preview_every > 0 && !plan.output.previews.empty()};
+}
+
+// The schedule of a graph is the host's: what was chosen beside it would not act.
+void decide_noise(Plan& plan, const nlohmann::json& chosen) {
+    TrainSettings& settings = plan.settings;
+    if (plan.own_schedule) {
+        const BetaSchedule betas = choose_betas(settings, plan.architecture);
+        plan.schedule = NoiseSchedule(betas);
+        warn_of_noise(choose_prediction(settings.prediction, plan.architecture), betas);
+        return;
+    }
+    const TrainSettings untouched;
+    for (const char* name : {"zero_snr", "beta_schedule", "beta_start", "beta_end"}) {
+        const auto found = chosen.find(name);
+        require(found == chosen.end() || *found == "auto" || *found == 0, name,
+                ": the wired model brings its own noise schedule; change it on the wire "
+                "(ModelSamplingDiscrete), or train from the checkpoint");
+    }
+    settings.zero_snr = untouched.zero_snr;
+    settings.beta_schedule = untouched.beta_schedule;
+    settings.beta_start = untouched.beta_start;
+    settings.beta_end = untouched.beta_end;
+}
+
 void require_integers(const LoadOptions& load) {
     require(load.device.is_cpu(), "compute: int8 runs on the CPU; use bf16 on ", load.device.str());
     require(has_panel_product(ProductType::int8),
@@ -57,6 +87,9 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
               bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
     plan.settings = settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    require_whole(*plan.source, plan.architecture, halves_of(plan));
+    warn_of_unread(*plan.source, plan.architecture);
+    decide_noise(plan, settings);
     if (plan.output.resume) {
         const auto before = saved_run(plan.output.token);
         if (before) require_reachable(*before, plan.settings, state_path(plan.output.token));

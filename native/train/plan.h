@@ -51,7 +51,7 @@ struct GraphRequest {
     StartVectors start;
     Output output;
     nlohmann::json settings = nlohmann::json::object();
-    std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of Stable Diffusion
+    std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of weights and settings
     PreparedText empty_text;                            // "", for guidance in previews
     SelfCheck check;
 };

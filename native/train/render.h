@@ -11,6 +11,7 @@
 
 #include "core/cancel.h"
 #include "io/picture.h"
+#include "train/noise.h"
 
 namespace zoodip {
 
@@ -19,12 +20,13 @@ struct RenderRequest {
     std::vector<std::filesystem::path> tokens;  // words that prompts may use
     std::string prompt;
     std::string negative;
-    std::int64_t width = 512, height = 512;
+    std::int64_t width = 0, height = 0;  // 0 takes the side that the model was made for
     std::int64_t steps = 20;
     double guidance = 7.5;
     std::uint64_t seed = 0;
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
+    BetaChoice betas = {};
     std::string weights = "int8", compute = "fp32", device = "cpu";
     std::int64_t threads = 0;
 };

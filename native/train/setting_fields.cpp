@@ -148,6 +148,22 @@ std::vector<Field> machine_fields() {
         choice("prediction", &S::prediction, {"auto", "epsilon", "v"},
                {"What the UNet was trained to predict; auto follows the model's own metadata, else "
                 "epsilon."}),
+        choice("zero_snr", &S::zero_snr, {"auto", "on", "off"},
+               {"Whether the model was trained with zero terminal SNR: nothing of the picture is "
+                "left at the last timestep. auto follows the file (a diffusers folder's "
+                "rescale_betas_zero_snr, a checkpoint's ztsnr).",
+                "sqrt(abar_t) -> (sqrt(abar_t) - sqrt(abar_T)) sqrt(abar_0) / (sqrt(abar_0) - "
+                "sqrt(abar_T))"}),
+        choice("beta_schedule", &S::beta_schedule,
+               {"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"},
+               {"The noise schedule that the model was trained on. auto follows a diffusers "
+                "folder's configuration, else scaled_linear; trained is the list of betas in such "
+                "a configuration. A wired model brings its own.",
+                "abar_t = prod_{s<=t} (1 - beta_s)"}),
+        number("beta_start", &S::beta_start, 0, 0.999,
+               {"First beta of scaled_linear and linear. 0 takes the model's, else 0.00085."}),
+        number("beta_end", &S::beta_end, 0, 0.999,
+               {"Last beta of scaled_linear and linear. 0 takes the model's, else 0.012."}),
         choice("weights", &S::weights, weight_type_names(),
                {"How Linear and Conv2d weights are kept. int8 takes a quarter of the memory of "
                 "dense fp32; int4 halves the UNet's again and leaves text encoder and autoencoder "

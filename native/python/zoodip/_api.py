@@ -158,13 +158,17 @@ def sample(
     *,
     negative: str = "",
     tokens: StrPath | Sequence[StrPath] = (),
-    width: int = 512,
-    height: int = 512,
+    width: int = 0,
+    height: int = 0,
     steps: int = 20,
     guidance: float = 7.5,
     seed: int = 0,
     clip_skip: int = 1,
     prediction: str = "auto",
+    zero_snr: str = "auto",
+    beta_schedule: str = "auto",
+    beta_start: float = 0.0,
+    beta_end: float = 0.0,
     weights: str = "int8",
     compute: str = "fp32",
     device: str = "cpu",
@@ -178,11 +182,12 @@ def sample(
         prompt, negative: what to draw and what to keep away from; `{}` is the only token's word.
         tokens: token files of words that the prompts use, or one. A word that they do not hold is a
             warning of the logger `zoodip`, as are signs that other programs obey.
-        width, height: pixels.
+        width, height: pixels; 0 takes the side of the pictures that the model was made for.
         steps, guidance: of the sampler; guidance 1 switches guidance off.
         seed: 0 to 18446744073709551615; -1 draws one. The picture's `info["seed"]` says which.
         compute: fp32 or bf16.
-        clip_skip, prediction, weights, device, threads: as in `settings()`.
+        clip_skip, prediction, zero_snr, beta_schedule, beta_start, beta_end, weights, device,
+            threads: as in `settings()`.
 
     Raises:
         Error: for bad input and failures, in one sentence.
@@ -204,6 +209,10 @@ def sample(
         seed=seed,
         clip_skip=clip_skip,
         prediction=prediction,
+        zero_snr=zero_snr,
+        beta_schedule=beta_schedule,
+        beta_start=beta_start,
+        beta_end=beta_end,
         weights=weights,
         compute=compute,
         device=device,
