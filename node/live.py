@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -313,6 +314,11 @@ class LiveRun:
             self._unsent = []
 
 
+def beginning_key(workflow: str, node: str) -> str:
+    """Of what a node shows before its training has a key; no training has this one."""
+    return hashlib.sha256(f"begins\0{workflow}\0{node}".encode()).hexdigest()
+
+
 class LiveRuns:
     """The runs of this process by key, the ended ones kept for a while. Safe from any thread."""
 
@@ -322,9 +328,11 @@ class LiveRuns:
         self._closing = False
 
     def add(self, run: LiveRun) -> None:
-        """Takes a run in, in place of an earlier one of its key. After `shutdown` it is stopped."""
+        """Takes a run in, in place of an earlier one of its key, and of what its node showed while
+        it began. After `shutdown` it is stopped."""
         with self._mutex:
             self._runs.pop(run.key, None)
+            self._runs.pop(beginning_key(run.workflow, run.node), None)
             self._runs[run.key] = run
             ended = [other.key for other in self._runs.values() if other.ended]
             for key in ended[: max(0, len(ended) - _KEPT)]:
@@ -332,6 +340,12 @@ class LiveRuns:
             closing = self._closing
         if closing:
             run.request_stop()
+
+    def drop(self, run: LiveRun) -> None:
+        """Forgets a run, if it is still there."""
+        with self._mutex:
+            if self._runs.get(run.key) is run:
+                del self._runs[run.key]
 
     def get(self, key: str) -> LiveRun | None:
         """The run of a key."""
