@@ -538,7 +538,7 @@ def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_
 
 
 def test_the_best_word_is_taken_without_learning_anew(wanted, store):
-    checked = chosen(wanted, validate_every=10, learning_rate=0.5)
+    checked = chosen(wanted, validate_every=4, learning_rate=2.0)  # too much to stay there
     last = learn(checked, *_rest(store))
     host = FakeHost()
     best = learn(chosen(checked, take="best"), PLACE, store, LiveRuns(), host)
