@@ -101,6 +101,12 @@ def test_a_page_says_which_run_a_node_shows(house):
     for wrong in ({"run": A}, {**said, "run": 1}, [], {**said, "more": 1}):
         assert house.json("POST", "/zoodip/nodes/4", json=wrong)[0] == 400
     assert house.json("GET", "/zoodip/nodes/4?workflow=a%20copy")[1]["run"] == A
+    # In place of what kept it from learning.
+    failed = LiveRun(C, "4", "a copy", "p", "sks", 9, 5.0, lambda *_: None)
+    house.runs.add(failed)
+    failed.end("failed", "no such word")
+    assert house.json("POST", "/zoodip/nodes/4", json=said)[0] == 200
+    assert house.json("GET", "/zoodip/nodes/4?workflow=a%20copy")[1]["run"] == A
 
 
 def test_previews_come_from_the_run_then_from_the_store(house):
