@@ -8,6 +8,10 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint():
     """The nodes of this package."""
+    from .node.host_calls import warn_of_changes
+
+    # First: where a change of ComfyUI's keeps the nodes from loading, the log has said which.
+    warn_of_changes()
     from .node.extension import start
 
     return start()

@@ -43,6 +43,7 @@ from zoodip._environment import Environment, describe  # noqa: E402
 from demo import model_file  # noqa: E402
 
 LOGS = ROOT / "build"
+REPOSITORY = "https://github.com/zoodip/ComfyUI-ZOODiP"
 OLDEST_PYTHON_FOR_PINS = (3, 11)  # numpy's pinned version asks for it
 
 
@@ -60,6 +61,8 @@ def finish(environment: Environment, program: Path) -> None:
         say(f"note: the demo model could not be unpacked: {error}")
     say(f"zoodip {__version__} is built for Python {environment.python}, torch {environment.torch}")
     say(f"  the program: {program}")
+    if unread := system.unread_pictures():
+        say(f"  note: {unread} - then run this again")
     if sys.platform != "linux":
         say("  note: zoodip is tested on Linux; nothing has been run on this system so far")
 
@@ -146,6 +149,8 @@ def prepare(folder: Path, pins: list[str], development: bool | None) -> Environm
 
 def test(torch: str | None, pytest_arguments: list[str]) -> None:
     """All the set-up that is needed, then every test."""
+    if not (ROOT / "tests").is_dir():
+        raise Failure(f"the registry's archive comes without the tests: git clone {REPOSITORY}")
     folder = ROOT / (f".venv-torch{torch}" if torch else ".venv")
     environment = prepare(folder, venv.test_requirements(ROOT, torch), development=True)
     run_tests(tree_of(environment, ROOT, development=True), environment, pytest_arguments)

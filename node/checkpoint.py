@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import Any
 
-from comfy.sd1_clip import SD1Tokenizer
+import comfy.sd1_clip
 
 _HEADER_BYTES = 1 << 20
 _WINDOWS = 257
@@ -31,7 +31,9 @@ class TokenizerOnly:
 
     def __init__(self, embedding_directory: Any, tokenizer: Any = None) -> None:
         self.embedding_directory = embedding_directory
-        self.tokenizer = tokenizer or SD1Tokenizer(embedding_directory=embedding_directory)
+        self.tokenizer = tokenizer or comfy.sd1_clip.SD1Tokenizer(
+            embedding_directory=embedding_directory
+        )
 
     def clone(self) -> TokenizerOnly:
         return TokenizerOnly(self.embedding_directory, self.tokenizer)

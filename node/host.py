@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import comfy.lora
 import comfy.model_management
+import comfy.taesd.taesd
 import comfy.utils
 import folder_paths
 import latent_preview
 import torch
-from comfy.taesd.taesd import TAESD
 from PIL import Image
 from server import PromptServer
 
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("zoodip")
 
-merge = comfy.lora.calculate_weight
+
+def merge(patches: list, weight: torch.Tensor, key: str) -> torch.Tensor:
+    """A weight with the patches of its key; may write into `weight`."""
+    return comfy.lora.calculate_weight(patches, weight, key)
+
+
+def settle(patcher: Any) -> None:
+    """Loads a model, for which ComfyUI takes out what other wires of it have put in."""
+    comfy.model_management.load_models_gpu([patcher])
+
 
 RUNS = LiveRuns()
 
@@ -181,7 +190,8 @@ class Previews:
             return self._draw_wired
         file = _taesd_file(self._format.taesd_decoder_name)
         if file is not None:
-            taesd = TAESD(None, file, latent_channels=self._format.latent_channels).to(device)
+            channels = self._format.latent_channels
+            taesd = comfy.taesd.taesd.TAESD(None, file, latent_channels=channels).to(device)
             return latent_preview.TAESDPreviewerImpl(taesd).decode_latent_to_preview
         if self._format.latent_rgb_factors is None:
             return _draw_nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -67,13 +68,14 @@ class LiveRun:
         prompt: str,
         word: str,
         steps: int,
-        preview_percent: float,
+        preview_percent: float | None,
         send: Callable[[str, Payload], object],
         clock: Callable[[], float] = time.monotonic,
         lineage: str | None = None,
     ) -> None:
-        """send: called with the event's name and payload; must not wait for another thread.
-        clock: seconds, as time.monotonic. lineage: for the record."""
+        """preview_percent: None while it is not known. send: called with the event's name and
+        payload; must not wait for another thread. clock: seconds, as time.monotonic. lineage: for
+        the record."""
         self.key, self.node, self.workflow, self.prompt = key, node, workflow, prompt
         self.word, self.steps, self.preview_percent = word, steps, preview_percent
         self._lineage = lineage
@@ -313,6 +315,11 @@ class LiveRun:
             self._unsent = []
 
 
+def beginning_key(workflow: str, node: str) -> str:
+    """Of what a node shows before its training has a key; no training has this one."""
+    return hashlib.sha256(f"begins\0{workflow}\0{node}".encode()).hexdigest()
+
+
 class LiveRuns:
     """The runs of this process by key, the ended ones kept for a while. Safe from any thread."""
 
@@ -322,9 +329,11 @@ class LiveRuns:
         self._closing = False
 
     def add(self, run: LiveRun) -> None:
-        """Takes a run in, in place of an earlier one of its key. After `shutdown` it is stopped."""
+        """Takes a run in, in place of an earlier one of its key, and of what its node showed while
+        it began. After `shutdown` it is stopped."""
         with self._mutex:
             self._runs.pop(run.key, None)
+            self._runs.pop(beginning_key(run.workflow, run.node), None)
             self._runs[run.key] = run
             ended = [other.key for other in self._runs.values() if other.ended]
             for key in ended[: max(0, len(ended) - _KEPT)]:
@@ -332,6 +341,12 @@ class LiveRuns:
             closing = self._closing
         if closing:
             run.request_stop()
+
+    def drop(self, run: LiveRun) -> None:
+        """Forgets a run, if it is still there."""
+        with self._mutex:
+            if self._runs.get(run.key) is run:
+                del self._runs[run.key]
 
     def get(self, key: str) -> LiveRun | None:
         """The run of a key."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .token import Token, TokenError
+from .word_edges import find_words
 
 # What the host reads as an embedding, up to a space, a bracket or a weight. A name may follow a
 # space; words in it are left alone.
@@ -135,34 +136,65 @@ class _KnowsWords:
 
     def _name_words(self, text: str) -> str:
         """`text` with " embedding:word " for every known word."""
-        words = sorted(self.zoodip_words, key=len, reverse=True)
-        # Letters of any script make a word longer; the word itself is ASCII.
-        known = "|".join(map(re.escape, words))
-        pattern = rf"(?P<kept>{_EMBEDDING})|(?<!\w)(?ai:(?P<word>{known}))(?!\w)"
-
-        def named(match: re.Match[str]) -> str:
-            if match["word"] is None:
-                return match["kept"]
-            word, _ = self.zoodip_words[match["word"].lower()]
-            return f" embedding:{word} "
-
-        return re.sub(pattern, named, text)
+        kept = [match.span() for match in re.finditer(_EMBEDDING, text)]
+        parts, behind = [], 0
+        for found in find_words(text, self.zoodip_words):
+            if any(start <= found.start < end for start, end in kept):
+                continue
+            word, _ = self.zoodip_words[found.word]
+            parts += [text[behind : found.start], f" embedding:{word} "]
+            behind = found.end
+        return "".join([*parts, text[behind:]])
 
     def _try_get_embedding(self, embedding_name: str, *more: Any, **named: Any) -> Any:
-        """The vectors of a name and the text behind it, as the host's method of this name.
+        """What the host's method of this name returns: the vectors of a name or None, and text.
 
-        Newer hosts give one more argument.
+        How many values that are, and what newer hosts give and return besides, is theirs alone.
         """
-        name, *spaced = embedding_name.split() or [""]
-        for candidate in (name, name.rstrip(",")):
-            if candidate.lower() in self.zoodip_words:
-                _, vectors = self.zoodip_words[candidate.lower()]
-                return vectors, " ".join([name[len(candidate) :], *spaced]).strip()
+        name, *_ = embedding_name.split() or [""]
+        # Of some name, for the host's method fails without one.
+        bare = self._ask_without_files(embedding_name if name else "x", *more, **named)
+        vectors = self._vectors_of(name, left=bare[-1])
+        if vectors is not None:
+            return _with_vectors(bare, vectors)
         if self.zoodip_no_files:
             # No vectors, and all of it is text.
-            empty = torch.empty(0, self.embedding_size)
-            return empty, self.embedding_identifier + embedding_name
+            text = self.embedding_identifier + embedding_name
+            return (*_with_vectors(bare, torch.empty(0, self.embedding_size))[:-1], text)
         found = super()._try_get_embedding(embedding_name, *more, **named)
-        if found[0] is None and self.zoodip_missing is not None:
+        if self.zoodip_missing is not None and _missing(found):
             self.zoodip_missing.append(name)
         return found
+
+    def _vectors_of(self, name: str, left: str) -> torch.Tensor | None:
+        """left: the text that the host leaves behind a name; newer ones end a name at "<" and "["
+        too."""
+        ends = (len(name), len(name.rstrip(",")), len(re.split(r"[<\[]", name)[0]))
+        for end in ends:
+            known = self.zoodip_words.get(name[:end].lower())
+            if known is not None and "".join(left.split()).startswith(name[end:]):
+                return known[1]
+        return None
+
+    def _ask_without_files(self, *given: Any, **named: Any) -> tuple:
+        """What the host's method returns where there is no file."""
+        bare = copy.copy(self)
+        bare.embedding_directory = []
+        found = super(_KnowsWords, bare)._try_get_embedding(*given, **named)
+        if not isinstance(found, tuple) or not _missing(found) or not isinstance(found[-1], str):
+            raise TokenError(
+                f"ComfyUI's SDTokenizer._try_get_embedding returned {found!r} for want of a file, "
+                "which this version of ComfyUI-ZOODiP does not know: update ComfyUI-ZOODiP"
+            )
+        return found
+
+
+def _missing(found: tuple) -> bool:
+    """Whether the host has found no vectors."""
+    return any(value is None for value in found)
+
+
+def _with_vectors(found: tuple, vectors: torch.Tensor) -> tuple:
+    """What the host returned for want of a file, with vectors in the place of None."""
+    place = found.index(None)
+    return (*found[:place], vectors, *found[place + 1 :])

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/interruption.h"
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
@@ -120,7 +121,7 @@ int train(const PersonalizeRequest& request, const CancelToken& cancel) {
     }
     std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
               << result.token.string() << "; the same command with --resume goes on\n";
-    return 130;
+    return exit_status(130);
 }
 
 }  // namespace
@@ -134,7 +135,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command
         ->add_option("--images", request.images,
                      "Folder of 4 to 6 pictures of the subject; "
-                     "NAME.txt beside NAME.jpg is its caption")
+                     "NAME.txt beside NAME.jpg is its caption; NAME.caption, NAME.jpg.txt, "
+                     "metadata.jsonl and folders such as \"10_sks dog\" are read as well")
         ->required();
     command->add_option("--word", request.word, "The new word, for example sks");
     command->add_option("--init", request.initialiser,

@@ -71,7 +71,10 @@ void remove_quietly(const fs::path& path) noexcept {
 }  // namespace
 
 JobFolders::JobFolders(fs::path root)
-    : root_(made(root)), lock_(root_ / ".lock", "the jobs in " + root_.string()) {
+    : root_(made(root)),
+      lock_(root_ / ".lock", {.taken = "another process holds the jobs in " + root_.string(),
+                              .remedy = "stop it, or name another folder",
+                              .holder = "zoodip serve"}) {
     std::vector<fs::path> leftovers;
     for (const auto& entry : fs::directory_iterator(root_)) {
         const std::string name = entry.path().filename().string();

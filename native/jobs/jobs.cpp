@@ -21,15 +21,6 @@ std::string random_id() {
     return id;
 }
 
-// What the runner says of a file that is not in its place yet, without that place.
-std::string without(std::string message, const fs::path& folder) {
-    const std::string prefix = folder.string() + "/";
-    for (std::size_t at; (at = message.find(prefix)) != std::string::npos;) {
-        message.erase(at, prefix.size());
-    }
-    return message;
-}
-
 void require_running(const Job& job) {
     if (has_ended(job.state)) {
         throw WrongState(concat("job ", job.id, " has ended already: it is ", name_of(job.state)));
@@ -155,7 +146,9 @@ Job Jobs::admit(const JobRequest& request, const Training& files,
         throw;
     } catch (const Error& error) {
         folders_.drop_staged(job.id);
-        throw Error(without(error.what(), folder));
+        PlaceNames places = places_of(job);
+        places.emplace_back(folder, "");
+        throw Error(with_names(error.what(), places));
     } catch (...) {
         folders_.drop_staged(job.id);
         throw;
@@ -173,6 +166,17 @@ std::unique_ptr<GraphTraining> Jobs::enter(const JobRequest& request, const std:
     job.created = now_in_milliseconds();
     folders_.stage(job.id, {});
     return std::make_unique<GraphTraining>(*this, accept(job));
+}
+
+PlaceNames Jobs::places() const {
+    return {{folders_.root(), ""}};
+}
+
+PlaceNames Jobs::places_of(const Job& job) const {
+    return {{folders_.root(), ""},
+            {folders_.folder(job.id), ""},
+            {job.model_file, job.request.model},
+            {job.images_folder, job.request.images}};
 }
 
 // Makes a staged job one that is there, in its place in the order, and queues it.

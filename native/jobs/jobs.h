@@ -22,6 +22,7 @@
 #include "jobs/event_log.h"
 #include "jobs/job.h"
 #include "jobs/job_folders.h"
+#include "jobs/place_names.h"
 #include "jobs/runner.h"
 
 namespace zoodip {
@@ -93,6 +94,8 @@ class Jobs {
     void shutdown();
 
     const Runner& runner() const { return *runner_; }
+    // The folder of the jobs, which no answer names.
+    PlaceNames places() const;
 
   private:
     friend class GraphTraining;
@@ -119,6 +122,7 @@ class Jobs {
     void train(Entry& entry);
     void give_turn(Entry& entry);
     Training training_of(const Job& job) const;
+    PlaceNames places_of(const Job& job) const;
     void end(Entry& entry, JobState state, const std::string& message,
              const std::string& token = {});
     void end_as_wished(Entry& entry, Wish wish);

@@ -31,6 +31,8 @@ class TrainingObserver {
   public:
     virtual ~TrainingObserver() = default;
     virtual void on_stage(const std::string& stage) = 0;
+    // What was read of the pictures and what was left out, in one line.
+    virtual void on_note(const std::string&) {}
     // Before the first step of this process: where it begins, and how many steps there are.
     virtual void on_start(std::int64_t step, std::int64_t steps) = 0;
     virtual void on_step(std::int64_t step, std::int64_t steps, double loss,

@@ -146,13 +146,13 @@ HttpResponse Api::answer(const HttpRequest& request) {
         return problem_response({409, error.what()});
     } catch (const StorageError& error) {
         log_warning("server: ", error.what());
-        return problem_response({507, error.what()});
+        return problem_response({507, without_places(error.what())});
     } catch (const std::bad_alloc&) {
         return problem_response(
             {503, "there is not enough memory for this now", {{"Retry-After", later}}});
     } catch (const std::exception& error) {
         log_warning("server: ", request.head.method, " ", request.path(), ": ", error.what());
-        return problem_response({500, error.what()});
+        return problem_response({500, without_places(error.what())});
     }
 }
 
@@ -222,6 +222,10 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
     files.word = submission.request.word;
     files.init = submission.request.init;
     files.settings = submission.request.settings;
+    if (!submission.pictures.empty()) {
+        const std::lock_guard one_at_a_time(looking_);
+        check_pictures(submission.pictures);
+    }
     return accepted(
         refusing([&] { return jobs_.submit(submission.request, files, submission.pictures); }));
 }
@@ -307,6 +311,12 @@ HttpResponse Api::preview(const HttpRequest&, const Segments& ids) {
     if (!file) throw HttpError(404, concat("job ", job.id, " has no preview of this step"));
     const bool png = file->extension() == ".png";
     return {200, png ? "image/png" : "image/jpeg", read_all(*file), {}, {}};
+}
+
+std::string Api::without_places(const std::string& message) const {
+    PlaceNames places = roots_.places();
+    for (auto& place : jobs_.places()) places.push_back(std::move(place));
+    return with_names(message, places);
 }
 
 json Api::view(const Job& job) const {

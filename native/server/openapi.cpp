@@ -131,7 +131,8 @@ json form_schema(const ServerLimits& limits) {
         {"items",
          {{"type", "string"},
           {"format", "binary"},
-          {"description", concat("JPEG, PNG or WebP, at most ", limits.picture, " bytes")}}}};
+          {"description", concat("JPEG, PNG, WebP, HEIC, AVIF, GIF or BMP, at most ",
+                                 limits.picture, " bytes")}}}};
     return object(properties, {"model", "word", "init", "pictures"});
 }
 
@@ -261,7 +262,7 @@ json extend_operation() {
 json events_operation() {
     // Without a schema: OpenAPI 3.1 has none for what an event is.
     const json good = {{"200",
-                        {{"description", "server-sent events: state, stage, step, preview"},
+                        {{"description", "server-sent events: state, stage, note, step, preview"},
                          {"content", {{"text/event-stream", json::object()}}}}}};
     json out = operation("followJob", "What happens to a job, as it happens", good, {404});
     out["parameters"] = {

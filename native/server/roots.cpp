@@ -149,4 +149,12 @@ fs::path Roots::images(const std::string& name) const {
     return find(images_, name, "images", /*folders_only=*/true);
 }
 
+PlaceNames Roots::places() const {
+    PlaceNames places;
+    for (const auto* roots : {&models_, &images_}) {
+        for (const fs::path& root : *roots) places.emplace_back(root, "");
+    }
+    return places;
+}
+
 }  // namespace zoodip

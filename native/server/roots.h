@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "jobs/place_names.h"
+
 namespace zoodip {
 
 class Roots {
@@ -21,6 +23,8 @@ class Roots {
     // is no name (absolute, with "..", hidden), 404 when there is none.
     std::filesystem::path model(const std::string& name) const;
     std::filesystem::path images(const std::string& name) const;
+    // The roots, which no answer names.
+    PlaceNames places() const;
 
   private:
     std::vector<std::filesystem::path> models_, images_;  // canonical

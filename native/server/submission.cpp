@@ -1,9 +1,12 @@
 #include "server/submission.h"
 
+#include <span>
 #include <utility>
 
 #include "core/ascii.h"
 #include "core/json.h"
+#include "io/picture.h"
+#include "io/picture_kind.h"
 #include "server/http_error.h"
 #include "server/multipart.h"
 
@@ -73,21 +76,28 @@ Submission parse_json_body(std::string_view body, const ServerLimits& limits) {
     return submission;
 }
 
-// By the first bytes, as the decoders tell them; names are whatever a client makes of them.
-const char* extension_of(std::string_view bytes) {
-    if (bytes.starts_with("\xFF\xD8\xFF")) return ".jpg";
-    if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return ".png";
-    if (bytes.starts_with("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") {
-        return ".webp";
-    }
-    throw HttpError(422, "pictures: needs JPEG, PNG or WebP files");
+// What the client calls a picture, in one line, without folders of its own disk.
+std::string shown_name(const FormPart& part, std::size_t number) {
+    constexpr std::size_t longest = 200;  // bytes
+    std::string name = part.file_name.substr(part.file_name.find_last_of("/\\") + 1);
+    std::erase_if(name, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7F; });
+    if (name.empty() || name.size() > longest || !is_utf8(name)) return concat("picture ", number);
+    return name;
 }
 
-NewPicture picture_of(const FormPart& part, const ServerLimits& limits) {
+// Its kind is told by its first bytes; names are whatever a client makes of them.
+NewPicture picture_of(const FormPart& part, std::size_t number, const ServerLimits& limits) {
+    const std::string name = shown_name(part, number);
     if (part.content.size() > limits.picture) {
-        throw HttpError(413, concat("pictures: each may have at most ", limits.picture, " bytes"));
+        throw HttpError(413, concat("pictures: ", name, ": each may have at most ", limits.picture,
+                                    " bytes, this has ", part.content.size()));
     }
-    return {extension_of(part.content), std::string(part.content)};
+    const auto bytes = std::as_bytes(std::span(part.content));
+    const char* extension = extension_of(bytes);
+    if (extension == nullptr) {
+        throw HttpError(422, concat("pictures: ", name, ": ", refusal_of_kind(bytes)));
+    }
+    return {extension, std::string(part.content), name};
 }
 
 Submission parse_form(std::string_view content_type, std::string_view body,
@@ -97,7 +107,7 @@ Submission parse_form(std::string_view content_type, std::string_view body,
     for (const FormPart& part :
          parse_multipart(body, boundary_of(content_type), limits.pictures + max_fields)) {
         if (part.name == "pictures") {
-            pictures.push_back(picture_of(part, limits));
+            pictures.push_back(picture_of(part, pictures.size() + 1, limits));
         } else if (values.contains(part.name)) {
             throw HttpError(422, "a field of the form is there more than once");
         } else if (part.name == "settings") {
@@ -133,6 +143,17 @@ std::int64_t parse_extension(std::string_view content_type, std::string_view bod
     values.erase("steps");
     require_nothing_left(values, "steps");
     return steps.get<std::int64_t>();
+}
+
+void check_pictures(const std::vector<NewPicture>& pictures) {
+    for (const NewPicture& picture : pictures) {
+        try {
+            decode_training_picture(std::as_bytes(std::span(picture.bytes)),
+                                    concat("pictures: ", picture.name));
+        } catch (const Error& error) {
+            throw HttpError(422, error.what());
+        }
+    }
 }
 
 void check_submission_type(std::string_view content_type) {

@@ -25,6 +25,10 @@ Submission parse_submission(std::string_view content_type, std::string_view body
 std::int64_t parse_extension(std::string_view content_type, std::string_view body,
                              const ServerLimits& limits);
 
+// Decodes each picture, and throws HttpError 422 for one that cannot be learned from, by the name
+// that the client gave it. Takes up to a second and 0.5 GB for each.
+void check_pictures(const std::vector<NewPicture>& pictures);
+
 // Throws HttpError 415 unless parse_submission takes it.
 void check_submission_type(std::string_view content_type);
 

@@ -30,11 +30,14 @@ struct PlacedWord {
     std::int64_t vectors = 1;
 };
 
-// Every whole-word occurrence (any case) of each word becomes its vectors' places; the text between
-// is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75 tokens
-// and for a word without a name.
+// Every whole occurrence of each word (nn/word_edges.h) becomes its vectors' places; the text
+// between is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75
+// tokens, for a word without a name and for a text that is not UTF-8.
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words);
+
+// The text with the word, and spaces around it, in the place of each "{}".
+std::string fill_braces(std::string text, const std::string& word);
 
 // A training caption: "{}" stands for the word, which may also be written out. Throws Error,
 // naming `source`, when the caption has neither, or more than 75 tokens.
@@ -42,8 +45,9 @@ PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& capt
                              const PlacedWord& word, const std::string& source);
 
 // Throws Error unless the word can name a token (train/word.h). Logs a warning when it is an
-// ordinary word of the vocabulary.
-void check_placeholder(const Tokenizer& tokenizer, const std::string& word);
+// ordinary word of the vocabulary, or one of the initialiser's.
+void check_placeholder(const Tokenizer& tokenizer, const std::string& word,
+                       const std::string& initialiser);
 
 // The id of a single-token initialiser. Throws Error that lists its pieces and which single words
 // it contains.

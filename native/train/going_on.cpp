@@ -1,10 +1,13 @@
 #include "train/going_on.h"
 
 #include <cstdint>
+#include <span>
 
 #include <ATen/ops/zeros_like.h>
 
 #include "core/error.h"
+#include "core/json.h"
+#include "core/sha256.h"
 
 namespace zoodip {
 namespace {
@@ -40,8 +43,10 @@ std::string first_difference(const json& saved, const json& asked, const std::st
     return concat(path, " was ", saved.dump(), ", now ", asked.dump());
 }
 
-// What decides the words of all steps.
+// What decides the words of all steps. What else lies in the pictures' folder is no part of it.
 json without_its_end(json identity) {
+    if (!identity.is_object()) return identity;
+    identity.erase("folder");
     const auto settings = identity.find("settings");
     if (settings != identity.end() && settings->is_object()) {
         settings->erase("steps");
@@ -81,6 +86,16 @@ void require_reachable(const SavedRun& saved, const TrainSettings& asked,
             "last ", asked.average_steps, " steps (average_steps), those of ", asked.steps,
             " begin behind step ", mean_begins, ", and the run in ", file.string(), " is at step ",
             at, ". Ask for at least ", at + asked.average_steps, " steps");
+}
+
+std::string run_id(const json& identity) {
+    json run = without_its_end(identity);
+    const auto settings = run.find("settings");
+    if (settings != run.end() && settings->is_object()) settings->erase("average_steps");
+    const std::string text = show_json(run);
+    Sha256 hash;
+    hash.update(std::as_bytes(std::span(text)));
+    return hash.hex();
 }
 
 RunState state_for(const SavedRun& saved, const TrainSettings& asked) {

@@ -22,6 +22,9 @@ void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
 void require_reachable(const SavedRun& saved, const TrainSettings& asked,
                        const std::filesystem::path& file);
 
+// 64 hexadecimal digits for the run of an identity, the same however far it is to go.
+std::string run_id(const nlohmann::json& identity);
+
 // The state as a run of the steps asked for would have had it at that step; require_reachable
 // holds.
 RunState state_for(const SavedRun& saved, const TrainSettings& asked);

@@ -19,6 +19,9 @@ class PersonalizeObserver {
     virtual ~PersonalizeObserver() = default;
     // What is being done, in a few words: "reading pictures".
     virtual void on_stage(const std::string&) {}
+    // What was read of the pictures and what was left out, in one line; what in captions is not
+    // obeyed. The log has it too.
+    virtual void on_note(const std::string&) {}
     // The seconds of one step, from the passes of the first one, before the word moves.
     virtual void on_forecast(double /*seconds_a_step*/, std::int64_t /*steps_left*/) {}
     // loss: L(theta) of this step; smooth_loss: its exponential mean.

@@ -5,11 +5,10 @@
 #include <system_error>
 #include <utility>
 
-#include <c10/util/Exception.h>
-
 #include "core/error.h"
 #include "core/log.h"
-#include "io/picture.h"
+#include "io/png_text.h"
+#include "ops/plain_message.h"
 #include "train/going_on.h"
 #include "train/render.h"
 
@@ -21,12 +20,6 @@ namespace fs = std::filesystem;
 double seconds_now() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double>(since).count();
-}
-
-// Of the preview at a step: 000500.png, so that names sort as steps do.
-std::string file_name(std::int64_t step) {
-    const std::string digits = std::to_string(step);
-    return std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits + ".png";
 }
 
 }  // namespace
@@ -41,7 +34,7 @@ Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previ
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
       files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept) {
-    if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.resume);
+    if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.log_goes_on);
 }
 
 void Run::tell(const char* event, nlohmann::json more) {
@@ -83,17 +76,24 @@ PersonalizeResult Run::go() {
     try {
         calibrate();
         loop();
+        return finish();
     } catch (const Cancelled&) {
-        if (trainer_.step() == 0) throw;
-        keep();
-        tell("stop", {{"seconds", seconds_now() - began_}});
-        return result(false);
-    } catch (const c10::Error& error) {
-        keep_what_was_learned(error.what_without_backtrace());
+        return stop();
     } catch (const std::exception& error) {
-        keep_what_was_learned(error.what());
+        keep_what_was_learned(plain_message(error));
     }
-    return finish();
+}
+
+// Called while the cancellation is handled.
+PersonalizeResult Run::stop() {
+    if (trainer_.step() == 0) throw;
+    try {
+        keep();
+    } catch (const Error& error) {
+        fail("stopped at step ", trainer_.step(), ": ", error.what(), ". ", files_.what_is_left());
+    }
+    tell("stop", {{"seconds", seconds_now() - began_}});
+    return result(false);
 }
 
 PersonalizeResult Run::finish() {
@@ -127,15 +127,23 @@ void Run::keep_what_was_learned(const std::string& why) {
     if (trainer_.step() == 0) throw;
     tell("failure", {{"why", why}});
     LossWatch::Word word = word_to_give();
-    if (diverged_) {  // the last word has gone astray since
-        if (word.step == trainer_.step()) word = watch_.sound();
-        files_.write_word(word, trainer_.step());
-        if (watch_.best()) files_.write_best(*watch_.best());
-        files_.forget_states();
-    } else {
-        keep();
+    if (diverged_ && word.step == trainer_.step()) word = watch_.sound();
+    try {
+        diverged_ ? keep_sound(word) : keep();
+    } catch (const Error& error) {  // the same again, most often
+        const std::string also = why == error.what() ? "" : concat("; then: ", error.what());
+        fail("step ", trainer_.step(), ": ", why, also, ". ", files_.what_is_left());
     }
-    fail(why, ". The word as of step ", word.step, " is kept in ", plan_.output.token.string());
+    fail("step ", trainer_.step(), ": ", why, ". The word as of step ", word.step, " is kept in ",
+         plan_.output.token.string(),
+         diverged_ ? "" : "; the same command with --resume goes on from there");
+}
+
+// The last word has gone astray since; from its state there is no going on.
+void Run::keep_sound(const LossWatch::Word& word) {
+    files_.write_word(word, trainer_.step());
+    if (watch_.best()) files_.write_best(*watch_.best());
+    files_.forget_states();
 }
 
 RunState Run::state_now() const {
@@ -270,12 +278,12 @@ void Run::draw_preview() {
     const at::Tensor latents = preview_.draw(trainer_.word());
     observer_.on_preview(previewed_, latents);
     if (plan_.output.previews.empty()) return;
-    const fs::path file = plan_.output.previews / file_name(previewed_);
+    const fs::path file = plan_.output.previews / preview_name(previewed_);
     const Picture picture = to_picture(preview_.decode(latents));
     try {
         std::error_code ignored;  // the writer says what is wrong with the folder
         fs::create_directories(plan_.output.previews, ignored);
-        write_png(file, picture);
+        write_png(file, picture, PngText{preview_mark, run_id(files_.identity())});
     } catch (const Error& error) {
         log_warning(error.what(), "; the training goes on without this preview");
         return;

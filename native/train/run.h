@@ -54,7 +54,9 @@ class Run {
     void keep();
     RunState state_now() const;
     LossWatch::Word word_to_give() const;
+    void keep_sound(const LossWatch::Word& word);
     PersonalizeResult finish();
+    PersonalizeResult stop();
     PersonalizeResult result(bool finished) const;
     [[noreturn]] void keep_what_was_learned(const std::string& why);
     void tell(const char* event, nlohmann::json more);

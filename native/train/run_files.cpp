@@ -63,6 +63,24 @@ void remove_all(const std::vector<fs::path>& files) {
     }
 }
 
+// Older states by step, newest first.
+std::vector<fs::path> older_states(const fs::path& token) {
+    std::map<std::int64_t, fs::path, std::greater<>> found;
+    for (const fs::path& file : neighbours(token)) {
+        if (const auto step = step_of(file, token)) found[*step] = file;
+    }
+    std::vector<fs::path> files;
+    for (const auto& [step, file] : found) files.push_back(file);
+    return files;
+}
+
+// The newest state, which need not be there, and the older ones.
+std::vector<fs::path> states(const fs::path& token) {
+    std::vector<fs::path> files = older_states(token);
+    files.insert(files.begin(), state_path(token));
+    return files;
+}
+
 // A second name for a file, or a copy where the file system has no links.
 void link_or_copy(const fs::path& from, const fs::path& to) {
     std::error_code ignored, refused;
@@ -117,16 +135,6 @@ void RunFiles::write_best(const LossWatch::Word& best) const {
     write_token_of(best_path(token_), best, {{"validation_loss", best.loss}});
 }
 
-std::vector<fs::path> RunFiles::older() const {
-    std::map<std::int64_t, fs::path, std::greater<>> found;
-    for (const fs::path& file : neighbours(token_)) {
-        if (const auto step = step_of(file, token_)) found[*step] = file;
-    }
-    std::vector<fs::path> files;
-    for (const auto& [step, file] : found) files.push_back(file);
-    return files;
-}
-
 void RunFiles::rotate(std::int64_t next_step) const {
     const fs::path newest = state_path(token_);
     if (kept_ > 1 && fs::exists(newest)) {
@@ -138,7 +146,7 @@ void RunFiles::rotate(std::int64_t next_step) const {
             // A damaged one is not kept.
         }
     }
-    const auto files = older();
+    const auto files = older_states(token_);
     const std::size_t kept = std::min(files.size(), static_cast<std::size_t>(kept_ - 1));
     remove_all({files.begin() + static_cast<std::ptrdiff_t>(kept), files.end()});
 }
@@ -152,13 +160,25 @@ void RunFiles::keep(const RunState& state, const LossWatch::Word& word) const {
 void RunFiles::finish(const RunState& state, const LossWatch::Word& word) const {
     write_word(word, state.step, /*finished=*/true);
     save_run(state_path(token_), {state, identity_});
-    remove_all(older());
+    remove_all(older_states(token_));
     forget_leftovers();
 }
 
+std::string RunFiles::what_is_left() const {
+    for (const fs::path& file : states(token_)) {
+        try {
+            return concat("The state as of step ", load_run(file).state.step,
+                          " is kept: the same command with --resume goes on from there");
+        } catch (const Error&) {
+            // None, or a damaged one: an older one may be whole.
+        }
+    }
+    return fs::exists(token_) ? "No state is kept: the same command with --overwrite starts anew"
+                              : "Nothing is kept: the same command starts anew";
+}
+
 SavedRun RunFiles::newest() const {
-    std::vector<fs::path> files = older();
-    files.insert(files.begin(), state_path(token_));
+    const std::vector<fs::path> files = states(token_);
     std::string problem;
     for (const fs::path& file : files) {
         if (!fs::exists(file)) continue;
@@ -186,7 +206,7 @@ void RunFiles::forget_leftovers() const {
 }
 
 void RunFiles::forget_states() const {
-    remove_all(older());
+    remove_all(older_states(token_));
     remove_all({state_path(token_)});
     forget_leftovers();
 }
@@ -206,11 +226,14 @@ std::optional<std::int64_t> finished_step(const fs::path& token) {
 }
 
 std::optional<SavedRun> saved_run(const fs::path& token) {
-    try {
-        return load_run(state_path(token));
-    } catch (const Error&) {
-        return std::nullopt;
+    for (const fs::path& file : states(token)) {
+        try {
+            return load_run(file);
+        } catch (const Error&) {
+            // A damaged one is passed over, as when the run is gone on with.
+        }
     }
+    return std::nullopt;
 }
 
 bool copy_state(const fs::path& token, const fs::path& to) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -44,6 +45,9 @@ class RunFiles {
     // when there is none, and when it is that of another run, naming the difference.
     SavedRun newest() const;
 
+    // After a failure to write, in a sentence: what can be gone on with, and by which command.
+    std::string what_is_left() const;
+
     // Removes what a killed process left half-written.
     void forget_leftovers() const;
     // Removes the states, and what was left half-written.
@@ -55,8 +59,6 @@ class RunFiles {
     void make_folder() const;
     void write_token_of(const std::filesystem::path& file, const LossWatch::Word& word,
                         const nlohmann::json& more) const;
-    // Older states by step, newest first.
-    std::vector<std::filesystem::path> older() const;
     // Makes room for the state of the next step: the newest becomes an older one.
     void rotate(std::int64_t next_step) const;
 
@@ -70,7 +72,7 @@ class RunFiles {
 // no such token.
 std::optional<std::int64_t> finished_step(const std::filesystem::path& token);
 
-// The run whose newest state lies beside a token; nothing without one that can be read.
+// The run whose newest whole state lies beside a token; nothing without one.
 std::optional<SavedRun> saved_run(const std::filesystem::path& token);
 
 // Puts copies of what a run left beside a token to go on from, state and best word, beside another

@@ -1,12 +1,14 @@
 #include "train/run_state.h"
 
 #include <cstdlib>
+#include <span>
 #include <utility>
 
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/sha256.h"
 #include "nn/tensor_file.h"
 
 namespace zoodip {

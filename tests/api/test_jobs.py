@@ -173,7 +173,7 @@ def test_events_tell_everything_once(client):
     job = train(client, **(QUICK | {"preview_every": 5}))
     events = list(client.events(job.id))
     check_events(events)
-    assert {event.name for event in events} == {"state", "stage", "step", "preview"}
+    assert {event.name for event in events} == {"state", "stage", "note", "step", "preview"}
     states = [event.data for event in events if event.name == "state"]
     assert [state["state"] for state in states] == ["queued", "running", "finished"]
     assert all(set(state) == {"state", "message"} for state in states)

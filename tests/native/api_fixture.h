@@ -10,6 +10,7 @@
 #include "fake_runner.h"
 
 #include "core/json.h"
+#include "io/picture.h"
 #include "server/api.h"
 
 namespace zoodip {
@@ -18,6 +19,14 @@ inline std::string submission(const std::string& word) {
     return nlohmann::json{
         {"model", "m.safetensors"}, {"images", "dog"}, {"word", word}, {"init", "dog"}}
         .dump();
+}
+
+// A picture that can be learned from, of more bytes behind its end than it needs.
+inline std::string sent_picture(std::size_t spare = 0) {
+    const std::vector<std::byte> bytes =
+        encode_png({8, 8, std::vector<std::uint8_t>(std::size_t{3} * 8 * 8, 99)});
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()) +
+           std::string(spare, 'x');
 }
 
 // Roots with a model and a folder of pictures.

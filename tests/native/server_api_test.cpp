@@ -146,20 +146,52 @@ TEST_F(ApiTest, ExtendsAJobThatHasEnded) {
     EXPECT_TRUE(runner->begun().back().goes_on);
 }
 
-TEST_F(ApiTest, AcceptsPicturesInAForm) {
+constexpr const char* form_type = "multipart/form-data; boundary=b";
+
+std::string form_of(const std::string& picture) {
     std::string body;
-    for (const auto& [name, value] :
-         std::multimap<std::string, std::string>{{"model", "m.safetensors"},
-                                                 {"word", "a"},
-                                                 {"init", "dog"},
-                                                 {"pictures", "\xff\xd8\xff picture"}}) {
+    for (const auto& [name, value] : std::multimap<std::string, std::string>{
+             {"model", "m.safetensors"}, {"word", "a"}, {"init", "dog"}}) {
         body +=
             "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n";
     }
-    const json job = expect_json(post(body + "--b--", "multipart/form-data; boundary=b"), 202);
+    return body +
+           "--b\r\nContent-Disposition: form-data; name=\"pictures\"; filename=\"a "
+           "dog.png\"\r\n\r\n" +
+           picture + "\r\n--b--";
+}
+
+TEST_F(ApiTest, AcceptsPicturesInAForm) {
+    const json job = expect_json(post(form_of(sent_picture()), form_type), 202);
     EXPECT_TRUE(job["images"].is_null());
     ASSERT_TRUE(runner->waits("a"));
-    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.jpg"), "\xff\xd8\xff picture");
+    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.png"), sent_picture());
+}
+
+TEST_F(ApiTest, LooksAtPicturesBeforeItTakesThem) {
+    const std::string whole = sent_picture();
+    for (const std::string& bytes : {whole.substr(0, whole.size() / 2), std::string("a text")}) {
+        EXPECT_EQ(
+            expect_problem(post(form_of(bytes), form_type), 422).rfind("pictures: a dog.png", 0),
+            0u);
+    }
+    EXPECT_TRUE(jobs.list().empty());
+    EXPECT_FALSE(runner->has_begun("a"));
+}
+
+TEST_F(ApiTest, NamesNoPlaceOfTheServer) {
+    runner->plan("a", {.end = FakeRunner::Plan::End::error,
+                       .message = concat((root / "images/dog/1.txt").string(), ": is odd, as ",
+                                         (root / "models/m.safetensors").string(), " is")});
+    const std::string id = accept("a");
+    ASSERT_TRUE(runner->waits("a"));
+    runner->let("a");
+    ASSERT_TRUE(eventually([&] { return jobs.find(id)->state == JobState::failed; }));
+    const json job = expect_json(ask("GET", "/v1/jobs/" + id));
+    EXPECT_EQ(job["message"], "dog/1.txt: is odd, as m.safetensors is");
+    const FullDisk full(50);
+    EXPECT_EQ(expect_problem(post(submission("b")), 507).find(root.path().string()),
+              std::string::npos);
 }
 
 TEST_F(ApiTest, RefusesWhatIsNoSubmission) {

@@ -67,7 +67,9 @@ def _weighted(text: str, weight: float) -> list[tuple[str, float]]:
 class FakeSDTokenizer:
     """Tokens are (id or vector, weight, word id); a group that does not fit starts a new chunk."""
 
-    def __init__(self, width=4, files=None, directory="embeddings", length=77, more=()):
+    def __init__(
+        self, width=4, files=None, directory="embeddings", length=77, more=(), form="pair"
+    ):
         self.tokenizer = FakeVocabulary()
         self.max_length = length
         self.embedding_directory = directory
@@ -76,17 +78,31 @@ class FakeSDTokenizer:
         self.embedding_key = "clip_l"
         self.start_token, self.end_token, self.pad_token = START, END, END
         self.files = files or {}
-        self.more = more  # what newer hosts give to _try_get_embedding
+        self.more = more  # what a newer host may give to _try_get_embedding
+        self.form = form  # of what it answers: a pair until July 2026, the name between them since
         self.not_found = []
 
     def _try_get_embedding(self, embedding_name, *more):
         assert more == self.more
         name, *behind = embedding_name.split()
-        if name in self.files:
-            return self.files[name], " ".join(behind)
+        vectors, left = self._found(name, behind)
+        return {
+            "pair": (vectors, left),
+            "triple": (vectors, name, left),
+            "longer": (vectors, name, {"weight": 1.0}, left),
+            "other": {"vectors": vectors, "left": left},
+        }[self.form]
+
+    def _found(self, name, behind):
+        if self.form != "pair" and re.search(r"[<\[]", name):
+            start = re.search(r"[<\[]", name).start()
+            name, behind = name[:start], [name[start:], *behind]
+        files = self.files if self.embedding_directory else {}
+        if name in files:
+            return files[name], " ".join(behind)
         bare = name.strip(",")
         if bare != name:
-            return self.files.get(bare), f"{name[len(bare) :]} {' '.join(behind)}"
+            return files.get(bare), f"{name[len(bare) :]} {' '.join(behind)}"
         return None, " ".join(behind)
 
     def _groups(self, text, weight):
@@ -94,7 +110,10 @@ class FakeSDTokenizer:
         for piece in [first, *("embedding:" + name for name in named)]:
             if piece.startswith("embedding:") and self.embedding_directory is not None:
                 name = piece[len("embedding:") :].strip("\n")
-                vectors, piece = self._try_get_embedding(name, *self.more)
+                found = self._try_get_embedding(name, *self.more)
+                values = {"pair": 2, "triple": 3, "longer": 4, "other": 2}[self.form]
+                assert len(found) == values
+                vectors, piece = found[0], found[-1]
                 if vectors is None:
                     self.not_found.append(name)
                 else:

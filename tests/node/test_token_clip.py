@@ -125,6 +125,36 @@ def test_newer_hosts_give_one_more_argument():
     ]
 
 
+@pytest.mark.parametrize("form", ["pair", "triple", "longer"])
+@pytest.mark.parametrize("directory", ["embeddings", None])
+def test_what_the_host_answers_keeps_its_form(form, directory):
+    """How many values `_try_get_embedding` returns is the host's business."""
+    clip = sd1_clip(files=FILES, directory=directory, form=form)
+    knowing = apply_token(clip, token())
+    for text in ("a sks, b", "embedding:sks", "(sks:1.2)", "embedding:sks, dog"):
+        assert plain(knowing.tokenize(text)) == plain(
+            apply_token(sd1_clip(files=FILES, directory=directory), token()).tokenize(text)
+        )
+    for text in ("embedding:oth dog", "embedding:nope dog", "a dog"):
+        assert plain(knowing.tokenize(text)) == plain(clip.tokenize(text))
+
+
+def test_a_name_ends_where_the_host_ends_it():
+    older, newer = (
+        plain(apply_token(sd1_clip(form=form), token()).tokenize("a embedding:sks[b"))["l"][0]
+        for form in ("pair", "triple")
+    )
+    vectors = [(tuple(row.tolist()), 1.0) for row in SKS]
+    assert newer[2:4] == vectors and len(newer) == 6
+    assert vectors[0] not in older
+
+
+def test_an_answer_of_another_form_is_named():
+    clip = apply_token(sd1_clip(form="other"), token())
+    with pytest.raises(TokenError, match="_try_get_embedding returned .* update ComfyUI-ZOODiP"):
+        clip.tokenize("a sks")
+
+
 def test_every_encoder_gets_its_own_vectors():
     wide = torch.full((1, 6), 2.0)
     both = Token("sks", {"clip_l": SKS[:1], "clip_g": wide}, {})

@@ -271,6 +271,17 @@ def test_an_ordinary_word_gets_a_warning(train):
     assert "'house' is an ordinary word" in result.stderr
 
 
+@pytest.mark.parametrize(("word", "initialiser"), [("puffy", "puffy"), ("Puffy", "dog, puffy")])
+def test_a_word_that_starts_from_itself_gets_a_warning(train, word, initialiser):
+    """Rare enough to be a name, were it not what the subject is called."""
+    assert f"'{word}' is an ordinary word" in train(word=word, init=initialiser).stderr
+
+
+@pytest.mark.parametrize("word", ["sks", "ohwx", "zwx", "puffy"])
+def test_a_rare_word_gets_none(train, word):
+    assert "ordinary" not in train(word=word).stderr
+
+
 def test_usage_errors(run):
     refuses(run(["train"]), "--model is required")
     refuses(run(["trian"]), "there is no command 'trian'; did you mean 'train'?")

@@ -1,6 +1,7 @@
 """The workflow templates as they lie in files: nodes, links and groups of the front end."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,28 @@ def links(workflow: dict) -> list[Link]:
 
 def nodes(workflow: dict) -> dict[int, dict]:
     return {node["id"]: node for node in workflow["nodes"]}
+
+
+def as_prompt(workflow: dict, widgets: Callable[[str], list[str]]) -> dict:
+    """A template as the front end queues it, in ComfyUI's API format.
+
+    widgets: the names of a node type's widgets in the order of their saved values.
+    """
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] == NOTE:
+            continue
+        names, values = widgets(node["type"]), node.get("widgets_values") or []
+        inputs = {
+            name: value
+            for name, value in zip(names, values, strict=True)
+            if name != "control_after_generate"
+        }
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    for link in links(workflow):
+        slot = nodes(workflow)[link.target]["inputs"][link.input]
+        prompt[str(link.target)]["inputs"][slot["name"]] = [str(link.source), link.output]
+    return prompt
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Event:
     """Something that happened to a job."""
 
     id: int
-    name: str  # state, stage, step or preview
+    name: str  # state, stage, note, step or preview
     data: Mapping[str, Any]
 
 
