@@ -19,6 +19,7 @@ from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
 from .nodes_token import ZoToken
 from .options import Options
+from .parking import halved
 from .pictures import Picture, pictures_from
 from .self_check import as_text, expected_of, text_states
 from .token import Token
@@ -258,6 +259,7 @@ class PersonalizeZO(_Personalize):
             alphas_cumprod=wired.alphas_cumprod,
             expected=lambda: expected_of(model, clip, vae, wired, picture.pixels, text),
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
+            parking=lambda: halved([model.model.diffusion_model, clip.cond_stage_model]),
             **asked,
         )
         return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
