@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import folder_paths
@@ -11,11 +12,14 @@ from .captions import DEFAULT, TEMPLATE_SETS, template_captions
 from .pictures import (
     PictureError,
     folder_fingerprint,
-    list_files,
     list_folders,
-    load_folder,
+    load_pictures,
+    read_folder,
     resolve_folder,
 )
+from .schema import schema
+
+log = logging.getLogger("zoodip")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -29,12 +33,12 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadTrainingImagesZO",
             display_name="Load Training Images (ZO)",
             category="ZOODiP",
             description="Loads the pictures of a folder, cut to squares, and their captions from "
-            "the .txt files beside them.",
+            "the .txt files beside them; other trainers' layouts are read as well.",
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -53,8 +57,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
                 io.String.Input(
                     "caption",
                     default=DEFAULT,
-                    tooltip="Caption of the pictures without a .txt file; {} stands for the new "
-                    "word.",
+                    tooltip="Caption of the pictures that have none; {} stands for the new word.",
                 ),
             ],
             outputs=[
@@ -76,7 +79,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
         """
         try:
             if folder is not None:
-                list_files(_folder(folder))
+                read_folder(_folder(folder))
         except PictureError as error:
             return str(error)
         return True
@@ -90,10 +93,17 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
     @classmethod
     def execute(cls, folder: str, size: int, caption: str) -> io.NodeOutput:
-        images, captions, _ = load_folder(_folder(folder), size, caption)
+        read = read_folder(_folder(folder))
+        log.log(
+            logging.WARNING if read.lacks_something else logging.INFO, "%s: %s", folder, read.text
+        )
+        images, captions, _ = load_pictures(read, size, caption)
+        shown = {"zoodip_text": [read.text]}
+        if read.lacks_something:
+            shown["zoodip_left_out"] = [read.text]
         # None may be empty: each is to stay that of its picture.
         lines = [each or DEFAULT for each in captions]
-        return io.NodeOutput(images, "\n".join(lines), len(captions))
+        return io.NodeOutput(images, "\n".join(lines), len(captions), ui=shown)
 
 
 class CaptionsZO(io.ComfyNode):
@@ -101,7 +111,7 @@ class CaptionsZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="CaptionsZO",
             display_name="Captions (ZO)",
             category="ZOODiP",

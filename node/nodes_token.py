@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 from comfy_api.latest import io
 
+from .schema import schema
 from .token import Token, TokenError, check_word, read_token
 from .token_clip import apply_token
 from .token_folder import IF_EXISTS, save_token
 from .token_info import describe_token
+
+log = logging.getLogger("zoodip")
 
 _EMBEDDINGS = "embeddings"
 ZoToken = io.Custom("ZO_TOKEN")
@@ -22,7 +26,7 @@ class ApplyTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="ApplyTokenZO",
             display_name="Apply Token (ZO)",
             category="ZOODiP",
@@ -51,7 +55,7 @@ class SaveTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SaveTokenZO",
             display_name="Save Token (ZO)",
             category="ZOODiP",
@@ -98,7 +102,7 @@ class LoadTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadTokenZO",
             display_name="Load Token (ZO)",
             category="ZOODiP",
@@ -140,7 +144,10 @@ class LoadTokenZO(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str, word: str) -> io.NodeOutput:
-        return io.NodeOutput(read_token(_embedding_path(name), word.strip()))
+        token = read_token(_embedding_path(name), word.strip())
+        if token.others:
+            log.warning("%s: holds also %s, not used", name, ", ".join(token.others))
+        return io.NodeOutput(token)
 
 
 def _embedding_path(name: str) -> Path:
@@ -158,7 +165,7 @@ class TokenInfoZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TokenInfoZO",
             display_name="Token Info (ZO)",
             category="ZOODiP",

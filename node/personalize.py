@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from comfy_execution import utils as execution
 
 from . import host, settings
+from .beginning import beginning
 from .caption_ids import initialiser, prepare_captions, prepare_plain
 from .captions import DEFAULT, listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
@@ -21,6 +22,7 @@ from .nodes_token import ZoToken
 from .options import Options
 from .parking import halved
 from .pictures import Picture, pictures_from
+from .schema import schema
 from .self_check import as_text, expected_of, text_states
 from .token import Token
 from .token_clip import apply_token
@@ -189,12 +191,16 @@ def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
     return learned
 
 
-def _output(clip: Any, learned: Learned) -> io.NodeOutput:
+def _output(clip: Any, learned: Learned, hidden: Any) -> io.NodeOutput:
+    place = _place(hidden)
+    shown = host.RUNS.of_node(place.workflow, place.node)
     return io.NodeOutput(
         apply_token(clip, learned.token),
         learned.token,
         {"loss": learned.losses},
         learned.steps,
+        # Kept with the outputs: where the host has them still, the page finds the run by it.
+        ui={"zoodip_run": [shown.key] if shown else []},
     )
 
 
@@ -205,6 +211,17 @@ def _widgets(**values: list) -> tuple:
 
 
 class _Personalize(io.ComfyNode):
+    """What both nodes share; each has its own `_personalize`."""
+
+    @classmethod
+    def execute(cls, **inputs: list) -> io.NodeOutput:
+        given, place = _single(inputs), _place(cls.hidden)
+        word, steps = str(given["word"]).strip(), int(given["steps"])
+        interruption = type(host.interruption())
+        with beginning(word, steps, place, host.RUNS, host.send, interruption):
+            _require_engine()
+            return cls._personalize(**inputs)
+
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
         # Values that come over links are not known yet: any will do.
@@ -220,7 +237,7 @@ class _Personalize(io.ComfyNode):
 class PersonalizeZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeZO",
             display_name="Personalize (ZO)",
             category="ZOODiP",
@@ -229,6 +246,7 @@ class PersonalizeZO(_Personalize):
             "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
             "word.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Model.Input(
                     "model", tooltip="A Stable Diffusion 1.x model, with its LoRAs if any."
@@ -245,8 +263,7 @@ class PersonalizeZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, host.merge, host.settle)
@@ -262,7 +279,7 @@ class PersonalizeZO(_Personalize):
             parking=lambda: halved([model.model.diffusion_model, clip.cond_stage_model]),
             **asked,
         )
-        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
+        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
 
 
 def _quick_decoder(vae: Any) -> Any:
@@ -273,7 +290,7 @@ def _quick_decoder(vae: Any) -> Any:
 class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeFromCheckpointZO",
             display_name="Personalize from Checkpoint (ZO)",
             category="ZOODiP",
@@ -281,6 +298,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
             "takes the least memory.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",
@@ -310,8 +328,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
@@ -331,7 +348,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             **asked,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
-        return _output(wired_clip or _load_clip(path, learned.token), learned)
+        return _output(wired_clip or _load_clip(path, learned.token), learned, cls.hidden)
 
 
 def _clip_check(clip: Any, text: str) -> Any:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
-# What the engine reads from a folder, too.
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+from .native import zoodip
+
+# Of pictures, for the list of folders, which is made before the engine is loaded: the engine's own
+# (native/io/picture_names.cpp), as a test holds.
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
+    *(".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
+)
+
+# As kohya's trainers have it: a folder called "10_sks dog" inside the one that is named.
+_NAMED_FOLDER = re.compile(r"\d{1,3}_.+")
+
+# More would fill the memory: a picture that is drawn more often is there more often.
+_MAX_REPEATED = 1000
 
 MIN_SIDE = 8
-_MAX_SIDE = 32768
-_MAX_PIXELS = 64_000_000
 _MAX_DEPTH = 3
 
 # The package's own pictures: what stands before "/NAME" in the list -> where they are.
@@ -111,7 +122,7 @@ def _walk(root: Path, depth: int, above: tuple[str, ...] = ()) -> list[Path]:
         path = root / entry.name
         if entry.name.startswith(".") or not entry.is_dir() or os.path.realpath(path) in above:
             continue
-        if _has_picture(path):
+        if _has_picture(path) or _has_named_folder(path):
             found.append(path)
         if depth > 1:
             found += _walk(path, depth - 1, above)
@@ -128,6 +139,17 @@ def _has_picture(folder: Path) -> bool:
             return any(_is_picture(entry.name) and entry.is_file() for entry in entries)
     except OSError:
         return False
+
+
+def _has_named_folder(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            named = [
+                folder / entry.name for entry in entries if _NAMED_FOLDER.fullmatch(entry.name)
+            ]
+    except OSError:
+        return False
+    return any(_has_picture(path) for path in named)
 
 
 def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: Path) -> Path:
@@ -158,119 +180,85 @@ def _is_plain(part: str) -> bool:
     return part not in ("", ".", "..") and "\0" not in part and not os.path.splitdrive(part)[0]
 
 
-def list_files(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name.
+def read_folder(folder: Path) -> Any:
+    """What the engine finds in a folder: zoodip.PictureFolder.
 
-    Raises PictureError when there are none.
+    Raises PictureError when there are no pictures, by name for a caption that cannot be read, and
+    where the engine was not built.
     """
     if not folder.is_dir():
         raise PictureError(f"the folder '{folder.name}' is gone; choose another, or put it back")
-    names = sorted(entry.name for entry in os.scandir(folder) if _is_picture(entry.name))
-    files = [folder / name for name in names if (folder / name).is_file()]
-    if not files:
-        raise PictureError(
-            f"the folder '{folder.name}' holds no pictures; put {', '.join(ENDINGS)} files into it"
-        )
-    return files
-
-
-def _beside(file: Path) -> Path:
-    """Where the caption of a picture is, if it has one."""
-    return file.with_suffix(".txt")
+    engine = zoodip()
+    try:
+        return engine.read_folder(folder)
+    except engine.NativeModuleError as error:
+        raise PictureError(str(error)) from error
+    except engine.Error as error:
+        said = str(error).removeprefix("images: ")
+        raise PictureError(said.replace(str(folder), f"the folder '{folder.name}'")) from error
 
 
 def folder_fingerprint(folder: Path) -> str:
     """Changes when a picture or a caption of the folder does: names, sizes and times."""
     digest = hashlib.sha256()
-    for file in list_files(folder):
-        for part in (file, _beside(file)):
-            if part.is_file():
-                stat = part.stat()
-                digest.update(f"{part.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for file in read_folder(folder).files:
+        stat = file.stat()
+        name = file.relative_to(folder).as_posix()
+        digest.update(
+            f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()
 
 
-@torch.inference_mode(False)
 def load_folder(
     path: str | os.PathLike[str], size: int, caption: str
 ) -> tuple[torch.Tensor, list[str], list[str]]:
-    """The pictures of a folder as squares, by name.
+    """The pictures of a folder as squares.
 
-    Each is the largest centred square, resampled with Pillow's antialiased bicubic: the engine's
-    own crop, so that pictures taken through the graph are those that it would read itself.
+    The engine reads each (its largest centred square, resampled with an antialiased bicubic), so
+    that pictures taken through the graph are those of a training from the command line.
 
     Args:
-        path: the folder. `NAME.txt` beside a picture is its caption; line ends become spaces.
+        path: the folder, in any layout that `zoodip.read_folder` knows.
         size: pixels a side.
-        caption: of a picture without a `.txt`, or with an empty one.
+        caption: of a picture that has none.
 
     Returns:
-        float32 [B, size, size, 3] in [0, 1], the captions, and the names of the files.
+        float32 [B, size, size, 3] in [0, 1], the captions, and the names of the files; a picture
+        that is drawn twice as often as others is there twice.
 
     Raises:
-        PictureError: for a folder that is gone or has no pictures, and by name for a picture or
-            a caption that cannot be read.
+        PictureError: as `read_folder`, and by name for a picture that cannot be read.
     """
-    files = list_files(Path(path))
-    images = torch.empty(len(files), size, size, 3)
-    for i, file in enumerate(files):
-        images[i] = torch.from_numpy(_read_square(file, size)).float() / 255
-    return images, [_caption(file, caption) for file in files], [file.name for file in files]
+    return load_pictures(read_folder(Path(path)), size, caption)
 
 
-def _caption(file: Path, default: str) -> str:
-    beside = _beside(file)
-    if not beside.is_file():
-        return default
-    try:
-        text = beside.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+@torch.inference_mode(False)
+def load_pictures(read: Any, size: int, caption: str) -> tuple[torch.Tensor, list[str], list[str]]:
+    """`load_folder` of what `read_folder` gave."""
+    count = sum(picture.repeats for picture in read.pictures)
+    if count > max(_MAX_REPEATED, len(read.pictures)):
         raise PictureError(
-            f"{beside.name}: the caption cannot be read ({error}); save it as UTF-8 text"
-        ) from error
-    return " ".join(text.split()) or default
-
-
-def _read_square(file: Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]."""
-    try:
-        with Image.open(file) as opened:
-            _check_opened(opened, file.name)
-            picture = _as_rgb(ImageOps.exif_transpose(opened))
-    except PictureError:
-        raise
-    except Exception as error:  # Pillow's decoders throw many types
-        raise PictureError(
-            f"{file.name}: is damaged or no picture ({error}); replace it or take it out"
-        ) from error
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.array(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def _check_opened(opened: Image.Image, name: str) -> None:
-    """Before a pixel is decoded."""
-    width, height = opened.size
-    if min(width, height) < MIN_SIDE:
-        raise PictureError(f"{name} is {width} x {height}; it needs {MIN_SIDE} pixels a side")
-    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
-        raise PictureError(
-            f"{name} is {width} x {height}; at most {_MAX_PIXELS // 10**6} megapixels are read. "
-            "Scale it down"
+            f"the numbers before the folders' names make {count} pictures of {len(read.pictures)}; "
+            f"at most {_MAX_REPEATED} go through a graph. Use smaller numbers in the same ratio"
         )
-    if getattr(opened, "is_animated", False):
-        raise PictureError(f"{name} is an animation; save one picture of it")
+    images = torch.empty(count, size, size, 3)
+    captions, names = [], []
+    for picture in read.pictures:
+        square = torch.from_numpy(_read_square(picture, size).copy()).float() / 255
+        images[len(names) : len(names) + picture.repeats] = square
+        captions += [picture.caption or caption] * picture.repeats
+        names += [picture.name] * picture.repeats
+    return images, captions, names
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """RGB of 8 bits, transparency laid over white."""
-    if picture.mode.startswith("I"):
-        # 16 bits a pixel, which Pillow would clip.
-        wide = np.asarray(picture, dtype=np.int64)
-        picture = Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
+def _read_square(picture: Any, size: int) -> np.ndarray:
+    """uint8 [size, size, 3], as the engine reads it; the GIL is free meanwhile."""
+    engine = zoodip()
+    try:
+        pixels = engine._native.load_training_picture(picture.file, picture.name, size)
+    except engine.NativeModuleError as error:
+        raise PictureError(str(error)) from error
+    except engine.Error as error:
+        raise PictureError(str(error)) from error
+    return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)

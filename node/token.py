@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -14,11 +14,11 @@ import safetensors.torch
 import torch
 
 from .store_files import write_atomically
+from .token_keys import FoundKeys, find_keys
 
 # The width of the CLIP text encoders of which only one is in use at that width. Other files than
 # ours often do not say which encoder their vectors are for.
 _ENCODER_OF_WIDTH = {1024: "clip_h", 1280: "clip_g"}
-_ENCODERS = ("clip_l", "clip_g", "clip_h")
 
 # What the text encoder reads at once, and so the most vectors that a word can have.
 MAX_VECTORS = 75
@@ -28,17 +28,11 @@ _MAX_WIDTH = 65536
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-# What the names of tensors in other files hold.
-_LORA = ("lora_up.", "lora_down.", "lora.up.", "lora.down.", ".lora_A.", ".lora_B.")
-_LORA += ("hada_w1", "lokr_w1")
-_CHECKPOINT = ("model.diffusion_model.", "cond_stage_model.", "first_stage_model.")
-_PART = ("text_model.", "down_blocks.", "decoder.")
-
 # Pickled files are loaded whole; a token takes a few kilobytes.
 _MAX_PICKLE_BYTES = 64 * 2**20
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
-_PICKLES = (".pt", ".bin", ".ckpt", ".pth", ".pkl")
+_PICKLES = (".pt", ".pti", ".bin", ".ckpt", ".pth", ".pkl")
 
 
 class TokenError(ValueError):
@@ -58,6 +52,8 @@ class Token:
     """Encoder ("clip_l", "clip_g", "clip_h") -> float32 [vectors, width], finite, on the CPU."""
     metadata: dict[str, str]
     """As in the file: "word", "step", "zoodip" (JSON), "format"."""
+    others: tuple[str, ...] = ()
+    """What the file holds beside the word and is not used, for people."""
 
     def __post_init__(self) -> None:
         check_word(self.word)
@@ -119,11 +115,10 @@ def read_token(path: str | os.PathLike[str], word: str = "") -> Token:
     """Reads an embedding file: ours, or a Textual Inversion of other tools.
 
     Args:
-        path: `.safetensors` with `clip_l`, `clip_g`, `clip_h`, `emb_params` or a single tensor;
-            a pickle with `string_to_param` (A1111) or one `word: vectors` (diffusers), of which
-            torch loads plain tensors alone.
-        word: what to call it; empty for the word in the metadata, else the single tensor's name,
-            as diffusers has it, else the file's name.
+        path: `.safetensors`, with what `token_keys.find_keys` knows; a pickle with
+            `string_to_param` (A1111) or those same names, of which torch loads plain tensors alone.
+        word: what to call it, and which of several words inside a LoRA; empty for the word in the
+            metadata, else what the tensors' names say, else the file's name.
 
     Raises:
         TokenError: when the file is missing, damaged, or no token.
@@ -131,19 +126,20 @@ def read_token(path: str | os.PathLike[str], word: str = "") -> Token:
     path = Path(path)
     if not path.is_file():
         raise TokenError(f"{path}: there is no such token file; choose another or save it again")
-    if path.suffix.lower() in _PICKLES:
-        tensors, metadata, names = _read_pickle(path)
-    else:
-        tensors, metadata, names = _read_safetensors(path)
-    vectors = {key: _checked(tensor, path, key) for key, tensor in tensors.items()}
+    read = _read_pickle if path.suffix.lower() in _PICKLES else _read_safetensors
+    stored = read(path, word)
+    vectors = {
+        encoder: _checked(tensor, path, stored.keys.get(encoder, ""))
+        for encoder, tensor in stored.tensors.items()
+    }
     if "" in vectors:
         tensor = vectors.pop("")
         vectors[_ENCODER_OF_WIDTH.get(tensor.shape[1], "clip_l")] = tensor
     if word:
         check_word(word)
     else:
-        word = _first_word([*names, path.stem], path)
-    return Token(word, vectors, metadata)
+        word = _first_word([*stored.words, path.stem], path)
+    return Token(word, vectors, stored.metadata, stored.others)
 
 
 def as_written(token: Token) -> Token:
@@ -183,79 +179,46 @@ def _first_word(names: list[str], path: Path) -> str:
     )
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[str]]:
-    """The tensors by encoder ("" where the file does not say), metadata, and names for the word."""
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """What a file holds."""
+
+    tensors: dict[str, torch.Tensor]
+    """By encoder, "" where the file does not say."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """What they are called there."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    """Names for the word, the best first."""
+    others: tuple[str, ...] = ()
+
+
+def _read_safetensors(path: Path, word: str) -> _Stored:
     # The parser's errors are of many types; whatever it throws, the file is at fault.
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            keys = list(file.keys())
-            wanted = _wanted(keys, path)
+            found = _find_keys(list(file.keys()), word, path)
             # Copied, for the tensors lie in the mapped file.
-            tensors = {name: file.get_tensor(key).clone() for key, name in wanted.items()}
+            tensors = {key: file.get_tensor(name).clone() for key, name in found.vectors.items()}
     except TokenError:
         raise
     except Exception as error:
         raise TokenError(
             f"{path}: is damaged or no safetensors file ({error}); save or download it again"
         ) from error
-    names = [metadata["word"]] if "word" in metadata else []
-    return tensors, metadata, names + _named_by_key(wanted)
+    named = (metadata["word"],) if "word" in metadata else ()
+    return _Stored(tensors, found.vectors, metadata, named + found.words, found.others)
 
 
-def _wanted(keys: list[str], path: Path) -> dict[str, str]:
-    """Which tensors hold the vectors: key in the file -> encoder. Raises TokenError for none."""
-    known = {key: key for key in _ENCODERS if key in keys}
-    if known:
-        return known
-    if "emb_params" in keys:
-        return {"emb_params": ""}
-    what = _other_file(keys)
-    if what is None and len(keys) == 1:
-        return {keys[0]: ""}
-    raise TokenError(
-        f"{path}: is {what or 'no token file'}; a token file holds clip_l or emb_params, and this "
-        f"one has {_counted(keys)}. Choose a file that a Textual Inversion made"
-    )
+def _find_keys(names: list[str], word: str, path: Path) -> FoundKeys:
+    try:
+        return find_keys(names, word)
+    except ValueError as error:
+        raise TokenError(f"{path}: {error}") from error
 
 
-def _counted(keys: list[str]) -> str:
-    if not keys:
-        return "no tensors"
-    if len(keys) == 1:
-        return f"one tensor, {keys[0]}"
-    return f"{len(keys)} tensors, the first {min(keys)}"
-
-
-def _other_file(keys: list[str]) -> str | None:
-    """What else than a token a file with these tensors is.
-
-    Words may look like parts of names, so that a single tensor has to say more.
-    """
-    text = "\n".join(keys)
-    if any(sign in text for sign in _LORA):
-        return "a LoRA, not a token"
-    if any(sign in text for sign in _CHECKPOINT):
-        return "a checkpoint, not a token"
-    if len(keys) < 2:
-        return None
-    if any(sign in text for sign in _PART):
-        return "a part of a model, not a token"
-    if {"theta", "m", "v"} <= set(keys):
-        return "the state of a stopped training, not its token"
-    return None
-
-
-def _named_by_key(wanted: Mapping[str, str]) -> list[str]:
-    """The name of the only tensor, which diffusers takes for the word: "<cat-toy>" -> "cat-toy"."""
-    return [
-        key[1:-1] if len(key) > 2 and key.startswith("<") and key.endswith(">") else key
-        for key, encoder in wanted.items()
-        if not encoder and key != "emb_params"
-    ]
-
-
-def _read_pickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[str]]:
+def _read_pickle(path: Path, word: str) -> _Stored:
     size = path.stat().st_size
     if size > _MAX_PICKLE_BYTES:
         raise TokenError(
@@ -274,12 +237,11 @@ def _read_pickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], l
     params = stored.get("string_to_param")
     if isinstance(params, Mapping) and params:
         name = stored.get("name")
-        names = [name] if isinstance(name, str) else []
-        return {"": _tensor(next(iter(params.values())), path)}, {}, names
-    keys = [str(key) for key in stored]
-    wanted = _wanted(keys, path)
-    tensors = {name: _tensor(stored.get(key), path) for key, name in wanted.items()}
-    return tensors, {}, _named_by_key(wanted)
+        names = (name,) if isinstance(name, str) else ()
+        return _Stored({"": _tensor(next(iter(params.values())), path)}, words=names)
+    found = _find_keys([str(key) for key in stored], word, path)
+    tensors = {encoder: _tensor(stored.get(key), path) for encoder, key in found.vectors.items()}
+    return _Stored(tensors, found.vectors, {}, found.words, found.others)
 
 
 def _tensor(value: object, path: Path) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .token import Token, TokenError
+from .word_edges import find_words
 
 # What the host reads as an embedding, up to a space, a bracket or a weight. A name may follow a
 # space; words in it are left alone.
@@ -135,18 +136,15 @@ class _KnowsWords:
 
     def _name_words(self, text: str) -> str:
         """`text` with " embedding:word " for every known word."""
-        words = sorted(self.zoodip_words, key=len, reverse=True)
-        # Letters of any script make a word longer; the word itself is ASCII.
-        known = "|".join(map(re.escape, words))
-        pattern = rf"(?P<kept>{_EMBEDDING})|(?<!\w)(?ai:(?P<word>{known}))(?!\w)"
-
-        def named(match: re.Match[str]) -> str:
-            if match["word"] is None:
-                return match["kept"]
-            word, _ = self.zoodip_words[match["word"].lower()]
-            return f" embedding:{word} "
-
-        return re.sub(pattern, named, text)
+        kept = [match.span() for match in re.finditer(_EMBEDDING, text)]
+        parts, behind = [], 0
+        for found in find_words(text, self.zoodip_words):
+            if any(start <= found.start < end for start, end in kept):
+                continue
+            word, _ = self.zoodip_words[found.word]
+            parts += [text[behind : found.start], f" embedding:{word} "]
+            behind = found.end
+        return "".join([*parts, text[behind:]])
 
     def _try_get_embedding(self, embedding_name: str, *more: Any, **named: Any) -> Any:
         """What the host's method of this name returns: the vectors of a name or None, and text.

@@ -16,6 +16,7 @@ def describe_token(token: Token) -> str:
         count, width = vectors.shape
         norms = ", ".join(f"{float(norm):.3f}" for norm in vectors.norm(dim=1))
         lines.append(f"{encoder}: {_counted(count, 'vector')} of {width} numbers, norm {norms}")
+    lines += [f"not read: {other}" for other in token.others]
     if "step" in token.metadata:
         lines.append(f"steps: {token.metadata['step']}")
     lines += _made_by(token.metadata.get("zoodip"))

@@ -5,6 +5,9 @@
 #   nlohmann/json  JSON with exact round trips and clear errors
 #   CLI11          command lines with typed, validated options
 #   libjpeg-turbo, libpng, libwebp  the decoders that browsers use
+#   lcms2          colours of a camera's or a screen's profile as sRGB; what Pillow has
+#   libheif (1.12), giflib (5), stb_image  HEIC and AVIF, GIF, BMP. A build without one of them says
+#                  so when such a picture comes
 #   cpp-httplib    an HTTP server in one header; what comes from outside passes our own guard first
 #   utf8proc       Unicode categories, case and NFC in 300 KB
 #   jemalloc       the program's allocator where it is there: between activations of many sizes
@@ -84,19 +87,44 @@ endif()
 
 # Found by file, not by pkg-config: a bare machine need not have that.
 function(_find_plain target header library package)
-  find_path(${package}_INCLUDE ${header})
-  find_library(${package}_LIBRARY ${library})
-  if(${package}_INCLUDE AND ${package}_LIBRARY)
+  find_path(${library}_INCLUDE ${header})
+  find_library(${library}_LIBRARY ${library})
+  if(${library}_INCLUDE AND ${library}_LIBRARY)
     add_library(${target} UNKNOWN IMPORTED GLOBAL)
     set_target_properties(${target} PROPERTIES
-      IMPORTED_LOCATION "${${package}_LIBRARY}"
-      INTERFACE_INCLUDE_DIRECTORIES "${${package}_INCLUDE}")
+      IMPORTED_LOCATION "${${library}_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${${library}_INCLUDE}")
   else()
     set(_missing ${_missing} ${package} PARENT_SCOPE)
   endif()
 endfunction()
 _find_plain(webp::webp webp/decode.h webp libwebp-dev)
+_find_plain(webp::demux webp/demux.h webpdemux libwebp-dev)
+_find_plain(lcms::lcms lcms2.h lcms2 liblcms2-dev)
 _find_plain(utf8proc::utf8proc utf8proc.h utf8proc libutf8proc-dev)
+
+# Where the library is not there, native/io/decode_absent.cpp stands for the decoder.
+function(_find_codec name header library package)
+  find_path(ZOODIP_${name}_INCLUDE ${header} PATH_SUFFIXES stb)
+  set(_found ${ZOODIP_${name}_INCLUDE})
+  if(library)
+    find_library(ZOODIP_${name}_LIBRARY ${library})
+    set(_found ${_found} ${ZOODIP_${name}_LIBRARY})
+  endif()
+  if("${_found}" MATCHES "NOTFOUND")
+    message(STATUS "zoodip: built without ${ARGN}; ${package} brings it")
+    return()
+  endif()
+  add_library(codec::${name} INTERFACE IMPORTED GLOBAL)
+  target_include_directories(codec::${name} SYSTEM INTERFACE "${ZOODIP_${name}_INCLUDE}")
+  target_compile_definitions(codec::${name} INTERFACE ZOODIP_HAVE_${name})
+  if(library)
+    target_link_libraries(codec::${name} INTERFACE "${ZOODIP_${name}_LIBRARY}")
+  endif()
+endfunction()
+_find_codec(GIF gif_lib.h gif libgif-dev "GIF")
+_find_codec(STB stb_image.h "" libstb-dev "BMP")
+_find_codec(HEIF libheif/heif.h heif libheif-dev "HEIC and AVIF")
 
 # Sanitizers bring an allocator of their own.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT ZOODIP_SANITIZE)
@@ -113,10 +141,11 @@ endif()
 find_package(Threads REQUIRED)
 
 if(_missing)
+  list(REMOVE_DUPLICATES _missing)
   list(JOIN _missing " " _packages)
   message(FATAL_ERROR "zoodip: libraries are missing.\n"
     "  Debian, Ubuntu: apt-get install ${_packages}\n"
-    "  Fedora: dnf install libjpeg-turbo-devel libpng-devel libwebp-devel utf8proc-devel "
-    "gtest-devel\n"
-    "  conda: conda install -c conda-forge libjpeg-turbo libpng libwebp libutf8proc gtest")
+    "  Fedora: dnf install libjpeg-turbo-devel libpng-devel libwebp-devel lcms2-devel "
+    "utf8proc-devel gtest-devel\n"
+    "  conda: conda install -c conda-forge libjpeg-turbo libpng libwebp lcms2 libutf8proc gtest")
 endif()

@@ -2,12 +2,15 @@
 #include <array>
 #include <csetjmp>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <jerror.h>
 #include <jpeglib.h>
-#include <utility>
+#include <memory>
+#include <string>
+#include <string_view>
 
 #include "core/error.h"
+#include "io/color_profile.h"
 #include "io/decoders.h"
 #include "io/exif.h"
 
@@ -28,11 +31,13 @@ void on_error(j_common_ptr info) {
     std::longjmp(handler->escape, 1);
 }
 
-// Level -1 is a warning about damaged data, which libjpeg would fill with grey. Three of them are
-// harmless habits of cameras and editors: stray bytes between segments, odd version numbers.
+// Level -1 is a warning about damaged data, which libjpeg would fill with grey. These are harmless
+// habits of cameras and editors: stray bytes between segments, odd version numbers, a baseline scan
+// whose header names parameters of progressive ones (which nothing reads then), a profile of
+// colours that is not whole.
 void on_message(j_common_ptr info, int level) {
-    static constexpr std::array<int, 3> harmless = {JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM,
-                                                    JWRN_JFIF_MAJOR};
+    static constexpr std::array harmless = {JWRN_EXTRANEOUS_DATA, JWRN_ADOBE_XFORM, JWRN_JFIF_MAJOR,
+                                            JWRN_NOT_SEQUENTIAL, JWRN_BOGUS_ICC};
     const int code = info->err->msg_code;
     if (level < 0 && std::find(harmless.begin(), harmless.end(), code) == harmless.end()) {
         on_error(info);
@@ -72,48 +77,93 @@ struct Jpeg {
         jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()),
                      static_cast<unsigned long>(bytes.size()));
         jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
+        jpeg_save_markers(&info, JPEG_APP0 + 2, 0xFFFF);
         jpeg_read_header(&info, TRUE);
+        return true;
+    }
+
+    // The whole profile, in memory of malloc; null when there is none or one of its parts is
+    // missing.
+    bool read_profile(JOCTET*& profile, unsigned& size) {
+        if (setjmp(handler.escape) != 0) return false;
+        jpeg_read_icc_profile(&info, &profile, &size);
         return true;
     }
 
     bool read_pixels(std::uint8_t* out) {
         if (setjmp(handler.escape) != 0) return false;
-        info.out_color_space = JCS_RGB;
+        info.out_color_space = info.num_components == 4 ? JCS_CMYK : JCS_RGB;
         jpeg_start_decompress(&info);
+        const auto row_bytes = std::size_t{info.output_width} * info.output_components;
         while (info.output_scanline < info.output_height) {
-            JSAMPROW row = out + std::size_t{3} * info.output_width * info.output_scanline;
+            JSAMPROW row = out + row_bytes * info.output_scanline;
             jpeg_read_scanlines(&info, &row, 1);
         }
         jpeg_finish_decompress(&info);
         return true;
     }
 
-    // After read_header and before read_pixels, at whose end libjpeg frees the markers. XMP lies in
-    // an APP1 segment as well.
+    // After read_header and before read_pixels, at whose end libjpeg frees the markers. EXIF may go
+    // on in another segment; XMP lies in one as well, and of several the last counts.
     int orientation() const {
+        constexpr std::string_view exif_mark("Exif\0\0", 6);
+        constexpr std::string_view xmp_mark("http://ns.adobe.com/xap/1.0/\0", 29);
+        std::string exif;
+        std::string_view xmp;
         for (auto* marker = info.marker_list; marker != nullptr; marker = marker->next) {
-            const std::span data(reinterpret_cast<const std::byte*>(marker->data),
-                                 marker->data_length);
-            const bool exif = data.size() >= 6 && std::memcmp(data.data(), "Exif\0\0", 6) == 0;
-            if (exif) return exif_orientation(data);
+            if (marker->marker != JPEG_APP0 + 1) continue;
+            const std::string_view data(reinterpret_cast<const char*>(marker->data),
+                                        marker->data_length);
+            if (data.starts_with(exif_mark)) exif += data.substr(exif_mark.size());
+            if (data.starts_with(xmp_mark)) xmp = data.substr(xmp_mark.size());
         }
-        return 1;
+        return orientation_of(std::as_bytes(std::span(exif)), xmp);
+    }
+
+    bool has_profile() const {
+        constexpr std::string_view mark("ICC_PROFILE\0", 12);
+        for (auto* marker = info.marker_list; marker != nullptr; marker = marker->next) {
+            const std::string_view data(reinterpret_cast<const char*>(marker->data),
+                                        marker->data_length);
+            if (marker->marker == JPEG_APP0 + 2 && data.starts_with(mark)) return true;
+        }
+        return false;
     }
 };
 
+void take_profile(Jpeg& jpeg, DecodedPicture& picture) {
+    if (!jpeg.has_profile()) return;
+    JOCTET* profile = nullptr;
+    unsigned size = 0;
+    const bool whole = jpeg.read_profile(profile, size) && profile != nullptr;
+    const std::unique_ptr<JOCTET, decltype(&std::free)> held(profile, &std::free);
+    if (whole) {
+        const auto view = std::as_bytes(std::span(profile, size));
+        picture.icc.assign(view.begin(), view.end());
+    } else {
+        picture.notes.emplace_back(damaged_profile);
+    }
+}
+
 }  // namespace
 
-Picture decode_jpeg(std::span<const std::byte> bytes) {
+DecodedPicture decode_jpeg(std::span<const std::byte> bytes) {
     Jpeg jpeg;
     require(jpeg.read_header(bytes), "is a damaged JPEG (", jpeg.handler.message.data(), ")");
     require_picture_size(jpeg.info.image_width, jpeg.info.image_height);
-    require(jpeg.info.num_components != 4, "is a CMYK JPEG, made for print. Save it as RGB");
-    Picture picture = make_picture(static_cast<int>(jpeg.info.image_width),
-                                   static_cast<int>(jpeg.info.image_height));
-    const int orientation = jpeg.orientation();
-    require(jpeg.read_pixels(picture.rgb.data()), "is a JPEG that is damaged or cut off (",
+    const bool inks = jpeg.info.num_components == 4;
+    DecodedPicture picture = make_decoded(jpeg.info.image_width, jpeg.info.image_height,
+                                          inks ? Samples::cmyk : Samples::rgb);
+    picture.grey = jpeg.info.num_components == 1;
+    picture.orientation = jpeg.orientation();
+    take_profile(jpeg, picture);
+    require(jpeg.read_pixels(picture.samples.data()), "is a JPEG that is damaged or cut off (",
             jpeg.handler.message.data(), ")");
-    return apply_orientation(std::move(picture), orientation);
+    // Editors store the inks inverted, and readers take them so with Adobe's mark or without.
+    if (inks) {
+        for (std::uint8_t& ink : picture.samples) ink = static_cast<std::uint8_t>(255 - ink);
+    }
+    return picture;
 }
 
 }  // namespace zoodip

@@ -1,78 +1,65 @@
 #include "io/picture.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
+#include <utility>
 
 #include "core/ascii.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "io/atomic_file.h"
+#include "io/color_profile.h"
 #include "io/decoders.h"
+#include "io/exif.h"
+#include "io/picture_kind.h"
 #include "io/picture_names.h"
+#include "io/png_text.h"
 
 namespace zoodip {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t max_pixels = 64'000'000, max_side = 32768;
 constexpr std::uint64_t max_file = 256u << 20;
 
-bool begins(std::span<const std::byte> bytes, std::string_view start, std::size_t at = 0) {
-    return bytes.size() >= at + start.size() &&
-           std::equal(start.begin(), start.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at),
-                      [](char a, std::byte b) { return std::byte(a) == b; });
+DecodedPicture decode_any(std::span<const std::byte> bytes) {
+    const Decoder decode = decoder_of(bytes);
+    require(decode != nullptr, refusal_of_kind(bytes));
+    return decode(bytes);
 }
 
-struct Start {
-    std::size_t at;
-    const char* bytes;
-    const char* kind;
-};
-// What is often taken for a picture that can be read.
-constexpr std::array<Start, 12> other_kinds = {{{4, "ftyphei", "a HEIC picture"},
-                                                {4, "ftypm", "a HEIF picture or a film"},
-                                                {4, "ftypavif", "an AVIF picture"},
-                                                {4, "ftyp", "a film"},
-                                                {0, "GIF8", "a GIF"},
-                                                {0, "BM", "a BMP picture"},
-                                                {0, "II*", "a TIFF or raw picture"},
-                                                {0, "MM", "a TIFF or raw picture"},
-                                                {0, "8BPS", "a Photoshop file"},
-                                                {0, "%PDF", "a PDF"},
-                                                {0, "PK", "a ZIP archive"},
-                                                {0, "<", "a text page (HTML, XML or SVG)"}}};
-
-// "a GIF", or the first bytes in hexadecimal.
-std::string describe_start(std::span<const std::byte> bytes) {
-    for (const Start& start : other_kinds) {
-        if (begins(bytes, start.bytes, start.at)) return start.kind;
+// As it looks on white paper. Of inks without a profile, red is what cyan and black leave.
+Picture flatten(DecodedPicture decoded) {
+    if (decoded.layout == Samples::rgb) {
+        return {decoded.width, decoded.height, std::move(decoded.samples)};
     }
-    static const char* digits = "0123456789abcdef";
-    std::string out = "a file that starts with";
-    for (const std::byte byte : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {
-        const auto value = std::to_integer<unsigned>(byte);
-        out += {' ', digits[value >> 4], digits[value & 15]};
+    const bool inks = decoded.layout == Samples::cmyk;
+    Picture picture = make_picture(decoded.width, decoded.height);
+    for (std::size_t i = 0; i < decoded.samples.size() / 4; ++i) {
+        const std::uint8_t* from = &decoded.samples[4 * i];
+        for (std::size_t c = 0; c < 3; ++c) {
+            picture.rgb[3 * i + c] =
+                inks ? without_inks(from[c], from[3]) : over_white(from[c], from[3]);
+        }
     }
-    return out;
-}
-
-Picture decode_any(std::span<const std::byte> bytes) {
-    if (begins(bytes, "\xFF\xD8\xFF")) return decode_jpeg(bytes);
-    if (begins(bytes, "\x89PNG\r\n\x1A\n")) return decode_png(bytes);
-    if (begins(bytes, "RIFF") && begins(bytes, "WEBP", 8)) return decode_webp(bytes);
-    require(!bytes.empty(), "is empty");
-    fail("is not a picture that can be read but ", describe_start(bytes),
-         ". JPEG, PNG and WebP are read");
+    return picture;
 }
 
 }  // namespace
 
 void require_picture_size(std::uint64_t width, std::uint64_t height) {
-    require(width >= 1 && height >= 1 && width <= max_side && height <= max_side &&
-                width * height <= max_pixels,
-            "has ", width, " x ", height, " pixels; at most ", max_pixels / 1'000'000,
-            " megapixels and ", max_side, " a side are read. Scale it down");
+    require(width >= 1 && height >= 1 && width <= max_picture_side && height <= max_picture_side &&
+                width * height <= max_picture_pixels,
+            "has ", width, " x ", height, " pixels; at most ", max_picture_pixels / 1'000'000,
+            " megapixels and ", max_picture_side, " a side are read. Scale it down");
+}
+
+DecodedPicture make_decoded(std::uint64_t width, std::uint64_t height, Samples layout) {
+    DecodedPicture picture;
+    picture.width = static_cast<int>(width);
+    picture.height = static_cast<int>(height);
+    picture.layout = layout;
+    picture.samples.resize((layout == Samples::rgb ? 3 : 4) * width * height);
+    return picture;
 }
 
 Picture make_picture(int width, int height) {
@@ -83,7 +70,11 @@ Picture make_picture(int width, int height) {
 
 Picture decode_picture(std::span<const std::byte> bytes, const std::string& name) {
     try {
-        return decode_any(bytes);
+        DecodedPicture decoded = decode_any(bytes);
+        const int orientation = decoded.orientation;
+        convert_to_srgb(decoded);
+        for (const std::string& note : decoded.notes) log_warning(name, ": ", note);
+        return apply_orientation(flatten(std::move(decoded)), orientation);
     } catch (const Error& error) {
         fail(name, ": ", error.what());
     }
@@ -93,10 +84,34 @@ Picture read_picture(const fs::path& file) {
     return decode_picture(read_file(file, max_file), file.string());
 }
 
+Picture read_training_picture(const fs::path& file, const std::string& name, int side) {
+    return crop_resize(decode_training_picture(read_file(file, max_file), name), side, side);
+}
+
+Picture decode_training_picture(std::span<const std::byte> bytes, const std::string& name) {
+    Picture picture = decode_picture(bytes, name);
+    require(std::min(picture.width, picture.height) >= min_training_side, name, ": is ",
+            picture.width, " x ", picture.height, " pixels; it needs ", min_training_side,
+            " a side");
+    return picture;
+}
+
 void write_png(const fs::path& file, const Picture& picture) {
-    const std::vector<std::byte> bytes = encode_png(picture);
+    write_png(file, picture, {});
+}
+
+void write_png(const fs::path& file, const Picture& picture, const PngText& text) {
+    const std::vector<std::byte> bytes = encode_png(picture, text);
     const std::span<const std::byte> part = bytes;
     write_file_atomic(file, {&part, 1});
+}
+
+std::string read_png_text(const fs::path& file, const std::string& keyword) {
+    try {
+        return png_text(read_file(file, max_file), keyword);
+    } catch (const Error&) {
+        return {};
+    }
 }
 
 std::vector<fs::path> list_pictures(const fs::path& folder) {
@@ -117,7 +132,8 @@ std::vector<fs::path> list_pictures(const fs::path& folder) {
         }
     }
     require(!error, "images: cannot list ", folder.string(), ": ", error.message());
-    require(!pictures.empty(), "images: ", folder.string(), " holds no .jpg, .jpeg, .png or .webp",
+    require(!pictures.empty(), "images: ", folder.string(),
+            " holds no .jpg, .png, .webp, .heic, .avif, .gif or .bmp",
             other.empty() ? std::string() : " (but " + other + ")",
             ". Put 4 to 6 pictures of the subject there");
     std::sort(pictures.begin(), pictures.end());

@@ -16,12 +16,21 @@ struct Picture {
     std::vector<std::uint8_t> rgb;
 };
 
-// JPEG (with its EXIF orientation applied), PNG and WebP, told by their first bytes. Transparency
-// is laid over white. Sizes are checked before a pixel is decoded: at most 64 megapixels and 32768
-// a side. Throws Error, naming `name`, for anything else (CMYK and animations too), for damage and
-// for a file that was cut off.
+// The one reader of pictures, told apart by their first bytes: JPEG, PNG and WebP, and, where the
+// build has the libraries, HEIC, AVIF, GIF and BMP. Of several pictures in a file the first is
+// taken, of an animation its first frame. The picture is turned as its metadata say, its colours
+// are converted from its profile to sRGB, inks become colours, and transparency is laid over white.
+// Sizes are checked before a pixel is decoded: at most 64 megapixels and 32768 a side. Throws
+// Error, naming `name`, for anything else, for damage and for a file that was cut off; a warning
+// names what a user should know of a picture that was read.
 Picture decode_picture(std::span<const std::byte> bytes, const std::string& name);
 Picture read_picture(const std::filesystem::path& file);  // of at most 256 MiB
+
+// The same for pictures to learn from, which need 8 pixels a side; read, their middle square at
+// side x side (crop_resize).
+constexpr int min_training_side = 8;
+Picture decode_training_picture(std::span<const std::byte> bytes, const std::string& name);
+Picture read_training_picture(const std::filesystem::path& file, const std::string& name, int side);
 
 std::vector<std::byte> encode_png(const Picture& picture);
 void write_png(const std::filesystem::path& file, const Picture& picture);  // atomically
@@ -32,7 +41,8 @@ void write_png(const std::filesystem::path& file, const Picture& picture);  // a
 // bit of a weight may differ. Throws Error for a size that is not above zero.
 Picture crop_resize(const Picture& picture, int width, int height);
 
-// The .jpg, .jpeg, .png and .webp files of a folder (any case), by name; hidden files are left out.
+// The files of a folder that are named as pictures that are read (.jpg, .heic; any case), by name;
+// hidden files are left out.
 // Throws Error for a missing folder and for one without pictures.
 std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& folder);
 

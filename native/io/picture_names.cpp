@@ -7,7 +7,9 @@
 namespace zoodip {
 
 const std::vector<std::string>& picture_endings() {
-    static const std::vector<std::string> endings = {".jpg", ".jpeg", ".jfif", ".png", ".webp"};
+    static const std::vector<std::string> endings = {".jpg",  ".jpeg", ".jpe",  ".jfif",
+                                                     ".png",  ".webp", ".avif", ".heic",
+                                                     ".heif", ".hif",  ".gif",  ".bmp"};
     return endings;
 }
 

@@ -30,6 +30,7 @@ class Jobs::Reporter : public TrainingObserver {
     Reporter(Jobs& jobs, Entry& entry) : jobs_(jobs), entry_(entry) {}
 
     void on_stage(const std::string& stage) override;
+    void on_note(const std::string& text) override;
     void on_start(std::int64_t step, std::int64_t steps) override;
     void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth_loss) override;
     void on_preview(std::int64_t step) override;

@@ -16,7 +16,7 @@ namespace zoodip {
 
 struct JobEvent {
     std::uint64_t id = 0;  // 1, 2, 3, ...
-    std::string kind;      // state, stage, step, preview
+    std::string kind;      // state, stage, note, step, preview
     std::string data;      // JSON in one line
 };
 

@@ -21,15 +21,6 @@ std::string random_id() {
     return id;
 }
 
-// What the runner says of a file that is not in its place yet, without that place.
-std::string without(std::string message, const fs::path& folder) {
-    const std::string prefix = folder.string() + "/";
-    for (std::size_t at; (at = message.find(prefix)) != std::string::npos;) {
-        message.erase(at, prefix.size());
-    }
-    return message;
-}
-
 void require_running(const Job& job) {
     if (has_ended(job.state)) {
         throw WrongState(concat("job ", job.id, " has ended already: it is ", name_of(job.state)));
@@ -96,6 +87,37 @@ void Jobs::reserve_place() {
 
 Job Jobs::submit(const JobRequest& request, const Training& files,
                  std::span<const NewPicture> pictures) {
+    return admit(request, files, pictures, [](const fs::path&) {});
+}
+
+std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
+    const auto earlier = find(id);
+    if (!earlier) return std::nullopt;
+    if (earlier->origin == "graph") {
+        throw WrongState(
+            concat("job ", id, " is the training of a graph: queue the graph with more steps"));
+    }
+    if (!has_ended(earlier->state)) {
+        throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
+                                ": it can be extended once it has ended"));
+    }
+    JobRequest request = earlier->request;
+    request.settings["steps"] = steps;
+    Training files = training_of(*earlier);
+    files.settings = request.settings;
+    const fs::path from = folders_.folder(id);
+    return admit(request, files, {}, [&](const fs::path& folder) {
+        if (!runner_->carry_over(JobFolders::token_in(from), JobFolders::token_in(folder))) {
+            throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
+                                    " and has kept nothing to go on from"));
+        }
+        if (request.images.empty()) JobFolders::copy_pictures(from, folder);
+    });
+}
+
+// prepare: puts into the staged folder what else belongs there.
+Job Jobs::admit(const JobRequest& request, const Training& files,
+                std::span<const NewPicture> pictures, const Prepare& prepare) {
     reserve_place();
     const std::shared_ptr<void> place(nullptr, [this](void*) {
         const std::lock_guard lock(mutex_);
@@ -109,15 +131,24 @@ Job Jobs::submit(const JobRequest& request, const Training& files,
     job.created = now_in_milliseconds();
     const fs::path folder = folders_.stage(job.id, pictures);
     try {
+        prepare(folder);
         Training training = files;
         if (request.images.empty()) training.images = JobFolders::pictures_in(folder);
         training.token = JobFolders::token_in(folder);
         training.previews = JobFolders::previews_in(folder);
         runner_->check(training);
         job.device = runner_->device(request.settings);
+    } catch (const WrongState&) {
+        folders_.drop_staged(job.id);
+        throw;
+    } catch (const StorageError&) {
+        folders_.drop_staged(job.id);
+        throw;
     } catch (const Error& error) {
         folders_.drop_staged(job.id);
-        throw Error(without(error.what(), folder));
+        PlaceNames places = places_of(job);
+        places.emplace_back(folder, "");
+        throw Error(with_names(error.what(), places));
     } catch (...) {
         folders_.drop_staged(job.id);
         throw;
@@ -135,6 +166,17 @@ std::unique_ptr<GraphTraining> Jobs::enter(const JobRequest& request, const std:
     job.created = now_in_milliseconds();
     folders_.stage(job.id, {});
     return std::make_unique<GraphTraining>(*this, accept(job));
+}
+
+PlaceNames Jobs::places() const {
+    return {{folders_.root(), ""}};
+}
+
+PlaceNames Jobs::places_of(const Job& job) const {
+    return {{folders_.root(), ""},
+            {folders_.folder(job.id), ""},
+            {job.model_file, job.request.model},
+            {job.images_folder, job.request.images}};
 }
 
 // Makes a staged job one that is there, in its place in the order, and queues it.

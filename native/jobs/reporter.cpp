@@ -10,6 +10,10 @@ void Jobs::Reporter::on_stage(const std::string& stage) {
     entry_.events->append("stage", {{"stage", stage}});
 }
 
+void Jobs::Reporter::on_note(const std::string& text) {
+    entry_.events->append("note", {{"text", text}});
+}
+
 void Jobs::Reporter::on_start(std::int64_t step, std::int64_t steps) {
     const std::lock_guard lock(jobs_.mutex_);
     entry_.job.progress.step = step;

@@ -31,6 +31,8 @@ class TrainingObserver {
   public:
     virtual ~TrainingObserver() = default;
     virtual void on_stage(const std::string& stage) = 0;
+    // What was read of the pictures and what was left out, in one line.
+    virtual void on_note(const std::string&) {}
     // Before the first step of this process: where it begins, and how many steps there are.
     virtual void on_start(std::int64_t step, std::int64_t steps) = 0;
     virtual void on_step(std::int64_t step, std::int64_t steps, double loss,
@@ -46,13 +48,18 @@ class Runner {
     virtual nlohmann::json settings() const = 0;
     // On which device a training of these settings runs.
     virtual std::string device(const nlohmann::json& settings) const = 0;
-    // Throws Error for what can be refused without reading weights. From any thread.
+    // Throws Error for what can be refused without reading weights, also of what was carried over.
+    // From any thread.
     virtual void check(const Training& training) const = 0;
     // Trains, going on from what an earlier call left beside `token`; a training that was finished
     // is not done again. When `cancel` is set, returns with finished = false, or throws Cancelled
     // when nothing was learned. Throws Error otherwise.
     virtual TrainingResult run(const Training& training, TrainingObserver& observer,
                                const CancelToken& cancel) = 0;
+    // Puts what an ended training left beside `token` to go on from beside another token, so that
+    // `run` of that one goes on there. Says whether there was anything. Throws Error.
+    virtual bool carry_over(const std::filesystem::path& token,
+                            const std::filesystem::path& to) const = 0;
 };
 
 }  // namespace zoodip

@@ -157,7 +157,7 @@ void Jobs::end(Entry& entry, JobState state, const std::string& message, const s
         entry,
         [&](Job& changed) {
             changed.state = state;
-            changed.message = as_utf8(message);
+            changed.message = as_utf8(with_names(message, places_of(changed)));
             changed.token = kept;
             changed.ended = now;
             changed.progress.stage.clear();

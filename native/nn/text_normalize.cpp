@@ -121,6 +121,16 @@ CodePoints decode_utf8(std::string_view text) {
     return points;
 }
 
+std::size_t valid_utf8_length(std::string_view text) {
+    std::size_t at = 0;
+    for (std::int32_t point = 0; at < text.size();) {
+        const std::size_t length = read_code_point(text.substr(at), point);
+        if (length == 0) break;
+        at += length;
+    }
+    return at;
+}
+
 void append_utf8(std::int32_t code_point, std::string& out) {
     std::array<utf8proc_uint8_t, 4> bytes;
     const auto length = utf8proc_encode_char(code_point, bytes.data());

@@ -3,6 +3,7 @@
 // a letter nor a number.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@ using CodePoints = std::vector<std::int32_t>;
 
 // Throws Error naming the first byte (counted from 0) at which `text` is not valid UTF-8.
 CodePoints decode_utf8(std::string_view text);
+
+// How many bytes `text` has before the first at which it is not valid UTF-8; all of them without.
+std::size_t valid_utf8_length(std::string_view text);
 
 void append_utf8(std::int32_t code_point, std::string& out);
 

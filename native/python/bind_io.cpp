@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <string>
 
 #include <pybind11/stl/filesystem.h>
 
@@ -28,6 +29,19 @@ void bind_io(py::module_& module) {
         "(width, height, RGB bytes) of a picture; cropped and resized to width x height unless "
         "both "
         "are 0.");
+    module.def(
+        "load_training_picture",
+        [](const std::filesystem::path& file, const std::string& name, int side) {
+            Picture picture;
+            {
+                const py::gil_scoped_release release;
+                picture = read_training_picture(file, name, side);
+            }
+            return py::bytes(reinterpret_cast<const char*>(picture.rgb.data()), picture.rgb.size());
+        },
+        py::arg("path"), py::arg("name"), py::arg("side"),
+        "RGB bytes of a picture's middle square, side x side, as a training reads it. Errors call "
+        "it `name`.");
 }
 
 }  // namespace zoodip

@@ -25,6 +25,12 @@ void bind_token(py::module_& module) {
         py::arg("file"), py::arg("word") = "",
         "(word, {encoder: float32 [vectors, width]}, metadata) of any token file.");
     module.def(
+        "others_of_token",
+        [](const std::filesystem::path& file, const std::string& word) {
+            return run_engine([&] { return describe_others(read_token(file, word)); });
+        },
+        py::arg("file"), py::arg("word") = "", "What a token file holds beside its word.");
+    module.def(
         "token_info",
         [](const std::filesystem::path& file) {
             return run_engine(

@@ -14,6 +14,7 @@ void bind_zo(pybind11::module_& module);
 void bind_objective(pybind11::module_& module);
 void bind_train(pybind11::module_& module);
 void bind_graph(pybind11::module_& module);
+void bind_folder(pybind11::module_& module);
 void bind_token(pybind11::module_& module);
 void bind_service(pybind11::module_& module);
 

@@ -21,6 +21,7 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_objective(module);
     zoodip::bind_train(module);
     zoodip::bind_graph(module);
+    zoodip::bind_folder(module);
     zoodip::bind_token(module);
     zoodip::bind_service(module);
 }

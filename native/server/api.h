@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ class Api {
     HttpResponse settings(const HttpRequest&, const Segments&);
     HttpResponse openapi(const HttpRequest&, const Segments&);
     HttpResponse submit(const HttpRequest& request, const Segments&);
+    HttpResponse extend(const HttpRequest& request, const Segments& ids);
     HttpResponse list(const HttpRequest&, const Segments&);
     HttpResponse job(const HttpRequest&, const Segments& ids);
     HttpResponse stop(const HttpRequest&, const Segments& ids);
@@ -50,12 +52,16 @@ class Api {
     HttpResponse preview(const HttpRequest&, const Segments& ids);
 
     nlohmann::json view(const Job& job) const;
+    HttpResponse accepted(const Job& job) const;
+    std::string without_places(const std::string& message) const;
     Job found(const std::string& id) const;
 
     Jobs& jobs_;
     const Roots& roots_;
     const Access access_;
     const ServerLimits limits_;
+    std::mutex
+        looking_;  // at sent pictures, one at a time: that is what their memory is bounded by
     // Shared with what they count, which may live longer than a request.
     std::shared_ptr<std::atomic<std::size_t>> streams_ =
         std::make_shared<std::atomic<std::size_t>>(0);

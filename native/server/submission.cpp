@@ -1,9 +1,12 @@
 #include "server/submission.h"
 
+#include <span>
 #include <utility>
 
 #include "core/ascii.h"
 #include "core/json.h"
+#include "io/picture.h"
+#include "io/picture_kind.h"
 #include "server/http_error.h"
 #include "server/multipart.h"
 
@@ -15,6 +18,7 @@ using nlohmann::json;
 constexpr std::string_view json_type = "application/json", form_type = "multipart/form-data";
 constexpr std::size_t max_text = 1000;  // characters of a name or a word
 constexpr std::size_t max_fields = 8;   // beside the pictures
+constexpr std::int64_t max_steps = 10'000'000;
 
 std::string media_type(std::string_view content_type) {
     return lower_ascii(trim_blanks(content_type.substr(0, content_type.find(';'))));
@@ -72,21 +76,28 @@ Submission parse_json_body(std::string_view body, const ServerLimits& limits) {
     return submission;
 }
 
-// By the first bytes, as the decoders tell them; names are whatever a client makes of them.
-const char* extension_of(std::string_view bytes) {
-    if (bytes.starts_with("\xFF\xD8\xFF")) return ".jpg";
-    if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return ".png";
-    if (bytes.starts_with("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") {
-        return ".webp";
-    }
-    throw HttpError(422, "pictures: needs JPEG, PNG or WebP files");
+// What the client calls a picture, in one line, without folders of its own disk.
+std::string shown_name(const FormPart& part, std::size_t number) {
+    constexpr std::size_t longest = 200;  // bytes
+    std::string name = part.file_name.substr(part.file_name.find_last_of("/\\") + 1);
+    std::erase_if(name, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7F; });
+    if (name.empty() || name.size() > longest || !is_utf8(name)) return concat("picture ", number);
+    return name;
 }
 
-NewPicture picture_of(const FormPart& part, const ServerLimits& limits) {
+// Its kind is told by its first bytes; names are whatever a client makes of them.
+NewPicture picture_of(const FormPart& part, std::size_t number, const ServerLimits& limits) {
+    const std::string name = shown_name(part, number);
     if (part.content.size() > limits.picture) {
-        throw HttpError(413, concat("pictures: each may have at most ", limits.picture, " bytes"));
+        throw HttpError(413, concat("pictures: ", name, ": each may have at most ", limits.picture,
+                                    " bytes, this has ", part.content.size()));
     }
-    return {extension_of(part.content), std::string(part.content)};
+    const auto bytes = std::as_bytes(std::span(part.content));
+    const char* extension = extension_of(bytes);
+    if (extension == nullptr) {
+        throw HttpError(422, concat("pictures: ", name, ": ", refusal_of_kind(bytes)));
+    }
+    return {extension, std::string(part.content), name};
 }
 
 Submission parse_form(std::string_view content_type, std::string_view body,
@@ -96,7 +107,7 @@ Submission parse_form(std::string_view content_type, std::string_view body,
     for (const FormPart& part :
          parse_multipart(body, boundary_of(content_type), limits.pictures + max_fields)) {
         if (part.name == "pictures") {
-            pictures.push_back(picture_of(part, limits));
+            pictures.push_back(picture_of(part, pictures.size() + 1, limits));
         } else if (values.contains(part.name)) {
             throw HttpError(422, "a field of the form is there more than once");
         } else if (part.name == "settings") {
@@ -118,6 +129,32 @@ Submission parse_form(std::string_view content_type, std::string_view body,
 }
 
 }  // namespace
+
+std::int64_t parse_extension(std::string_view content_type, std::string_view body,
+                             const ServerLimits& limits) {
+    if (media_type(content_type) != json_type) {
+        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
+    }
+    json values = parse_object(body, "the body", limits);
+    const json steps = values.value("steps", json());
+    if (!steps.is_number_integer() || steps < 1 || steps > max_steps) {
+        throw HttpError(422, concat("steps: needs a whole number from 1 to ", max_steps));
+    }
+    values.erase("steps");
+    require_nothing_left(values, "steps");
+    return steps.get<std::int64_t>();
+}
+
+void check_pictures(const std::vector<NewPicture>& pictures) {
+    for (const NewPicture& picture : pictures) {
+        try {
+            decode_training_picture(std::as_bytes(std::span(picture.bytes)),
+                                    concat("pictures: ", picture.name));
+        } catch (const Error& error) {
+            throw HttpError(422, error.what());
+        }
+    }
+}
 
 void check_submission_type(std::string_view content_type) {
     const std::string type = media_type(content_type);

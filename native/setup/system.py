@@ -34,11 +34,21 @@ LIBRARIES = {
     "jpeglib.h": Need("libjpeg", "libjpeg-dev", "libjpeg-turbo-devel"),
     "png.h": Need("libpng", "libpng-dev", "libpng-devel"),
     "webp/decode.h": Need("libwebp", "libwebp-dev", "libwebp-devel"),
+    "lcms2.h": Need("Little CMS 2", "liblcms2-dev", "lcms2-devel"),
     "utf8proc.h": Need("utf8proc", "libutf8proc-dev", "utf8proc-devel"),
 }
 TEST_LIBRARIES = {"gtest/gtest.h": Need("GoogleTest", "libgtest-dev", "gtest-devel")}
-# Nothing is missing without them.
-USEFUL_LIBRARIES = {"jemalloc/jemalloc.h": Need("jemalloc", "libjemalloc-dev", "jemalloc-devel")}
+# What is built without one of them does not read pictures of its kind, and says so.
+PICTURE_LIBRARIES = {
+    "libheif/heif.h": Need("HEIC and AVIF", "libheif-dev", "libheif-devel"),
+    "gif_lib.h": Need("GIF", "libgif-dev", "giflib-devel"),
+    "stb/stb_image.h": Need("BMP", "libstb-dev", "stb_image-devel"),
+}
+# Nothing is missing without jemalloc.
+USEFUL_LIBRARIES = {
+    "jemalloc/jemalloc.h": Need("jemalloc", "libjemalloc-dev", "jemalloc-devel"),
+    **PICTURE_LIBRARIES,
+}
 
 
 def compiler_is_new_enough(path: str) -> bool:
@@ -91,6 +101,7 @@ def missing_libraries(headers: dict[str, Need]) -> list[Need]:
     places = ["/usr", "/usr/local", "/opt/homebrew", os.environ.get("CONDA_PREFIX", "")]
     places += os.environ.get("CMAKE_PREFIX_PATH", "").replace(";", os.pathsep).split(os.pathsep)
     folders = [Path(place) / "include" for place in places if place]
+    folders += [each for folder in folders for each in folder.glob("*-linux-gnu*")]  # Debian's
     return [
         need for header, need in headers.items() if not any((f / header).exists() for f in folders)
     ]
@@ -110,6 +121,15 @@ def install_command(needs: Iterable[Need]) -> str:
 def missing_message(needs: list[Need]) -> str:
     missing = ", ".join(need.what for need in needs)
     return f"missing: {missing}; run: {install_command(needs)} - then run this again"
+
+
+def unread_pictures() -> str | None:
+    """The kinds of pictures that are not read here, and what to do about it."""
+    needs = missing_libraries(PICTURE_LIBRARIES)
+    if not needs:
+        return None
+    kinds = ", ".join(need.what for need in needs)
+    return f"pictures of these kinds are not read: {kinds}; to read them, {install_command(needs)}"
 
 
 def require_tools(python: str, python_include: str) -> None:

@@ -1,13 +1,11 @@
 #include "train/captions.h"
 
-#include <algorithm>
-#include <cctype>
-#include <optional>
-
 #include <ATen/ops/tensor.h>
 
 #include "core/error.h"
 #include "core/log.h"
+#include "nn/word_edges.h"
+#include "train/caption_text.h"
 #include "train/word.h"
 
 namespace zoodip {
@@ -29,36 +27,6 @@ std::vector<std::string> words_of(const std::string& text) {
         at = text.find_first_not_of(between, end);
     }
     return words;
-}
-
-char lower(char c) {
-    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-}
-
-// Bytes of a multi-byte character count as letters, so that a word inside another is left alone.
-bool is_word_character(char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return std::isalnum(byte) || byte == '_' || byte >= 0x80;
-}
-
-bool matches_at(const std::string& text, std::size_t at, const std::string& word) {
-    if (at + word.size() > text.size()) return false;
-    for (std::size_t i = 0; i < word.size(); ++i) {
-        if (lower(text[at + i]) != lower(word[i])) return false;
-    }
-    const std::size_t end = at + word.size();
-    const bool starts = at == 0 || !is_word_character(text[at - 1]);
-    return starts && (end == text.size() || !is_word_character(text[end]));
-}
-
-std::optional<std::size_t> word_at(const std::string& text, std::size_t at,
-                                   const std::vector<PlacedWord>& words) {
-    std::optional<std::size_t> best;
-    for (std::size_t i = 0; i < words.size(); ++i) {
-        const bool longer = !best || words[i].word.size() > words[*best].word.size();
-        if (longer && matches_at(text, at, words[i].word)) best = i;
-    }
-    return best;
 }
 
 // The ids so far; placed words hold 0, which the injection replaces.
@@ -87,41 +55,42 @@ std::string joined(const std::vector<std::string>& items) {
 
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words) {
+    std::vector<std::string> names;
     for (const PlacedWord& word : words) {
-        require(!word.word.empty(), "'", text, "': one of the words to place has no name");
+        require(!word.word.empty(), "'", shortened(text),
+                "': one of the words to place has no name");
+        names.push_back(word.word);
     }
     Builder builder{tokenizer};
-    std::string plain;
-    for (std::size_t i = 0; i < text.size();) {
-        const auto word = word_at(text, i, words);
-        if (!word) {
-            plain += text[i++];
-            continue;
-        }
-        builder.add_text(plain);
-        plain.clear();
-        builder.add_word(*word, words[*word].vectors);
-        i += words[*word].word.size();
+    std::size_t behind = 0;  // the words placed so far
+    for (const FoundWord& found : find_words(text, names)) {
+        builder.add_text(text.substr(behind, found.begin - behind));
+        builder.add_word(found.word, words[found.word].vectors);
+        behind = found.end;
     }
-    builder.add_text(plain);
+    builder.add_text(text.substr(behind));
     const std::size_t count = builder.ids.size() - 1;
-    require(count <= max_tokens, "'", text, "' has ", count, " tokens; the text encoder takes ",
-            max_tokens, ". Shorten it");
+    require(count <= max_tokens, "'", shortened(text), "' has ", count,
+            " tokens; the text encoder takes ", max_tokens, ". Shorten it");
     builder.ids.resize(max_tokens + 2, Tokenizer::eos);
     return {.ids = at::tensor(builder.ids, at::kLong).unsqueeze(0),
             .places = std::move(builder.places)};
 }
 
+std::string fill_braces(std::string text, const std::string& word) {
+    for (std::size_t at = text.find("{}"); at != std::string::npos; at = text.find("{}", at)) {
+        text.replace(at, 2, " " + word + " ");
+    }
+    return text;
+}
+
 PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,
                              const PlacedWord& word, const std::string& source) {
-    std::string text = caption;
-    for (std::size_t at = text.find("{}"); at != std::string::npos; at = text.find("{}", at)) {
-        text.replace(at, 2, " " + word.word + " ");
-    }
     try {
-        PreparedText prepared = prepare_text(tokenizer, text, {word});
-        require(!prepared.places.empty(), "'", caption, "' does not contain the word: put {} (or '",
-                word.word, "') where the subject is named");
+        PreparedText prepared = prepare_text(tokenizer, fill_braces(caption, word.word), {word});
+        require(!prepared.places.empty(), "'", shortened(caption),
+                "' does not contain the word: put {} (or '", word.word,
+                "') where the subject is named");
         return prepared;
     } catch (const Error& error) {
         fail(source, ": ", error.what());
@@ -157,10 +126,12 @@ std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word)
                          : "Single words in it: " + joined(singles));
 }
 
-std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& words) {
+std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& given) {
     std::vector<std::int64_t> ids;
-    for (const std::string& word : words_of(words)) ids.push_back(initialiser_id(tokenizer, word));
-    if (ids.empty()) initialiser_id(tokenizer, words);  // says what it needs
+    for (const std::string& word : words_of(tidy_caption(given))) {
+        ids.push_back(initialiser_id(tokenizer, word));
+    }
+    if (ids.empty()) initialiser_id(tokenizer, given);  // says what it needs
     return ids;
 }
 

@@ -30,11 +30,14 @@ struct PlacedWord {
     std::int64_t vectors = 1;
 };
 
-// Every whole-word occurrence (any case) of each word becomes its vectors' places; the text between
-// is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75 tokens
-// and for a word without a name.
+// Every whole occurrence of each word (nn/word_edges.h) becomes its vectors' places; the text
+// between is tokenised by itself, as if spaces stood around the word. Throws Error for more than 75
+// tokens, for a word without a name and for a text that is not UTF-8.
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words);
+
+// The text with the word, and spaces around it, in the place of each "{}".
+std::string fill_braces(std::string text, const std::string& word);
 
 // A training caption: "{}" stands for the word, which may also be written out. Throws Error,
 // naming `source`, when the caption has neither, or more than 75 tokens.

@@ -6,46 +6,41 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
-#include "io/atomic_file.h"
+#include "train/named_file.h"
 
 namespace zoodip {
 namespace {
 
 constexpr std::size_t max_picture_bytes = 256u << 20;
-constexpr std::size_t max_caption_bytes = 64u << 10;
-
-std::string trimmed(const std::string& text) {
-    const auto first = text.find_first_not_of(" \t\r\n");
-    if (first == std::string::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
-std::string read_text(const std::filesystem::path& file) {
-    const auto bytes = read_file(file, max_caption_bytes);
-    return trimmed(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+// Of a picture in a folder: its own caption, else the default ones.
+void add_texts(const FolderPicture& from, const std::vector<std::string>& default_captions,
+               const Tokenizer& tokenizer, const PlacedWord& word, TrainingPicture& picture) {
+    const bool own = !from.caption.empty();
+    picture.captions = own ? std::vector{from.caption} : default_captions;
+    std::string source = own ? from.source : "caption";
+    if (from.caption_is_folder_name) {
+        source += ": the folder's name is the caption of its pictures without one";
+    }
+    for (const std::string& caption : picture.captions) {
+        picture.texts.push_back(prepare_caption(tokenizer, caption, word, source));
+    }
 }
 
 }  // namespace
 
-std::vector<TrainingPicture> list_training_pictures(
-    const std::filesystem::path& folder, const std::vector<std::string>& default_captions,
-    const Tokenizer& tokenizer, const PlacedWord& word) {
+std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
+                                               const std::vector<std::string>& default_captions,
+                                               const Tokenizer& tokenizer, const PlacedWord& word) {
     std::vector<TrainingPicture> pictures;
-    for (const auto& file : list_pictures(folder)) {
+    for (const FolderPicture& from : folder.pictures) {
         TrainingPicture picture;
-        picture.name = file.filename().string();
-        picture.source = file;
+        picture.name = from.name;
+        picture.source = from.file;
+        picture.repeats = from.repeats;
         Sha256 hash;
-        hash.update(read_file(file, max_picture_bytes));
+        hash.update(read_named_file(from.file, from.name, max_picture_bytes));
         picture.sha256 = hash.hex();
-        std::filesystem::path beside = file;
-        beside.replace_extension(".txt");
-        const bool own = std::filesystem::exists(beside);
-        picture.captions = own ? std::vector{read_text(beside)} : default_captions;
-        for (const std::string& caption : picture.captions) {
-            picture.texts.push_back(prepare_caption(
-                tokenizer, caption, word, own ? beside.string() : std::string("caption")));
-        }
+        add_texts(from, default_captions, tokenizer, word, picture);
         pictures.push_back(std::move(picture));
     }
     return pictures;
@@ -54,8 +49,9 @@ std::vector<TrainingPicture> list_training_pictures(
 at::Tensor load_pixels(const TrainingPicture& training, std::int64_t side) {
     const auto* file = std::get_if<std::filesystem::path>(&training.source);
     const auto length = static_cast<int>(side);
-    const Picture picture = crop_resize(
-        file != nullptr ? read_picture(*file) : std::get<Picture>(training.source), length, length);
+    const Picture picture = file != nullptr
+                                ? read_training_picture(*file, training.name, length)
+                                : crop_resize(std::get<Picture>(training.source), length, length);
     at::Tensor pixels = at::empty({1, side, side, 3}, at::kFloat);
     float* out = pixels.mutable_data_ptr<float>();
     for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
@@ -73,6 +69,7 @@ std::vector<LatentPicture> encode_pictures(
         const at::Tensor pixels = load_pixels(picture, side).to(device);
         LatentPicture latent;
         latent.captions = static_cast<std::int64_t>(picture.texts.size());
+        latent.repeats = picture.repeats;
         latent.moments[0] = encoder.encode(pixels);
         if (with_flips) latent.moments[1] = encoder.encode(at::flip(pixels, {3}));
         latents.push_back(std::move(latent));

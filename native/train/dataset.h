@@ -14,6 +14,7 @@
 #include "io/picture.h"
 #include "nn/vae.h"
 #include "train/captions.h"
+#include "train/picture_folder.h"
 
 namespace zoodip {
 
@@ -23,13 +24,14 @@ struct TrainingPicture {
     std::vector<std::string> captions;  // as many as texts
     std::vector<PreparedText> texts;    // at least one: every step draws one of them
     std::variant<std::filesystem::path, Picture> source;  // decoded when it is needed, or already
+    std::int64_t repeats = 1;  // how often it is drawn where another is drawn once
 };
 
-// The pictures of a folder in order of name, each with the caption of NAME.txt beside it, else
-// `default_captions`. Nothing is decoded yet. Throws Error for an empty folder or a bad caption.
-std::vector<TrainingPicture> list_training_pictures(
-    const std::filesystem::path& folder, const std::vector<std::string>& default_captions,
-    const Tokenizer& tokenizer, const PlacedWord& word);
+// The pictures of a folder in its order, each with its own caption or with `default_captions`.
+// Nothing is decoded yet. Throws Error for a caption without the word.
+std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
+                                               const std::vector<std::string>& default_captions,
+                                               const Tokenizer& tokenizer, const PlacedWord& word);
 
 // float32 [1, 3, side, side] in [-1, 1]: centre crop, keeping the aspect.
 at::Tensor load_pixels(const TrainingPicture& picture, std::int64_t side);
@@ -38,6 +40,7 @@ at::Tensor load_pixels(const TrainingPicture& picture, std::int64_t side);
 struct LatentPicture {
     Moments moments[2];         // [0] as it is, [1] mirrored; undefined when flips are never drawn
     std::int64_t captions = 1;  // texts to draw from
+    std::int64_t repeats = 1;   // of TrainingPicture
 };
 
 // on_picture(done, total) is called after each picture.

@@ -1,5 +1,6 @@
 #include "train/personalize.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "nn/unet.h"
 #include "train/engine.h"
 #include "train/preview.h"
+#include "train/prompt_signs.h"
 #include "train/run.h"
 #include "train/trainer.h"
 #include "train/validation.h"
@@ -143,6 +145,7 @@ PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ThreadCount threads(plan.settings.threads);
+    start_threads();
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
@@ -158,6 +161,32 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
                  beginning, observer);
 }
 
+void note(LogLevel level, const std::string& text, PersonalizeObserver& observer) {
+    log(level, text);
+    observer.on_note(text);
+}
+
+// What the folder gave, and what it did not.
+void tell_of_pictures(const Plan& plan, PersonalizeObserver& observer) {
+    if (!plan.folder.pictures.empty()) {
+        note(lacks_something(plan.folder) ? LogLevel::warning : LogLevel::info,
+             to_text(plan.folder), observer);
+    }
+    std::vector<std::string> signs;
+    for (const TrainingPicture& picture : plan.pictures) {
+        for (const std::string& caption : picture.captions) {
+            for (std::string& sign : unread_signs(caption, /*is_prompt=*/false)) {
+                // A graph's own tokenizer has read it.
+                if (plan.folder.pictures.empty() && sign == "embedding:") continue;
+                if (std::find(signs.begin(), signs.end(), sign) == signs.end()) {
+                    signs.push_back(std::move(sign));
+                }
+            }
+        }
+    }
+    if (!signs.empty()) note(LogLevel::warning, "captions: " + signs_text(signs), observer);
+}
+
 // However a run ends, its memory goes back to the system: a host lives on.
 struct GiveBackAtEnd {
     ~GiveBackAtEnd() { give_back_memory(); }
@@ -168,7 +197,9 @@ PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& obse
                                const CancelToken& cancel) {
     const GiveBackAtEnd at_end;
     observer.on_stage("checking");
-    return run(make_plan(request, cancel), observer);
+    const Plan plan = make_plan(request, cancel);
+    tell_of_pictures(plan, observer);
+    return run(plan, observer);
 }
 
 }  // namespace

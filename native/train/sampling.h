@@ -18,12 +18,13 @@ class Sampling {
     Sampling(const std::vector<LatentPicture>& latents, TimestepPlan plan, double flip,
              std::uint64_t seed);
 
-    // Draw `index` from 0: every picture once in as many draws as there are pictures, in an order
-    // shuffled anew.
+    // Draw `index` from 0: in as many draws as all pictures' repeats come to, every picture as
+    // often as its own say, in an order shuffled anew.
     Sample draw(std::uint64_t index) const;
 
   private:
     const std::vector<LatentPicture>& latents_;
+    std::vector<std::int64_t> lots_;  // of pictures, each as often as its repeats
     TimestepPlan plan_;
     double flip_;
     std::uint64_t seed_;

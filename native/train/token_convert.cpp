@@ -1,7 +1,12 @@
 #include "train/token_convert.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/log.h"
+#include "io/outputs.h"
+#include "train/run_outputs.h"
+#include "train/token_keys.h"
 
 namespace zoodip {
 namespace {
@@ -51,6 +56,16 @@ void warn_if_rounded(const TokenFile& token, const fs::path& file) {
     }
 }
 
+// Vectors for further text encoders are a part of the word; what a LoRA holds beside it, and what
+// no program reads, is not.
+void refuse_loss(const TokenFile& token, const fs::path& file) {
+    if (std::any_of(token.others.begin(), token.others.end(), is_lora_part)) return;
+    for (const std::string& other : token.others) {
+        require(is_output_vector(other), file.string(), ": holds also ", other,
+                ", which would be lost");
+    }
+}
+
 }  // namespace
 
 TensorFile arrange_token(const TokenFile& token, TokenFormat format) {
@@ -74,11 +89,11 @@ void convert_token(const TokenConversion& conversion) {
     const fs::path& out = conversion.out;
     require(out.extension() == ".safetensors", "out: '", out.string(),
             "' needs the ending .safetensors");
-    require(conversion.overwrite || !fs::exists(out), out.string(),
-            " exists: name another --out, or add --overwrite");
+    const auto held =
+        hold_output("zoodip token convert", {}, out, conversion.overwrite, token_of(out));
     const TokenFile token = read_token(conversion.in, conversion.word);
-    require(token.others.empty(), conversion.in.string(), ": holds also ",
-            token.others.empty() ? std::string() : token.others.front(), ", which would be lost");
+    refuse_loss(token, conversion.in);
+    warn_of_others(token, conversion.in);
     const TensorFile contents = arrange_token(token, conversion.to);
     warn_if_rounded(token, conversion.in);
     write_tensor_file(out, contents);

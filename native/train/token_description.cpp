@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr int max_depth = 8;        // our record has 3; deeper values would exhaust the stack
 constexpr std::size_t shown = 160;  // bytes of a value
+constexpr std::size_t shown_of_folder = 2000;
 
 // What the file gives, or nothing when it is no JSON object that could be ours.
 json parse_record(const std::string& text) {
@@ -118,6 +119,7 @@ void take_record(json record, std::int64_t text_width, TokenDescription& token) 
     token.family = take_text(record, "family");
     token.initialiser = take_text(record, "initialiser");
     token.model = take_text(record, "model");
+    token.folder = take_text(record, "folder");
     take_settings(record, text_width, token);
     take_pictures(record, token);
     token.more = std::move(record);
@@ -135,12 +137,12 @@ TokenDescription::Encoder describe(const std::string& name, const at::Tensor& ve
 
 // One line without control characters, which a terminal would obey; of UTF-8, cut between
 // characters.
-std::string printable(const std::string& text) {
+std::string printable(const std::string& text, std::size_t most = shown) {
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const auto byte = static_cast<unsigned char>(text[i]);
         const bool starts = (byte & 0xC0) != 0x80;
-        if (starts && out.size() >= shown) return out + "...";
+        if (starts && out.size() >= most) return out + "...";
         const bool c1 =
             byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
         if (c1) ++i;
@@ -175,9 +177,13 @@ class Lines {
     std::string text_;
 };
 
-const char* format_text(TokenFormat format) {
-    if (format == TokenFormat::comfyui) return "comfyui (tensors called as the text encoders)";
-    if (format == TokenFormat::a1111) return "a1111 (one tensor, emb_params)";
+std::string format_text(const TokenDescription& token) {
+    const std::string& key = token.keys.empty() ? std::string() : token.keys.begin()->second;
+    if (token.format == TokenFormat::comfyui)
+        return "comfyui (tensors called as the text encoders)";
+    if (token.format == TokenFormat::a1111)
+        return concat("a1111 (one tensor, ", printable(key), ")");
+    if (is_format_key(key)) return concat("diffusers (", printable(key), ")");
     return "diffusers (one tensor, called as the word)";
 }
 
@@ -200,7 +206,10 @@ void add_record(const TokenDescription& token, Lines& lines) {
                   changed.empty() ? "the defaults" : list_text(changed) + "; else the defaults");
     }
     lines.add("model", printable(token.model));
-    if (!token.pictures.empty()) lines.add("pictures", std::to_string(token.pictures.size()));
+    if (!token.pictures.empty()) {
+        lines.add("pictures", token.folder.empty() ? std::to_string(token.pictures.size())
+                                                   : printable(token.folder, shown_of_folder));
+    }
     for (const auto& picture : token.pictures) {
         lines.add("  " + printable(picture.name),
                   printable(concat(picture.sha256.substr(0, 12), "  ", picture.caption)));
@@ -227,6 +236,8 @@ TokenDescription describe_token(const TokenFile& token) {
     out.word = token.word;
     out.format = token.format;
     out.others = token.others;
+    out.not_read = describe_others(token);
+    out.keys = token.keys;
     for (const auto& [name, vectors] : token.vectors) {
         out.encoders.push_back(describe(name, vectors, token.stored.at(name)));
     }
@@ -257,11 +268,13 @@ TokenDescription describe_token(const TokenFile& token) {
 json to_json(const TokenDescription& token) {
     json encoders = json::array(), pictures = json::array();
     for (const auto& each : token.encoders) {
-        encoders.push_back({{"name", each.name},
-                            {"vectors", each.vectors},
-                            {"width", each.width},
-                            {"stored", each.stored},
-                            {"norms", each.norms}});
+        encoders.push_back(
+            {{"name", each.name},
+             {"vectors", each.vectors},
+             {"width", each.width},
+             {"key", token.keys.count(each.name) > 0 ? json(token.keys.at(each.name)) : json()},
+             {"stored", each.stored},
+             {"norms", each.norms}});
     }
     for (const auto& each : token.pictures) {
         pictures.push_back(
@@ -277,6 +290,7 @@ json to_json(const TokenDescription& token) {
                   {"settings", token.settings},
                   {"changed", token.changed},
                   {"pictures", pictures},
+                  {"folder", or_null(token.folder)},
                   {"more", token.more}};
     }
     return {{"word", or_null(token.word)},
@@ -293,9 +307,9 @@ std::string to_text(const TokenDescription& token) {
     Lines lines;
     lines.add("word", token.word.empty() ? "none that prompts can use; convert it with --word"
                                          : token.word);
-    lines.add("format", format_text(token.format));
+    lines.add("format", format_text(token));
     for (const auto& encoder : token.encoders) lines.add(encoder.name, encoder_text(encoder));
-    for (const auto& other : token.others) lines.add(printable(other), "not read");
+    for (const auto& other : token.not_read) lines.add("not read", printable(other));
     lines.add("made by", maker(token));
     if (token.step) {
         lines.add("step", concat(*token.step, token.finished ? ", the last of its run" : ""));

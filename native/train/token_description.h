@@ -27,9 +27,11 @@ struct TokenDescription {
     std::string word;  // empty when nothing in the file can be one
     TokenFormat format = TokenFormat::comfyui;
     std::vector<Encoder> encoders;
-    std::vector<std::string> others;   // further tensors
-    std::optional<std::int64_t> step;  // done when it was written
-    bool finished = false;             // it says that its run had come to its end
+    std::map<std::string, std::string> keys;  // of tensors, by encoder
+    std::vector<std::string> others;          // further tensors
+    std::vector<std::string> not_read;        // the same for people
+    std::optional<std::int64_t> step;         // done when it was written
+    bool finished = false;                    // it says that its run had come to its end
 
     // Of the record that zoodip keeps in its files; empty or absent in those of others.
     bool ours = false;    // there is such a record, readable or not
@@ -41,6 +43,7 @@ struct TokenDescription {
     nlohmann::json settings = nlohmann::json::object();  // all that decide the numbers
     nlohmann::json changed = nlohmann::json::object();   // those that leaving out would alter
     std::vector<Picture> pictures;
+    std::string folder;  // what was read of the pictures' folder and what was left out, in one line
     nlohmann::json more = nlohmann::json::object();  // the rest of the record
 
     std::map<std::string, std::string> metadata;  // what other programs wrote
@@ -49,9 +52,10 @@ struct TokenDescription {
 // Never throws for what is in the metadata.
 TokenDescription describe_token(const TokenFile& token);
 
-// {word, format, encoders: [{name, vectors, width, stored, norms}], others, step, finished, zoodip:
+// {word, format, encoders: [{name, vectors, width, key, stored,
+// norms}], others, step, finished, zoodip:
 // {version, family, initialiser, model, seed, settings, changed, pictures: [{name, sha256,
-// caption}], more}, metadata}; null for what is not known.
+// caption}], folder, more}, metadata}; null for what is not known.
 nlohmann::json to_json(const TokenDescription& token);
 
 // The same as lines.

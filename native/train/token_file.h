@@ -11,6 +11,8 @@
 //   diffusers  loaders/textual_inversion.py, load_textual_inversion: the only tensor; its name is
 //              the word unless token= says another. For SDXL its guide loads the file and passes
 //              state_dict["clip_l"] and ["clip_g"], each with its own text encoder and tokenizer.
+//   OneTrainer modules/modelSaver, its embedding savers: emp_params (Stable Diffusion 1.x and 2.x),
+//              clip_l and clip_g (SDXL), and with an output vector also emp_params_out and so on.
 // So one tensor is read by all three under any name, and under the word itself diffusers needs no
 // token=. Two tensors are clip_l and clip_g everywhere.
 #pragma once
@@ -30,8 +32,8 @@ namespace zoodip {
 // How a file names its tensors.
 enum class TokenFormat {
     comfyui,   // by encoder: clip_l, clip_g, clip_h. What zoodip writes, for it says the most
-    a1111,     // one tensor, emb_params
-    diffusers  // one tensor, called as the word
+    a1111,     // one tensor of a fixed name: emb_params. OneTrainer's emp_params is read as well
+    diffusers  // one tensor, called as the word; or those of a pivotal tuning, text_encoders_0
 };
 
 // "comfyui", "a1111", "diffusers". parse throws Error that lists them.
@@ -46,9 +48,10 @@ struct TokenFile {
     std::map<std::string, at::Tensor> vectors;
     std::map<std::string, std::string> metadata;  // as stored
     TokenFormat format = TokenFormat::comfyui;
-    std::map<std::string, Dtype> stored;  // the numbers' type in the file, by encoder
-    std::vector<std::string> others;      // tensors beside those, which are not read: "t5xxl"
-    std::vector<std::string> names;       // in the metadata, of the tensor, of the file
+    std::map<std::string, Dtype> stored;           // the numbers' type in the file, by encoder
+    std::map<std::string, std::string> keys = {};  // what the tensors are called, by encoder
+    std::vector<std::string> others;  // tensors beside those, which are not read: "t5xxl"
+    std::vector<std::string> names;   // in the metadata, of the tensor, of the file
 };
 
 // Writes one 2-D float32 tensor for each encoder of the layout, atomically. The bytes depend on the
@@ -58,12 +61,17 @@ void write_token(const std::filesystem::path& file, const TokenLayout& layout,
 
 // Reads a file of any of the formats; a single tensor is for the encoder that its width tells.
 // float16 and bfloat16 become float32 exactly, float64 is rounded to it as every reader does.
-// `word` replaces what the file calls itself.
+// `word` replaces what the file calls itself, and chooses among the words inside a LoRA.
 // Throws Error that names the file and what was found, also when nothing in it can be a word.
 TokenFile read_token(const std::filesystem::path& file, const std::string& word = {});
 
 // The same, but a file in which nothing can be a word has none: for showing what there is.
 TokenFile read_nameless_token(const std::filesystem::path& file);
+
+// What a file holds beside the word, for people: "emp_params_out (an output vector)", "792 tensors
+// of a LoRA". warn_of_others logs that none of it is used.
+std::vector<std::string> describe_others(const TokenFile& token);
+void warn_of_others(const TokenFile& token, const std::filesystem::path& file);
 
 // The vectors of clip_l, which Stable Diffusion 1.x has alone. Throws Error, naming both widths,
 // unless they have `width` numbers.
@@ -73,7 +81,7 @@ const at::Tensor& clip_l_vectors(const TokenFile& token, const std::filesystem::
 // The encoder of which a single tensor of this width is taken to be.
 const char* encoder_of_width(std::int64_t width);
 
-// Whether tensors of this name are those of an encoder, or emb_params.
+// Whether a tensor of this name says what it is and so cannot name a word: clip_l, emb_params.
 bool is_format_key(const std::string& name);
 
 }  // namespace zoodip

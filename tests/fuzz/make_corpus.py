@@ -9,14 +9,33 @@ from __future__ import annotations
 import io
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
-from server_seeds import form_seeds, http_head_seeds
 
-CORPUS = Path(__file__).resolve().parent / "corpus"
+HERE = Path(__file__).resolve().parent
+sys.path += [str(HERE.parent / "tools")]
+
+from make_checkpoint import to_original  # noqa: E402
+from picture_files import (  # noqa: E402
+    ADOBE_RGB,
+    HEIC,
+    XMP,
+    grey_profile,
+    icc_segments,
+    odd_scan_header,
+    raw_exif_text,
+    with_chunk,
+    with_segments,
+    xmp_segment,
+)
+from random_modules import PARTS, SHAPES, Modules, construct  # noqa: E402
+from server_seeds import form_seeds, http_head_seeds  # noqa: E402
+
+CORPUS = HERE / "corpus"
 Seeds = Iterator[tuple[str, bytes]]
 
 # --- safetensors: tokens, states and what is none ---------------------------------------------
@@ -88,6 +107,11 @@ def token_seeds() -> Seeds:
     yield "no-metadata", token({}, emb_params=[2, 3])
     yield "one-axis", token({"word": "<cat>"}, vectors=[5])
     yield "two-encoders", token({"word": "sks"}, clip_g=[1, 5], clip_l=[1, 3])
+    yield "output-vector", token({}, emp_params=[1, 2], emp_params_out=[1, 2])
+    yield "pivotal", token({}, text_encoders_0=[1, 2], text_encoders_1=[1, 3])
+    bundled = {"bundle_emb.sks.string_to_param.*": [1, 2], "a.lora_up.weight": [1]}
+    yield "in-a-lora", token({}, **bundled)
+    yield "two-in-a-lora", token({}, **bundled, **{"bundle_emb.b.emb_params": [1, 2]})
     yield "other-names", token({"word": "sks"}, a=[1, 2], b=[1, 2])
     yield "no-tensor", token({"word": "sks"})
     yield "empty-word", token({"word": ""}, clip_l=[1, 2])
@@ -181,6 +205,41 @@ def jpeg_seeds() -> Seeds:
     yield "scans.jpg", repeated_scan(saved(picture("L"), "JPEG", progressive=True), 90)
 
 
+def metadata_seeds() -> Seeds:
+    yield "exif.webp", saved(picture("RGB"), "WEBP", exif=exif(6, ">"))
+    yield "exif.png", saved(picture("RGB"), "PNG", exif=exif(8, "<"))
+    text = raw_exif_text(exif(5, "<"))
+    yield "exif-as-text.png", with_chunk(saved(picture("L"), "PNG"), b"zTXt", text)
+    xmp = XMP.format(6).encode()
+    yield "xmp.webp", saved(picture("RGB"), "WEBP", xmp=xmp)
+    body = b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    yield "xmp.png", with_chunk(saved(picture("L"), "PNG"), b"iTXt", body)
+    yield "xmp.jpg", with_segments(saved(picture("L"), "JPEG"), xmp_segment(7))
+    yield "scan-header.jpg", odd_scan_header(saved(picture("RGB"), "JPEG"))
+
+
+def profile_seeds() -> Seeds:
+    for name, profile in (("wide", ADOBE_RGB), ("grey", grey_profile(1.4)), ("none", b"profile")):
+        image = picture("L" if name == "grey" else "RGBA")
+        yield f"{name}-profile.png", saved(image, "PNG", icc_profile=profile)
+    yield "profile.webp", saved(picture("RGB"), "WEBP", icc_profile=ADOBE_RGB)
+    parts = icc_segments(ADOBE_RGB, 200)
+    yield "profile.jpg", with_segments(saved(picture("RGB"), "JPEG"), *parts)
+    yield "part-of-profile.jpg", with_segments(saved(picture("RGB"), "JPEG"), *parts[1:])
+
+
+def other_seeds() -> Seeds:
+    for mode in ("RGB", "L", "1"):
+        yield f"{mode}.gif", saved(picture(mode), "GIF")
+        yield f"{mode}.bmp", saved(picture(mode), "BMP")
+    yield "transparent.gif", saved(picture("P"), "GIF", transparency=3, interlace=1)
+    yield "alpha.bmp", saved(picture("RGBA"), "BMP")
+    yield "grid.heic", HEIC
+    for name, options in {"rgb": {}, "turned": {"exif": exif(6, "<")}}.items():
+        yield f"{name}.avif", saved(picture("RGB"), "AVIF", quality=60, **options)
+    yield "alpha.avif", saved(picture("RGBA"), "AVIF", quality=60)
+
+
 def picture_seeds() -> Seeds:
     yield from png_seeds()
     yield from jpeg_seeds()
@@ -188,8 +247,13 @@ def picture_seeds() -> Seeds:
     yield "lossless.webp", saved(picture("RGB"), "WEBP", lossless=True)
     yield "alpha.webp", saved(picture("RGBA"), "WEBP", quality=40)
     frames = [picture("RGB"), picture("L").convert("RGB")]
-    yield "film.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    film = {"save_all": True, "append_images": frames[1:]}
+    for kind in ("webp", "gif", "png", "mpo"):
+        yield f"film.{kind}", saved(frames[0], kind.upper(), **film)
     yield "cut-off.webp", saved(picture("RGB"), "WEBP")[:-30]
+    yield from metadata_seeds()
+    yield from profile_seeds()
+    yield from other_seeds()
     yield "heic", b"\0\0\0\x18ftypheic\0\0\0\0"
     yield "gif", saved(picture("P"), "GIF")
 
@@ -282,6 +346,20 @@ def diffusers_config_seeds() -> Seeds:
         "text": {"model_type": "clip_text_model", "num_attention_heads": 12},
         "activation": {"hidden_act": "gelu"},
         "scheduler": {"prediction_type": "v_prediction", "num_train_timesteps": 1000},
+        "zero-snr": {
+            "_class_name": "DDIMScheduler",
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "rescale_betas_zero_snr": True,
+        },
+        "cosine": {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2"},
+        "betas": {"trained_betas": [0.001, 1e300, None, "0.1"], "beta_start": -1},
+        "flow": {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_flow_sigmas": True},
+        "continuous": {"timestep_type": "continuous", "num_train_timesteps": 1e3},
+        "sizes": {"sample_size": [64, 64], "block_out_channels": [32] * 4},
+        "large-size": {"sample_size": 1 << 62, "block_out_channels": [1] * 100},
+        "operations": {"act_fn": "gelu", "norm_eps": [], "mid_block_type": None},
         "vae": {"scaling_factor": 0.13025, "shift_factor": None},
         "shift": {"scaling_factor": 1e300, "shift_factor": "0.1"},
         "index": {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet"]},
@@ -296,6 +374,30 @@ def diffusers_config_seeds() -> Seeds:
     yield "deep.json", b'{"attention_head_dim":' + b"[" * 500 + b"]" * 500 + b"}"
     yield "empty.json", b""
     yield "cut-off.json", b'{"scaling_factor": 0.'
+
+
+# --- names: a model's tensors, one a line -------------------------------------------------------
+
+
+def model_names_seeds() -> Seeds:
+    def lines(shapes: dict[str, list[int]]) -> bytes:
+        return "\n".join(" ".join(map(str, (n, *s))) for n, s in shapes.items()).encode()
+
+    for shape in ("tiny", "tiny-taesd"):
+        modules = Modules(**{part: construct(SHAPES[shape], part, "meta") for part in PARTS})
+        whole = {name: list(tensor.shape) for name, tensor in to_original(modules).items()}
+        yield f"{shape}.txt", lines(whole)
+        holes = {name: size for i, (name, size) in enumerate(whole.items()) if i % 7}
+        yield f"{shape}-holes.txt", lines(holes) + b"\nzoodip.text_layers=3\nzoodip.zero_snr=true"
+    few = {
+        "model.diffusion_model.input_blocks.0.0.weight": [32, 4, 3, 3],
+        "model.diffusion_model.input_blocks.99.1.transformer_blocks.99.attn2.to_k.weight": [8, 8],
+        "model.diffusion_model.output_blocks.98.1.conv.weight": [],
+        "cond_stage_model.transformer.embeddings.token_embedding.weight": [9, 8],
+        "first_stage_model.taesd_decoder.99.weight": [1],
+        "first_stage_model.taesd_encoder.5.conv.0.weight": [1, 2, 3],
+    }
+    yield "strange.txt", lines(few)
 
 
 def text_seeds() -> Seeds:
@@ -323,6 +425,24 @@ def text_seeds() -> Seeds:
     yield "empty.txt", b""
 
 
+def caption_file_seeds() -> Seeds:
+    texts = {
+        "plain": "a photo of sks\r\n on grass",
+        "invisible": "\ufeffa\u200bsks \u00ad\u2060 \u200dsks\ufe0f \u200e",
+        "edges": "\u201csks\u201d\u2014sks\u4e00\u0e17\u0e35sks\uc758 \u00e9sks sks\u0301",
+        "signs": "(sks:1.3) [a:b:0.5] {a|b} <lora:x:1> <sks> BREAK AND __a__ \\( embedding:a ((((",
+        "rows": '{"file_name": "a.png", "text": "{}"}\n\n{"image_path": "/a.png", "caption": "b"}',
+        "cut-row": '{"file_name": "a.png", "te',
+        "odd-rows": '[]\n{"file_name": 3, "text": "a"}\n{"text": null}\n',
+    }
+    for name, text in texts.items():
+        yield f"{name}.txt", text.encode()
+    for encoding in ("utf-16", "utf-16-be", "utf-32", "cp1252", "gbk"):
+        yield f"{encoding}.txt", "a photo of sks, \u2019".encode(encoding, errors="replace")
+    yield "empty.txt", b""
+    yield "not-utf8.txt", b"sks \xff \xc3 \xe2\x82 \xf0\x9f \xed\xa0\x80 \xc0\xaf"
+
+
 TARGETS = {
     "safetensors": safetensors_seeds,
     "picture": picture_seeds,
@@ -330,7 +450,9 @@ TARGETS = {
     "run_state": run_state_seeds,
     "settings": settings_seeds,
     "diffusers_config": diffusers_config_seeds,
+    "model_names": model_names_seeds,
     "text": text_seeds,
+    "caption_file": caption_file_seeds,
     "http_head": http_head_seeds,
     "form": form_seeds,
 }

@@ -1,4 +1,5 @@
-// Any bytes as a picture (JPEG with EXIF, PNG, WebP), cropped and scaled, and written as PNG.
+// Any bytes as a picture (of any format that is read, with EXIF, XMP and profiles), cropped and
+// scaled, and written as PNG.
 #include "io/picture.h"
 
 #include "fuzz.h"

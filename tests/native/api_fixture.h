@@ -10,6 +10,7 @@
 #include "fake_runner.h"
 
 #include "core/json.h"
+#include "io/picture.h"
 #include "server/api.h"
 
 namespace zoodip {
@@ -20,11 +21,19 @@ inline std::string submission(const std::string& word) {
         .dump();
 }
 
+// A picture that can be learned from, of more bytes behind its end than it needs.
+inline std::string sent_picture(std::size_t spare = 0) {
+    const std::vector<std::byte> bytes =
+        encode_png({8, 8, std::vector<std::uint8_t>(std::size_t{3} * 8 * 8, 99)});
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()) +
+           std::string(spare, 'x');
+}
+
 // Roots with a model and a folder of pictures.
 class ApiFolder : public TemporaryFolder {
   public:
     ApiFolder() {
-        write_text(*this / "models/m.safetensors", "m");
+        write_model(*this / "models/m.safetensors");
         write_text(*this / "images/dog/1.png", "1");
     }
 };

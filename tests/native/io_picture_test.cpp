@@ -227,10 +227,17 @@ TEST(DecodePicture, ReadsGreyColourAndProgressiveJpeg) {
     for (const int value : picture.rgb) ASSERT_NEAR(value, 77, jpeg_tolerance);
 }
 
-TEST(DecodePicture, RefusesCmyk) {
-    const std::vector<std::uint8_t> inks(16 * 16 * 4, 128);
-    expect_refusal(make_jpeg(16, 16, inks, {JCS_CMYK}), "CMYK");
-    expect_refusal(make_jpeg(16, 16, inks, {JCS_YCCK}), "CMYK");
+// Editors store inks inverted: 255 is none. Without a profile, red is what cyan and black leave:
+// 255 * 205/255 * 235/255 = 188.9 for 50 of cyan and 20 of black.
+TEST(DecodePicture, ReadsInks) {
+    std::vector<std::uint8_t> inks;
+    for (int i = 0; i < 16 * 16; ++i) inks.insert(inks.end(), {205, 255, 155, 235});
+    const Picture picture = decode_picture(make_jpeg(16, 16, inks, {JCS_CMYK}), "a.jpg");
+    ASSERT_EQ(picture.rgb.size(), std::size_t{3} * 16 * 16);
+    const std::array<int, 3> expected = {189, 235, 143};
+    for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
+        ASSERT_NEAR(picture.rgb[i], expected[i % 3], jpeg_tolerance) << i;
+    }
 }
 
 // A picture with one dark quarter: where it lies says which way up the picture is.
@@ -292,6 +299,28 @@ TEST(DecodePicture, ToleratesMalformedExif) {
     }
 }
 
+// A directory with the orientation alone, in either order of bytes and as a number of 2 or 4.
+TEST(DecodePicture, ReadsEveryFormOfTheOrientation) {
+    const std::vector<std::uint8_t> grey(32 * 16, 77);
+    const auto width = [&](const std::string& exif) {
+        return decode_picture(make_jpeg(32, 16, grey, {JCS_GRAYSCALE, false, exif}), "a.jpg").width;
+    };
+    const std::string big("Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12", 18);
+    const std::string little("Exif\0\0II\x2A\0\x08\0\0\0\x01\0\x12\x01", 18);
+    const auto entry = [](const std::string& start, const std::string& rest) {
+        return start + rest + std::string(4, '\0');
+    };
+    EXPECT_EQ(width(entry(big, {"\0\x03\0\0\0\x01\0\x06\0\0", 10})), 16);
+    EXPECT_EQ(width(entry(big, {"\0\x04\0\0\0\x01\0\0\0\x06", 10})), 16);
+    EXPECT_EQ(width(entry(big, {"\0\x01\0\0\0\x01\x06\0\0\0", 10})), 16);
+    EXPECT_EQ(width(entry(little, {"\x03\0\x01\0\0\0\x06\0\0\0", 10})), 16);
+    EXPECT_EQ(width(entry(little, {"\x04\0\x01\0\0\0\x06\0\0\0", 10})), 16);
+    // A fraction, two numbers, and one that is none of the eight.
+    EXPECT_EQ(width(entry(little, {"\x05\0\x01\0\0\0\x06\0\0\0", 10})), 32);
+    EXPECT_EQ(width(entry(little, {"\x03\0\x02\0\0\0\x06\0\x06\0", 10})), 32);
+    EXPECT_EQ(width(entry(little, {"\x04\0\x01\0\0\0\x06\0\x01\0", 10})), 32);
+}
+
 // --- refusals ---------------------------------------------------------------------------------
 
 // The files end after their header: a decoder that took memory first would find them damaged.
@@ -311,21 +340,53 @@ TEST(DecodePicture, RefusesHugeSizesByTheHeader) {
 
 TEST(DecodePicture, NamesWhatIsNoPicture) {
     expect_refusal({}, "is empty");
-    expect_refusal(to_bytes("GIF89a" + std::string(40, 'x')), "a GIF");
-    expect_refusal(to_bytes(std::string("\0\0\0\x18"
-                                        "ftypheic",
-                                        12)),
-                   "a HEIC picture");
-    expect_refusal(to_bytes("\x01\xAB"), "starts with 01 ab");
-    for (const std::string start : {"GIF89a", "<html>", "%PDF-1.7", "RIFF....WAVE", "\xFF\xD8"}) {
-        expect_refusal(to_bytes(start + std::string(40, 'x')), "JPEG, PNG and WebP");
+    struct Start {
+        std::string bytes, kind;
+    };
+    const std::vector<Start> starts = {{"<html>", "a text page"},
+                                       {"%PDF-1.7", "a PDF"},
+                                       {{"II*\0", 4}, "a TIFF"},
+                                       {{"MM\0*", 4}, "a TIFF"},
+                                       {{"\0\0\0\x18"
+                                         "ftypcrx ",
+                                         12},
+                                        "a raw picture"},
+                                       {{"\0\0\0\x18"
+                                         "ftypisom",
+                                         12},
+                                        "a film"},
+                                       {"\xFF\x0A", "a JPEG XL"},
+                                       {"8BPS", "a Photoshop file"},
+                                       {"version https://git-lfs", "git lfs pull"},
+                                       {"\x01\xAB", "starts with 01 ab"},
+                                       {"BMW and other cars: ", "starts with 42 4d 57"},
+                                       {"RIFF....WAVE", "starts with 52"},
+                                       {"\xFF\xD8", "starts with ff d8"}};
+    for (const auto& [bytes, kind] : starts) {
+        expect_refusal(to_bytes(bytes + std::string(40, 'x')), kind);
+        expect_refusal(to_bytes(bytes + std::string(40, 'x')), "HEIC, AVIF, GIF and BMP are read");
     }
 }
 
-TEST(DecodePicture, RefusesAnimatedWebp) {
+// What is known for a picture that is read, and is none behind its first bytes.
+TEST(DecodePicture, NamesWhatIsDamaged) {
+    expect_refusal(to_bytes("GIF89a" + std::string(40, 'x')), "a GIF");
+    expect_refusal(to_bytes(std::string("\0\0\0\x18"
+                                        "ftypheic\0\0\0\0mif1heic",
+                                        24)),
+                   "a HEIC picture");
+    expect_refusal(to_bytes(std::string("\0\0\0\x18"
+                                        "ftypmif1\0\0\0\0mif1avif",
+                                        24)),
+                   "an AVIF picture");
+    expect_refusal(to_bytes("BM" + std::string(12, '\0') + "\x28" + std::string(40, '\0')),
+                   "a BMP");
+}
+
+TEST(DecodePicture, RefusesAnAnimatedWebpWithoutAFrame) {
     // RIFF header, then VP8X with the animation flag (0x02) and a canvas of 1 x 1.
     const std::string file("RIFF\x16\0\0\0WEBPVP8X\x0A\0\0\0\x02\0\0\0\0\0\0\0\0\0", 30);
-    expect_refusal(to_bytes(file), "animated WebP");
+    expect_refusal(to_bytes(file), "damaged or cut off");
 }
 
 // A progressive JPEG whose first scan, of the DC coefficients, is there `scans` times and alone.
@@ -434,21 +495,22 @@ class PictureFolder : public testing::Test {
 };
 
 TEST_F(PictureFolder, ListsPicturesByName) {
-    for (const auto* name : {"b.PNG", "a.jpg", "c.JPeG", "d.webp", ".hidden.png", "e.txt", "png"}) {
+    for (const auto* name : {"b.PNG", "a.jpg", "c.JPeG", "d.webp", "e.Heic", "f.jfif",
+                             ".hidden.png", "g.txt", "png", "h.tif"}) {
         touch(name);
     }
     fs::create_directory(folder_ / "folder.png");
     EXPECT_EQ(list_pictures(folder_),
               (std::vector<fs::path>{folder_ / "a.jpg", folder_ / "b.PNG", folder_ / "c.JPeG",
-                                     folder_ / "d.webp"}));
+                                     folder_ / "d.webp", folder_ / "e.Heic", folder_ / "f.jfif"}));
 }
 
 TEST_F(PictureFolder, SaysWhyThereIsNothingToList) {
     expect_no_list(folder_ / "missing", (folder_ / "missing").string());
     expect_no_list(folder_, ".webp");
-    touch("a.heic");
-    expect_no_list(folder_, ".heic");
-    expect_no_list(folder_ / "a.heic", "not a folder");
+    touch("a.tif");
+    expect_no_list(folder_, "a.tif");
+    expect_no_list(folder_ / "a.tif", "not a folder");
 }
 
 TEST_F(PictureFolder, WritesPngWholeOrNotAtAll) {

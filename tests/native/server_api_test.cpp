@@ -81,7 +81,7 @@ TEST_F(ApiTest, SaysHowItIs) {
 }
 
 TEST_F(ApiTest, ListsModelsAndSettings) {
-    write_text(root / "models/not utf8 \xff.safetensors", "x");
+    write_model(root / "models/not utf8 \xff.safetensors");
     EXPECT_EQ(expect_json(ask("GET", "/v1/models")),
               parse_json(R"({"models": [{"name": "m.safetensors"}]})"));
     const json schema = expect_json(ask("GET", "/v1/settings"));
@@ -111,20 +111,87 @@ TEST_F(ApiTest, AcceptsAJob) {
     EXPECT_EQ(list[1]["id"], id);
 }
 
-TEST_F(ApiTest, AcceptsPicturesInAForm) {
+TEST_F(ApiTest, ExtendsAJobThatHasEnded) {
+    const std::string id = accept("a");
+    const auto extend = [&](const std::string& of, const std::string& body) {
+        return ask(
+            "POST", "/v1/jobs/" + of + "/extend",
+            {{"content-type", "application/json"}, {"content-length", std::to_string(body.size())}},
+            body);
+    };
+    ASSERT_TRUE(runner->waits("a"));
+    expect_problem(extend(id, R"({"steps": 7})"), 409);  // it runs
+    runner->let("a");
+    ended(jobs, id);
+    for (const char* bad :
+         {"{}", R"({"steps": 0})", R"({"steps": 7.5})", R"({"steps": "7"})", R"({"steps": 1e300})",
+          R"({"steps": 10000001})", R"({"steps": 7, "word": "b"})"}) {
+        expect_problem(extend(id, bad), 422);
+    }
+    expect_problem(extend(id, "{"), 400);
+    expect_problem(extend("0123456789abcdef", R"({"steps": 7})"), 404);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend",
+            {{"content-type", "text/plain"}, {"content-length", "12"}}, R"({"steps": 7})"),
+        415);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend", {{"content-type", "application/json"}}), 411);
+    EXPECT_EQ(jobs.list().size(), 1u);
+    const HttpResponse response = extend(id, R"({"steps": 7})");
+    const json job = expect_json(response, 202);
+    EXPECT_EQ(header(response, "Location"), "/v1/jobs/" + job["id"].get<std::string>());
+    EXPECT_EQ(job["settings"]["steps"], 7);
+    EXPECT_EQ(job["word"], "a");
+    ended(jobs, job["id"]);
+    EXPECT_TRUE(runner->begun().back().goes_on);
+}
+
+constexpr const char* form_type = "multipart/form-data; boundary=b";
+
+std::string form_of(const std::string& picture) {
     std::string body;
-    for (const auto& [name, value] :
-         std::multimap<std::string, std::string>{{"model", "m.safetensors"},
-                                                 {"word", "a"},
-                                                 {"init", "dog"},
-                                                 {"pictures", "\xff\xd8\xff picture"}}) {
+    for (const auto& [name, value] : std::multimap<std::string, std::string>{
+             {"model", "m.safetensors"}, {"word", "a"}, {"init", "dog"}}) {
         body +=
             "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n";
     }
-    const json job = expect_json(post(body + "--b--", "multipart/form-data; boundary=b"), 202);
+    return body +
+           "--b\r\nContent-Disposition: form-data; name=\"pictures\"; filename=\"a "
+           "dog.png\"\r\n\r\n" +
+           picture + "\r\n--b--";
+}
+
+TEST_F(ApiTest, AcceptsPicturesInAForm) {
+    const json job = expect_json(post(form_of(sent_picture()), form_type), 202);
     EXPECT_TRUE(job["images"].is_null());
     ASSERT_TRUE(runner->waits("a"));
-    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.jpg"), "\xff\xd8\xff picture");
+    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.png"), sent_picture());
+}
+
+TEST_F(ApiTest, LooksAtPicturesBeforeItTakesThem) {
+    const std::string whole = sent_picture();
+    for (const std::string& bytes : {whole.substr(0, whole.size() / 2), std::string("a text")}) {
+        EXPECT_EQ(
+            expect_problem(post(form_of(bytes), form_type), 422).rfind("pictures: a dog.png", 0),
+            0u);
+    }
+    EXPECT_TRUE(jobs.list().empty());
+    EXPECT_FALSE(runner->has_begun("a"));
+}
+
+TEST_F(ApiTest, NamesNoPlaceOfTheServer) {
+    runner->plan("a", {.end = FakeRunner::Plan::End::error,
+                       .message = concat((root / "images/dog/1.txt").string(), ": is odd, as ",
+                                         (root / "models/m.safetensors").string(), " is")});
+    const std::string id = accept("a");
+    ASSERT_TRUE(runner->waits("a"));
+    runner->let("a");
+    ASSERT_TRUE(eventually([&] { return jobs.find(id)->state == JobState::failed; }));
+    const json job = expect_json(ask("GET", "/v1/jobs/" + id));
+    EXPECT_EQ(job["message"], "dog/1.txt: is odd, as m.safetensors is");
+    const FullDisk full(50);
+    EXPECT_EQ(expect_problem(post(submission("b")), 507).find(root.path().string()),
+              std::string::npos);
 }
 
 TEST_F(ApiTest, RefusesWhatIsNoSubmission) {

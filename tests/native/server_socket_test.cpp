@@ -75,7 +75,7 @@ TEST_F(ServerTest, TakesARequestByteByByte) {
 
 TEST_F(ServerTest, TakesALargeForm) {
     RawClient client = connect();
-    const std::string picture = "\xff\xd8\xff" + std::string(1'000'000, 'x');
+    const std::string picture = sent_picture(1'000'000);
     std::string body;
     for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
              {"model", "m.safetensors"}, {"word", "a"}, {"init", "dog"}, {"pictures", picture}}) {
@@ -91,7 +91,7 @@ TEST_F(ServerTest, TakesALargeForm) {
     const RawResponse response = client.response();
     EXPECT_EQ(response.status, 202) << response.body;
     ASSERT_TRUE(runner->waits("a"));
-    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.jpg"), picture);
+    EXPECT_EQ(read_text(runner->begun().at(0).training.images / "001.png"), picture);
 }
 
 TEST_F(ServerTest, HeadHasNoBody) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/json.h"
+#include "io/picture.h"
 #include "server/http_error.h"
 #include "server/submission.h"
 
@@ -179,10 +180,51 @@ TEST(FormSubmission, NeedsEachFieldOnceAndTakesNoOther) {
 
 TEST(FormSubmission, TakesPicturesByTheirFirstBytes) {
     for (const std::string& bytes :
-         {std::string(), std::string("GIF89a"), png.substr(0, 7), jpeg.substr(0, 2),
+         {std::string(), std::string("GIF8"), png.substr(0, 7), jpeg.substr(0, 2),
           std::string("RIFF\1\2\3\4WAVE"), std::string("RIFFWEBP"), std::string("<svg>"),
           std::string("BM")}) {
         EXPECT_EQ(refusal(whole_form.with("pictures", bytes)), 422) << bytes;
+    }
+}
+
+std::string detail_of(const std::string& body) {
+    try {
+        check_pictures(parse_submission(form_type, body, {}).pictures);
+        return "taken";
+    } catch (const HttpError& error) {
+        EXPECT_EQ(error.status(), 422);
+        return error.what();
+    }
+}
+
+std::string sent_as(const std::string& file_name, const std::string& bytes) {
+    const std::string fields = form(whole_form.without("pictures"));
+    return fields.substr(0, fields.size() - 7) +  // without the last boundary's end
+           "--b\r\nContent-Disposition: form-data; name=\"pictures\"; filename=\"" + file_name +
+           "\"\r\n\r\n" + bytes + "\r\n--b--\r\n";
+}
+
+std::string encoded(int width, int height) {
+    Picture picture{width, height, {}};
+    picture.rgb.resize(std::size_t{3} * static_cast<std::size_t>(width * height), 7);
+    const std::vector<std::byte> bytes = encode_png(picture);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+TEST(FormSubmission, NamesPicturesAsTheClientDoes) {
+    const std::string whole = encoded(9, 8);
+    EXPECT_EQ(detail_of(sent_as("my dog.png", whole)), "taken");
+    const auto begins = [](const std::string& text, const std::string& start) {
+        EXPECT_EQ(text.substr(0, start.size()), start);
+    };
+    begins(detail_of(sent_as("my dog.jpg", whole.substr(0, whole.size() - 20))),
+           "pictures: my dog.jpg: is a PNG that is damaged or cut off");
+    begins(detail_of(sent_as("small.png", encoded(9, 7))), "pictures: small.png: is 9 x 7 pixels");
+    begins(detail_of(sent_as("scan.tif", {"II*\0", 4})),
+           "pictures: scan.tif: is not a picture that can be read but a TIFF");
+    begins(detail_of(sent_as("C:\\\\Fotos\\\\dog.jpg", "x")), "pictures: dog.jpg: ");
+    for (const std::string& odd : {std::string(), std::string(300, 'x'), std::string("\xff.jpg")}) {
+        begins(detail_of(sent_as(odd, "x")), "pictures: picture 1: is not a picture");
     }
 }
 

@@ -169,7 +169,7 @@ def test_a_folder_that_is_gone(places):
         resolve_folder("birds", *places)
     with pytest.raises(PictureError, match="the folder 'birds' is gone"):
         load_folder(places[0] / "birds", 64, "")
-    with pytest.raises(PictureError, match="'empty' holds no pictures; put .jpg"):
+    with pytest.raises(PictureError, match="^the folder 'empty' holds no pictures \\(.jpg, "):
         load_folder(places[0] / "empty", 64, "")
 
 
@@ -185,7 +185,7 @@ def test_pictures_and_captions_may_be_links(places, tmp_path):
 
 
 def test_a_folder_is_loaded(tmp_path):
-    for name in ("b.PNG", "a.png", "c.webp", ".d.png", "notes.txt", "e.gif"):
+    for name in ("b.PNG", "a.png", "c.webp", ".d.png", "notes.txt", "e.tiff"):
         if name.endswith("txt"):
             (tmp_path / name).write_text("x")
         else:
@@ -271,7 +271,7 @@ def test_pictures_that_cannot_be_read(tmp_path):
 def test_a_caption_that_is_no_text(tmp_path):
     Image.fromarray(random_pixels()).save(tmp_path / "0.png")
     (tmp_path / "0.txt").write_bytes(b"\xff\xfe\x00a")
-    with pytest.raises(PictureError, match="^0.txt: the caption cannot be read"):
+    with pytest.raises(PictureError, match="^0.txt: is text in UTF-16"):
         load_folder(tmp_path, 64, "")
 
 

@@ -317,3 +317,12 @@ def test_what_is_no_word(word):
 def test_tokens_that_cannot_be(word, vectors, says):
     with pytest.raises(TokenError, match=says):
         Token(word, vectors, {})
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pti", ".bin"])
+def test_other_trainers_names_are_known_in_pickles_too(tmp_path, ending):
+    path = tmp_path / f"mycat{ending}"
+    torch.save({"text_encoders_0": VECTORS, "emp_params_out": VECTORS}, path)
+    token = read_token(path)
+    assert token.word == "mycat" and torch.equal(token.vectors["clip_l"], VECTORS)
+    assert token.others == ("emp_params_out (an output vector)",)

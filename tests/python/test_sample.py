@@ -30,13 +30,11 @@ def encode(modules, text: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reference_picture(modules, prompt: str, prediction: str, noise: torch.Tensor) -> np.ndarray:
-    scheduler = DPMSolverMultistepScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type=prediction,
-    )
+def reference_picture(
+    modules, prompt: str, prediction: str, noise: torch.Tensor, **schedule
+) -> np.ndarray:
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = DPMSolverMultistepScheduler(**betas | schedule, prediction_type=prediction)
     scheduler.set_timesteps(STEPS)
     context = torch.cat([encode(modules, ""), encode(modules, prompt)])
     latents = noise
@@ -68,6 +66,33 @@ def test_equal_to_diffusers(folder, prediction):
     )
     assert picture.size == (SIDE, SIDE)
     assert reference.std() > 20  # a picture, not a plain colour
+    assert np.abs(np.asarray(picture, dtype=np.float64) - reference).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"rescale_betas_zero_snr": True},
+        {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
+    ],
+    ids=["zero terminal SNR", "linear"],
+)
+def test_other_schedules_are_equal_to_diffusers(folder, schedule):
+    path, modules = folder
+    noise = _native.initial_noise(seed=7, height=SIDE, width=SIDE)
+    reference = reference_picture(modules, "a photo of a dog", "v_prediction", noise, **schedule)
+    zero_snr = "on" if schedule.pop("rescale_betas_zero_snr", False) else "auto"
+    options = {"steps": STEPS, "guidance": GUIDANCE, "seed": 7, "weights": "dense"}
+    picture = zoodip.sample(
+        path,
+        "a photo of a dog",
+        width=SIDE,
+        height=SIDE,
+        prediction="v",
+        zero_snr=zero_snr,
+        **schedule,
+        **options,
+    )
     assert np.abs(np.asarray(picture, dtype=np.float64) - reference).max() <= 2
 
 
@@ -174,3 +199,112 @@ def test_the_program_writes_a_picture(folder, module_folder, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), draw(path))
     program[program.index("--out") + 1] = str(tmp_path / "x.jpg")
     assert "needs the ending .png" in subprocess.run(program, capture_output=True, text=True).stderr
+
+
+# ------------------------------------------------------------------------ words that are not placed
+
+
+@pytest.fixture(scope="module")
+def tokens(folder, tmp_path_factory):
+    """Files of tokens by name; the word of all but "other" is sks."""
+    place = tmp_path_factory.mktemp("tokens")
+    width = folder[1].text_encoder.config.hidden_size
+    vectors = torch.randn(1, width, generator=torch.Generator().manual_seed(1)) * 0.3
+    files = {"sks": ("sks", vectors), "renamed": ("sks", vectors), "other": ("dax", -vectors)}
+    for name, (word, values) in files.items():
+        save_file({"clip_l": values}, place / f"{name}.safetensors", {"word": word})
+    return {name: place / f"{name}.safetensors" for name in files}
+
+
+@pytest.fixture
+def warned(caplog):
+    """What was warned of."""
+    caplog.set_level("WARNING", "zoodip")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a photo of {}", "sks\u2019s ball", "\u201csks\u201d dog", "photo\u00a0sks", "sks\U0001f436"]
+    + ["sks\u2014dog", "\u4e00\u53easks\u7684\u7167\u7247", "sks\uc758"],
+)
+def test_a_word_beside_any_sign_is_placed(folder, tokens, warned, prompt):
+    with_word = draw(folder[0], prompt, tokens=[tokens["sks"]])
+    assert warned() == []
+    assert (with_word != draw(folder[0], prompt)).any()
+
+
+def test_braces_stand_for_the_only_word(folder, tokens, warned):
+    braces = draw(folder[0], "a photo of {}", tokens=[tokens["sks"]])
+    assert (braces == draw(folder[0], "a photo of sks", tokens=[tokens["sks"]])).all()
+    with pytest.raises(zoodip.Error, match=r"^prompt: {} stands for the word, .* 2 \(sks, dax\)"):
+        draw(folder[0], "{}", tokens=[tokens["sks"], tokens["other"]])
+    assert warned() == []
+    draw(folder[0], "a photo of {}")
+    assert "prompt: {} stands for the word of a token, and none was given" in warned()[0]
+
+
+@pytest.mark.parametrize("prompt", ["skss", "a photo of a dog", "s ks"])
+def test_a_word_that_is_not_placed_is_a_warning(folder, tokens, warned, prompt):
+    draw(folder[0], prompt, tokens=[tokens["sks"]])
+    (said,) = warned()
+    assert said == (
+        f"the prompt does not hold 'sks', the word of {tokens['sks']}, and the picture is drawn "
+        "without it. Write sks or {} where the subject is named"
+    )
+
+
+def test_the_name_of_a_file_is_not_its_word(folder, tokens, warned):
+    draw(folder[0], "a photo of renamed", tokens=[tokens["renamed"]])
+    (said,) = warned()
+    assert "('renamed' is the name of the file, not its word)" in said
+    assert "Write sks or {} where" in said
+
+
+def test_a_word_may_stand_in_the_negative_prompt(folder, tokens, warned):
+    both = [tokens["sks"], tokens["other"]]
+    draw(folder[0], "a photo of dax", negative="sks", tokens=both)
+    assert warned() == []
+    draw(folder[0], "a photo of dax", negative="sks", tokens=both, guidance=1)
+    assert len(warned()) == 1 and "'sks'" in warned()[0] and "{}" not in warned()[0]
+
+
+def test_two_tokens_of_one_word_are_refused(folder, tokens):
+    with pytest.raises(zoodip.Error, match="sks.safetensors and .*renamed.safetensors both bring"):
+        draw(folder[0], "sks", tokens=[tokens["sks"], tokens["renamed"]])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "signs"),
+    [
+        ("(sks:1.3)", "(sks:1.3) is"),
+        ("sks BREAK a dog", "BREAK is"),
+        ("sks, {red|blue}", "{red|blue} is"),
+        ("[cat:sks:0.5]", "[cat:sks:0.5] is"),
+        ("sks <lora:dog:0.8>", "<lora:dog:0.8> is"),
+        ("<sks>", "<sks> is"),
+        ("embedding:sks", "embedding: is"),
+        ("((sks)) AND a dog", "((sks)), AND are"),
+        ("[sks] __colour__", "[sks], __colour__ are"),
+        ("sks \\(dog\\)", "\\(, \\) are"),
+    ],
+)
+def test_signs_of_other_programs_are_named(folder, tokens, warned, prompt, signs):
+    draw(folder[0], prompt, tokens=[tokens["sks"]])
+    (said,) = warned()
+    assert said.startswith(f"prompt: {signs} read as")
+
+
+@pytest.mark.parametrize("prompt", ["sks: a dog", "SKS AND A DOG", "sks < 3, 2 > 1", "a__b sks :)"])
+def test_plain_signs_are_not(folder, tokens, warned, prompt):
+    draw(folder[0], prompt, tokens=[tokens["sks"]])
+    assert warned() == []
+
+
+def test_what_a_file_holds_beside_the_word_is_named(folder, tmp_path, warned):
+    width = folder[1].text_encoder.config.hidden_size
+    vectors = {"emp_params": torch.ones(1, width), "emp_params_out": torch.ones(1, width)}
+    save_file(vectors, tmp_path / "mycat.safetensors")
+    draw(folder[0], "a photo of mycat", tokens=[tmp_path / "mycat.safetensors"])
+    (said,) = warned()
+    assert said.endswith("holds also emp_params_out (an output vector), not used")

@@ -11,6 +11,7 @@ import zoodip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from token_cases import CASES, REFUSED
 from zoodip import _native
 
 from node.token import TokenError, check_word, read_token
@@ -70,6 +71,33 @@ def test_engine_and_nodes_read_the_same(tmp_path, tensors, metadata):
     assert kept == theirs.metadata
     assert found.keys() == theirs.vectors.keys()
     assert all(torch.equal(found[key], theirs.vectors[key]) for key in found)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_word_of_other_trainers_files(tmp_path, case):
+    path = tmp_path / "mycat.safetensors"
+    stored = {name: torch.randn(shape) for name, shape in case.tensors.items()}
+    save_file(stored, path, case.metadata or None)
+    token = read_token(path, case.asked)
+    word, found, _ = _native.read_token(path, case.asked)
+    assert word == token.word == case.word
+    assert found.keys() == token.vectors.keys() == case.vectors.keys()
+    for encoder, key in case.vectors.items():
+        expected = stored[key].reshape(-1, stored[key].shape[-1])
+        assert torch.equal(found[encoder], expected)
+        assert torch.equal(token.vectors[encoder], expected)
+    assert list(token.others) == case.others
+    assert _native.others_of_token(path, case.asked) == case.others
+
+
+@pytest.mark.parametrize(("tensors", "says"), REFUSED.values(), ids=REFUSED)
+def test_files_in_which_no_word_is_found(tmp_path, tensors, says):
+    path = tmp_path / "mycat.safetensors"
+    save_file({name: torch.randn(shape) for name, shape in tensors.items()}, path)
+    for read, error in ((read_token, TokenError), (_native.read_token, zoodip.Error)):
+        with pytest.raises(error) as refused:
+            read(path)
+        assert says in str(refused.value)
 
 
 def plain(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._api import TrainResult, inspect, sample, settings, train
+from ._folder import FolderPicture, LeftOut, PictureFolder, read_folder
 from ._loader import NativeModuleError, load_native
 from ._token import token_convert, token_info
 
@@ -27,11 +28,15 @@ __all__ = [
     "CancelToken",
     "Cancelled",
     "Error",
+    "FolderPicture",
+    "LeftOut",
     "NativeModuleError",
+    "PictureFolder",
     "TrainResult",
     "__version__",
     "inspect",
     "load_native",
+    "read_folder",
     "sample",
     "settings",
     "token_convert",

@@ -76,7 +76,7 @@ class Event:
     """Something that happened to a job."""
 
     id: int
-    name: str  # state, stage, step or preview
+    name: str  # state, stage, note, step or preview
     data: Mapping[str, Any]
 
 
@@ -140,6 +140,12 @@ class Client:
         texts = about | ({"settings": json.dumps(settings)} if settings else {})
         body = _multipart(boundary, texts, _pictures(pictures))
         return self._job("POST", "/v1/jobs", body, f"multipart/form-data; boundary={boundary}")
+
+    def extend(self, id: str, steps: int) -> Job:
+        """Queues a training that goes on where an ended one was, to `steps` in all; that one stays
+        as it is."""
+        body = json.dumps({"steps": steps}).encode()
+        return self._job("POST", f"{_path(id)}/extend", body, "application/json")
 
     def jobs(self) -> list[Job]:
         """Every job that the server keeps, newest first."""
