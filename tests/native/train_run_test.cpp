@@ -240,7 +240,9 @@ TEST_F(RunTest, TheFixedSamplesAreLookedAtBeforeTheWordMoves) {
     for (const json& event : listener.events) {
         if (event["event"] != "validation") continue;
         EXPECT_EQ(event["best"].get<bool>(), event["step"] == 7) << event;
-        if (event["step"] == 0) EXPECT_LT(event["loss"].get<double>(), result.best_loss);
+        if (event["step"] == 0) {
+            EXPECT_LT(event["loss"].get<double>(), result.best_loss);
+        }
     }
     EXPECT_EQ(result.steps, 14);  // one that brought nothing better
 }
