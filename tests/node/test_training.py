@@ -154,6 +154,13 @@ def store(tmp_path):
     return Store(tmp_path / "zoodip")
 
 
+def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, store):
+    schedule = {"zero_snr", "beta_schedule", "beta_start", "beta_end"}
+    assert schedule <= resolution.resolved(wanted, store, FakeHost()).settings.keys()
+    wired = replace(wanted, alphas_cumprod=[0.5] * 1000)
+    assert not schedule & resolution.resolved(wired, store, FakeHost()).settings.keys()
+
+
 def unbroken(wanted, folder):
     return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
 
