@@ -154,6 +154,13 @@ def store(tmp_path):
     return Store(tmp_path / "zoodip")
 
 
+def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, store):
+    schedule = {"zero_snr", "beta_schedule", "beta_start", "beta_end"}
+    assert schedule <= resolution.resolved(wanted, store, FakeHost()).settings.keys()
+    wired = replace(wanted, alphas_cumprod=[0.5] * 1000)
+    assert not schedule & resolution.resolved(wired, store, FakeHost()).settings.keys()
+
+
 def unbroken(wanted, folder):
     return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
 
@@ -538,7 +545,7 @@ def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_
 
 
 def test_the_best_word_is_taken_without_learning_anew(wanted, store):
-    checked = chosen(wanted, validate_every=10, learning_rate=0.5)
+    checked = chosen(wanted, validate_every=4, learning_rate=2.0)  # too much to stay there
     last = learn(checked, *_rest(store))
     host = FakeHost()
     best = learn(chosen(checked, take="best"), PLACE, store, LiveRuns(), host)
