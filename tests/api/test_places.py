@@ -34,7 +34,7 @@ def odd_material(material):
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"images": "no word"}, "no word/0.txt"),
+        ({"images": "no word"}, "0.txt"),
         ({"images": "odd text"}, "0.txt"),
         ({"images": "cut off"}, "0.png"),
         ({"images": "nothing"}, "nothing"),
