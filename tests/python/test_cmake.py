@@ -93,7 +93,7 @@ def test_libraries_of_single_kinds_of_pictures_may_be_missing(root: Path, tmp_pa
         pytest.skip("there is no compiler that links with gaps")
     program = tmp_path / "probe.cpp"
     program.write_text(
-        '#include <cstdio>\n#include <span>\n'
+        "#include <cstdio>\n#include <span>\n"
         '#include "core/error.h"\n#include "io/picture_kind.h"\n'
         "int main() {\n"
         '  for (const std::string start : {"GIF89a", "BM", "    ftypheic", "    ftypavif"}) {\n'
