@@ -154,6 +154,14 @@ def store(tmp_path):
     return Store(tmp_path / "zoodip")
 
 
+def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, monkeypatch):
+    schedule = {"zero_snr": "off", "beta_schedule": "linear", "beta_start": 0.1, "beta_end": 0.2}
+    monkeypatch.setattr(graph(), "resolve", lambda _, asked, fit: {**asked, **schedule})
+    assert schedule.keys() <= named(wanted).settings.keys()
+    wired = named(replace(wanted, alphas_cumprod=[0.5] * 1000))
+    assert wired.settings == wanted.settings
+
+
 def unbroken(wanted, folder):
     return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
 
