@@ -25,7 +25,7 @@ def beginning(
     interruption: of the errors that one which ends a prompt without being one.
     """
     key = beginning_key(place.workflow, place.node)
-    live = LiveRun(key, place.node, place.workflow, place.prompt, word, steps, 0.0, send)
+    live = LiveRun(key, place.node, place.workflow, place.prompt, word, steps, None, send)
     runs.add(live)
     live.stage("reading the model and the pictures")
     try:

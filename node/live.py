@@ -68,13 +68,14 @@ class LiveRun:
         prompt: str,
         word: str,
         steps: int,
-        preview_percent: float,
+        preview_percent: float | None,
         send: Callable[[str, Payload], object],
         clock: Callable[[], float] = time.monotonic,
         lineage: str | None = None,
     ) -> None:
-        """send: called with the event's name and payload; must not wait for another thread.
-        clock: seconds, as time.monotonic. lineage: for the record."""
+        """preview_percent: None while it is not known. send: called with the event's name and
+        payload; must not wait for another thread. clock: seconds, as time.monotonic. lineage: for
+        the record."""
         self.key, self.node, self.workflow, self.prompt = key, node, workflow, prompt
         self.word, self.steps, self.preview_percent = word, steps, preview_percent
         self._lineage = lineage
@@ -171,7 +172,7 @@ class LiveRun:
             self._validations.append((step, finite(loss)))
             if best:
                 self._best_step = step
-            if self._is_due():
+            if len(self._validations) == 1 or self._is_due():  # a curve begins with its first dot
                 self._emit()
 
     def best_is(self, step: int) -> None:

@@ -92,15 +92,25 @@ class TrainingOptionsZO(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, resolution: int | None) -> bool | str:
-        """At once, not when the pictures were read. None: it comes from another node."""
+    def validate_inputs(cls, resolution: int | None = None, *, method: Any = None) -> bool | str:
+        """At once, not when the pictures were read. None: it comes from another node.
+
+        method: a host that folds settings into it hands it over whatever is asked. By keyword
+        alone, which the host does not count as asking, so that the problem is told once.
+        """
         return (settings.resolution_problem(resolution) if resolution else None) or True
 
     @classmethod
-    def execute(cls, method: Any, **values: Any) -> io.NodeOutput:
+    def execute(cls, method: Any = None, **values: Any) -> io.NodeOutput:
+        asked = ((cls.hidden.prompt or {}).get(cls.hidden.unique_id) or {}).get("inputs", {})
+        # A host that folds settings into it leaves out one that it does not know.
+        method = asked.get("method") if method is None else method
         given = {**values, **(method if isinstance(method, dict) else {"method": method})}
-        asked = (cls.hidden.prompt or {}).get(cls.hidden.unique_id) or {}
-        return io.NodeOutput(settings.chosen(settings.spelled(asked.get("inputs", {}), given)))
+        # One that the prompt does not give comes as None, or does not come.
+        given = {name: value for name, value in given.items() if value is not None}
+        spelled = settings.spelled(asked, given)
+        settings.check_choices(spelled)
+        return io.NodeOutput(settings.chosen(spelled))
 
 
 NODES = [TrainingOptionsZO]

@@ -20,6 +20,7 @@ from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
 from .nodes_token import ZoToken
 from .options import Options
+from .parking import halved
 from .pictures import Picture, pictures_from
 from .schema import schema
 from .self_check import as_text, expected_of, text_states
@@ -275,9 +276,17 @@ class PersonalizeZO(_Personalize):
             alphas_cumprod=wired.alphas_cumprod,
             expected=lambda: expected_of(model, clip, vae, wired, picture.pixels, text),
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
+            parking=lambda: halved(_idle_models(model, clip)),
             **asked,
         )
         return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
+
+
+def _idle_models(model: Any, clip: Any) -> list[torch.nn.Module]:
+    """What ComfyUI holds in main memory and does not compute with while the engine trains."""
+    if host.device_name() != "cpu":
+        return []
+    return [model.model.diffusion_model, clip.cond_stage_model]
 
 
 def _quick_decoder(vae: Any) -> Any:

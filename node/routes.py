@@ -92,6 +92,9 @@ class _Pages:
         await _in_thread(self._payload, key)  # one that is there
         node = request.match_info["node"]
         await _in_thread(self._store.set_node_run, workflow, node, key)
+        earlier = self._runs.of_node(workflow, node)
+        if earlier is not None and earlier.ended and earlier.key != key:
+            self._runs.drop(earlier)  # what the node shows no more
         return web.json_response({"run": key})
 
     async def preview(self, request: web.Request) -> web.Response:

@@ -153,6 +153,14 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+def check_choices(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a name that is not among its choices, which not all hosts check."""
+    for field in options():
+        name, known = field["name"], field.get("choices")
+        if known and name in values and values[name] not in known:
+            raise ValueError(f"{name}: needs one of {', '.join(known)}; got '{values[name]}'")
+
+
 def spelled(inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What is given, and those settings among a prompt's inputs that the host left out, because
     it spells them otherwise: those of a method under it, `method.n`, or beside it, `n`.

@@ -204,7 +204,8 @@ export class LossCurve {
   #label(point) {
     const { fixed, smooth, raw } = this.#keys;
     const at = (value) => ({ loss: formatLoss(value) });
-    setText(fixed, point ? text("fixedAt", at(this.#fixedAt(point[0]))) : text("fixed"));
+    const last = point ? this.#fixedAt(point[0]) : NaN;
+    setText(fixed, point ? text("fixedAt", at(last)) : text("fixed"));
     setText(smooth, point ? text("smoothedAt", at(point[2])) : text("smoothed"));
     setText(raw, point ? text("lossAt", at(point[1])) : text("loss"));
     const step = point ? text("stepAt", { step: formatCount(point[0]) }) : text("stepAxis");

@@ -27,7 +27,7 @@ const NEW_NODE_WIDTH = 420;
 const RUN_OUTPUT = "zoodip_run";
 const OURS = /ZO$/;
 /** The host's own message, which has the sentence in older front ends. */
-const DIALOG = "[role=dialog]";
+const DIALOG = ".p-dialog";
 const DIALOG_MS = 400;
 const ERROR_MS = 20000;
 

@@ -1,4 +1,4 @@
-"""What the registry hands out works in ComfyUI: the nodes are there, the demo template's files too."""
+"""What the registry hands out works in ComfyUI: nodes, templates, and a training of the demo."""
 
 import json
 

@@ -5,7 +5,7 @@ import urllib.error
 
 import pytest
 from comfy import PACKAGE
-from graphs import node, options, succeeded, training
+from graphs import node, options, run, succeeded, training
 
 SEARCHED = ("textual inversion", "embedding", "dreambooth", "train", "learn word")
 
@@ -41,6 +41,11 @@ def test_both_spellings_are_one_training(comfy):
     assert plain.progress[-1]["run"] != keys[0]
 
 
+def spec(comfy) -> dict:
+    described = comfy.get("/object_info/TrainingOptionsZO")["TrainingOptionsZO"]
+    return described["input"]["required"]
+
+
 def refusal(comfy, prompt: dict) -> str:
     with pytest.raises(urllib.error.HTTPError) as raised:
         comfy.queue(prompt)
@@ -56,9 +61,17 @@ def test_a_side_that_no_model_takes_is_refused_before_anything_runs(comfy, side)
 
 
 def test_presets_of_refused_families_are_not_offered(comfy):
-    spec = comfy.get("/object_info/TrainingOptionsZO")["TrainingOptionsZO"]["input"]
-    assert "'sdxl' not in" in refusal(comfy, asking(preset="sdxl"))
-    assert spec["required"]["preset"][1]["options"] == ["auto", "sd15"]
+    assert spec(comfy)["preset"][1]["options"] == ["auto", "sd15"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("preset", "sdxl"), ("method", "adam")])
+def test_what_is_no_choice_is_refused_by_name(comfy, name, other):
+    """Some hosts refuse it with the prompt; the node does on all."""
+    prompt = asking(**{name: other})
+    try:
+        assert f"{name}: needs one of " in run(comfy, prompt).message
+    except urllib.error.HTTPError as error:
+        assert f"{name}: '{other}' not in" in error.read().decode()
 
 
 def test_nodes_are_found_by_what_people_look_for(comfy):
