@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -247,9 +248,11 @@ def going(module_folder, mine, out, tmp_path):
     run = GatedRun(module_folder / "zoodip", words, tmp_path)
     run.until("checkpoint", 5)
     yield run
-    run.process.kill()
-    run.process.wait()
-    run.close()
+    if run.process.poll() is None:
+        run.process.kill()
+        run.process.wait()
+    with suppress(OSError):  # one that was finished is closed
+        run.close()
 
 
 def test_a_second_run_is_refused_by_name(train, run, going, out, tmp_path):
