@@ -591,7 +591,9 @@ TEST_F(RunTest, AnExceptionOfTheObserverKeepsWhatWasLearned) {
         return false;
     };
     EXPECT_EQ(failure_of("a.safetensors"),
-              "no more. The word as of step 9 is kept in " + (folder / "a.safetensors").string());
+              "step 9: no more. The word as of step 9 is kept in " +
+                  (folder / "a.safetensors").string() +
+                  "; the same command with --resume goes on from there");
     forget();
     EXPECT_TRUE(go("a.safetensors", true).finished);
 }
