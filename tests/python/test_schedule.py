@@ -82,7 +82,7 @@ def test_the_schedule_of_a_folder_is_that_of_diffusers(folder, config):
     expected = DDIMScheduler(**config).alphas_cumprod.double().numpy()
     ours = np.array(schedule_of(folder))
     if config.get("rescale_betas_zero_snr"):
-        assert expected[-1] == 0 and ours[-1] == LAST
+        assert expected[-1] == 0 and 0 < ours[-1] <= LAST
         ours, expected = ours[:-1], expected[:-1]
     # Theirs is a product of 1000 float32 numbers.
     assert np.allclose(ours, expected, rtol=1e-4, atol=1e-7)
