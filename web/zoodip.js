@@ -44,6 +44,8 @@ function addPanel(node) {
     getMinHeight: () => MIN_HEIGHT + 2 * WIDGET_MARGIN,
   });
   widget.serialize = false;
+  // The panel has the preview: where the host puts its own, there would be two.
+  node.onDrawBackground = () => {};
   forwardToCanvas(panel.element);
   chain(node, "onAdded", () => panel.attach());
   chain(node, "onRemoved", () => panel.detach());

@@ -20,7 +20,7 @@ def own_model(patcher):
     with torch.inference_mode(False):
         out = patcher.clone()
         # Newer hosts' configurations cannot be copied.
-        config = patcher.model.model_config
+        config = getattr(patcher.model, "model_config", None)
         out.model = copy.deepcopy(patcher.model, {id(config): config})
         return out
 
