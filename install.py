@@ -2,6 +2,7 @@
 """Build zoodip for a Python environment, or set everything up and run its tests.
 
   python install.py               build for the Python that runs this, with the torch it has
+  python install.py --link        the same, and make `zoodip` and `import zoodip` known to it
   python install.py --venv        make .venv in this folder with a torch of its own, build for that
   python install.py demo          set everything up in .venv, teach the demo model a word, show it
   python install.py demo --subject NAME --steps N
@@ -10,7 +11,8 @@
   python install.py test --torch 2.15.0
                                   the same with another torch, in an environment of its own
 
-Nothing outside this folder is changed, with one exception: `demo` and `test`, run as root on
+Nothing outside this folder is changed, with two exceptions: `--link` puts two small files into the
+Python that runs it, zoodip.pth and the program's name; and `demo` and `test`, run as root on
 Debian or Ubuntu, install the system packages they lack after naming them. pip is called as it is
 configured: its index, proxy, cache and PIP_* variables hold.
 """
@@ -22,6 +24,7 @@ import os
 import shlex
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  (said here, before anything newer is read)
@@ -40,6 +43,7 @@ from zoodip._environment import Environment, describe  # noqa: E402
 from demo import model_file  # noqa: E402
 
 LOGS = ROOT / "build"
+REPOSITORY = "https://github.com/zoodip/ComfyUI-ZOODiP"
 OLDEST_PYTHON_FOR_PINS = (3, 11)  # numpy's pinned version asks for it
 
 
@@ -63,8 +67,11 @@ def finish(environment: Environment, program: Path) -> None:
         say("  note: zoodip is tested on Linux; nothing has been run on this system so far")
 
 
-def build_here() -> None:
-    """For the interpreter that runs this; its torch is used as it is and never replaced."""
+def build_here(link: bool) -> None:
+    """For the interpreter that runs this; its torch is used as it is and never replaced.
+
+    link: make the package and the program known to it.
+    """
     environment = describe()
     if not environment.torch:
         python = shlex.quote(sys.executable)
@@ -74,7 +81,13 @@ def build_here() -> None:
         )
     system.require_tools(environment.python_executable, environment.python_include)
     folder = build(environment, ROOT, development=False)
-    finish(environment, folder / ("zoodip.exe" if os.name == "nt" else "zoodip"))
+    if link:
+        venv.link_package(environment, ROOT)
+        finish(environment, venv.link_program(Path(sysconfig.get_path("scripts")), folder))
+    else:
+        finish(environment, folder / ("zoodip.exe" if os.name == "nt" else "zoodip"))
+        command = f"{shlex.quote(sys.executable)} {shlex.quote(__file__)} --link"
+        say(f"  to call it `zoodip`, and to `import zoodip` in this Python: {command}")
     say("  in ComfyUI: restart it; the nodes are under ZOODiP, the templates under ComfyUI-ZOODiP")
 
 
@@ -93,7 +106,7 @@ def connect(folder: Path, development: bool) -> Environment:
     environment = venv.describe_interpreter(venv.python_of(folder), ROOT)
     modules = build(environment, ROOT, development)
     venv.link_package(environment, ROOT)
-    finish(environment, venv.link_program(folder, modules))
+    finish(environment, venv.link_program(venv.python_of(folder).parent, modules))
     return environment
 
 
@@ -136,6 +149,8 @@ def prepare(folder: Path, pins: list[str], development: bool | None) -> Environm
 
 def test(torch: str | None, pytest_arguments: list[str]) -> None:
     """All the set-up that is needed, then every test."""
+    if not (ROOT / "tests").is_dir():
+        raise Failure(f"the registry's archive comes without the tests: git clone {REPOSITORY}")
     folder = ROOT / (f".venv-torch{torch}" if torch else ".venv")
     environment = prepare(folder, venv.test_requirements(ROOT, torch), development=True)
     run_tests(tree_of(environment, ROOT, development=True), environment, pytest_arguments)
@@ -165,16 +180,23 @@ def run(arguments: list[str]) -> None:
         prog="install.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="python install.py [--venv] | demo [--subject NAME] [--steps N] | "
+        usage="python install.py [--link | --venv] | demo [--subject NAME] [--steps N] | "
         "test [--torch VERSION] [pytest arguments]",
         allow_abbrev=False,
     )
     parser.add_argument("--venv", action="store_true", help="make .venv and build for it")
+    parser.add_argument(
+        "--link", action="store_true", help="make `zoodip` and `import zoodip` known to this Python"
+    )
     commands = parser.add_subparsers(dest="command", metavar="demo | test")
     tests = commands.add_parser("test", help="set everything up and test", allow_abbrev=False)
     tests.add_argument("--torch", metavar="VERSION", help="test with this torch instead")
     add_demo_options(commands.add_parser("demo", help="teach the demo model a word"))
     options, rest = parser.parse_known_args(arguments)
+    if options.link and (options.venv or options.command):
+        parser.error(
+            f"--link is for the Python that runs this, not for {options.command or '.venv'}"
+        )
     if options.command == "demo" and not options.venv and not rest:
         if options.steps is not None and options.steps < 1:
             parser.error(f"--steps: needs at least 1, got {options.steps}")
@@ -186,7 +208,7 @@ def run(arguments: list[str]) -> None:
     elif options.venv:
         build_in_venv()
     else:
-        build_here()
+        build_here(options.link)
 
 
 def main() -> int:

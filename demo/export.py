@@ -39,6 +39,7 @@ from .schedule import SCHEDULE
 from .tokenizer import build_tokenizer
 from .train_model import TextToNoise
 from .words import breed_ids, vocabulary_ids
+from .world import SIZE
 
 METADATA = {
     "format": "pt",
@@ -47,6 +48,7 @@ METADATA = {
     "modelspec.license": "Apache-2.0",
     "zoodip.unet_heads": str(UNET_HEADS),
     "zoodip.text_heads": str(TEXT_HEADS),
+    "zoodip.resolution": str(SIZE),
 }
 
 

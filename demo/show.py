@@ -33,10 +33,6 @@ FIRST_SUBJECT = "blue_spotted_dog"
 STEPS = 3000
 SEEDS = (1, 2)
 
-# The paper's settings, but for the model's size: its pictures have 128 pixels. (And tau, which
-# follows from its narrow text encoder by itself.)
-PRESET: dict[str, int | float] = {"resolution": 128}
-
 _TILE = 128
 _LABEL = 22
 
@@ -108,6 +104,7 @@ class Progress:
 
 
 def train(model: Path, subject: Subject, steps: int, out: Path) -> None:
+    """With the paper's settings; resolution and tau follow from the model's file."""
     zoodip.train(
         model,
         subject.folder,
@@ -117,7 +114,6 @@ def train(model: Path, subject: Subject, steps: int, out: Path) -> None:
         overwrite=True,
         on_step=Progress(),
         steps=steps,
-        **PRESET,
     )
 
 

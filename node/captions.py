@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LINES = "lines below"
+DEFAULT = "a photo of a {}"  # of a picture whose own caption is empty
 
 # The templates of Textual Inversion (R. Gal et al., "An Image is Worth One Word: Personalizing
 # Text-to-Image Generation using Textual Inversion", 2022), in the form that is usual today: the 27
@@ -70,6 +73,21 @@ def split_captions(text: str) -> list[str]:
 
 TEMPLATES = {"objects": split_captions(_PHOTO_OF), "styles": split_captions(_IN_THE_STYLE_OF)}
 TEMPLATE_SETS = (LINES, *TEMPLATES)
+
+
+def listed_captions(items: Sequence[str | None], count: int) -> list[str]:
+    """The captions in what came over a wire: one text with a caption a line, or a list.
+
+    A list of `count` items, as nodes for data sets give, holds a caption for each picture: line
+    ends in it are spaces, and an empty one is `DEFAULT`. Items of any other list are texts, of
+    which an empty one counts as a caption: which picture it belongs to is not known.
+    """
+    texts = [item or "" for item in items]
+    if len(texts) == count > 1:
+        return [" ".join(text.split()) or DEFAULT for text in texts]
+    if len(texts) == 1:
+        return split_captions(texts[0])
+    return [caption for text in texts for caption in split_captions(text) or [DEFAULT]]
 
 
 def match_captions(captions: list[str], count: int) -> list[str]:

@@ -12,6 +12,9 @@ from sys import byteorder
 Point = tuple[int, float | None, float | None]
 """(step, loss, smoothed loss); None where the number was not finite."""
 
+Validation = tuple[int, float | None]
+"""(step, loss of the fixed samples); None where the loss was not finite."""
+
 PAGE_POINTS = 1000
 """As many points as the page is given."""
 
@@ -50,6 +53,22 @@ def unpack_curve(data: bytes) -> list[Point]:
     if byteorder == "big":
         flat.byteswap()
     return [(int(s), finite(a), finite(b)) for s, a, b in zip(*[iter(flat)] * 3, strict=True)]
+
+
+def pack_validations(validations: Iterable[Validation]) -> bytes:
+    """As `pack_curve`."""
+    return pack_curve((step, loss, None) for step, loss in validations)
+
+
+def unpack_validations(data: bytes) -> list[Validation]:
+    """What `pack_validations` packed. Raises ValueError when the bytes are damaged."""
+    return [(step, loss) for step, loss, _ in unpack_curve(data)]
+
+
+def thin_validations(validations: Sequence[Validation], limit: int = 400) -> list[Validation]:
+    """As `thin`: each event bears all of them, and a page has no room for more dots."""
+    kept = thin([(step, loss, None) for step, loss in validations], limit)
+    return [(step, loss) for step, loss, _ in kept]
 
 
 def thin(points: Sequence[Point], limit: int = PAGE_POINTS) -> list[Point]:

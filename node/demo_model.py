@@ -16,6 +16,7 @@ from comfy_api.latest import io
 from safetensors import safe_open
 
 from ..demo import model_file
+from .schema import schema
 
 RESOLUTION = 128  # what the model was made for
 TEXT_WIDTH = 128
@@ -69,7 +70,7 @@ DECODER_PLACES = {1: 1, 3: 3, 4: 4, 6: 7, 7: 8, 9: 12, 10: 13, 12: 17, 13: 18, 1
 class LoadDemoModelZO(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadDemoModelZO",
             display_name="Load Demo Model (ZO)",
             category="ZOODiP",

@@ -13,6 +13,7 @@ from server import PromptServer
 from . import demo_model, host, nodes_data, nodes_token, options, personalize
 from .native import engine_problem, version
 from .routes import add_routes
+from .template_order import in_order
 
 log = logging.getLogger("zoodip")
 
@@ -27,6 +28,7 @@ def start() -> ZoodipExtension:
     """Called once, when ComfyUI starts."""
     api = host.http_api()
     add_routes(PromptServer.instance.routes, host.RUNS, host.store(), api)
+    PromptServer.instance.app.middlewares.append(in_order)
     api.begin()
     # Last, so that what runs has ended by then.
     atexit.register(api.end)

@@ -38,6 +38,11 @@ def merge(patches: list, weight: torch.Tensor, key: str) -> torch.Tensor:
     return comfy.lora.calculate_weight(patches, weight, key)
 
 
+def settle(patcher: Any) -> None:
+    """Loads a model, for which ComfyUI takes out what other wires of it have put in."""
+    comfy.model_management.load_models_gpu([patcher])
+
+
 RUNS = LiveRuns()
 
 _POLL_SECONDS = 0.05
@@ -135,9 +140,22 @@ def rest_if_ending() -> None:
     RUNS.rest_when_closing()
 
 
-def progress_bar(steps: int, node: str) -> Callable[[int], None]:
-    """Moves the bar on the node. What it calls raises when the prompt is interrupted."""
-    return comfy.utils.ProgressBar(steps, node_id=node).update_absolute
+def progress_bar(steps: int, node: str) -> Callable[..., None]:
+    """Moves the bar on the node to a step, and shows a JPEG where one is given, both as a sampler
+    does: to pages, apps and scripts. What it calls raises when the prompt is interrupted."""
+    bar = comfy.utils.ProgressBar(steps, node_id=node)
+
+    def move(step: int, jpeg: bytes | None = None) -> None:
+        bar.update_absolute(step, preview=None if jpeg is None else _as_preview(jpeg))
+
+    return move
+
+
+def _as_preview(jpeg: bytes) -> tuple[str, Image.Image, int]:
+    """What ComfyUI sends on as a binary message: format, picture, pixels a side at most."""
+    image = Image.open(bytes_io.BytesIO(jpeg))
+    image.load()
+    return "JPEG", image, latent_preview.MAX_PREVIEW_RESOLUTION
 
 
 class Previews:

@@ -20,6 +20,12 @@ from .store_files import read_json, write_atomically
 
 log = logging.getLogger("zoodip")
 
+# There is no command line here on which to name another.
+_WHEN_TAKEN = (
+    "Start ComfyUI with ZOODIP_HTTP=PORT in its environment to take another port, or end that "
+    "program and turn the setting 'ZOODiP: HTTP API for scripts' off and on"
+)
+
 _OFF, _ON = {"0", "off", "false", "no"}, {"1", "on", "true", "yes"}
 
 
@@ -126,6 +132,7 @@ class HttpApi:
                 jobs=self._root / "jobs",
                 port=self._port(),
                 token=self._environment.get("ZOODIP_TOKEN", ""),
+                when_taken=_WHEN_TAKEN,
                 **self._options(),
             )
         except Exception as error:  # ComfyUI goes on without it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import replace
 from math import exp
 from typing import Any
 
-from .curve import Point, finite, thin
+from .curve import Point, Validation, finite, thin, thin_validations
 from .run_record import ENDED_STATES, RUNNING_STATES, Record
 
 EVENT = "zoodip.progress"
@@ -67,14 +68,17 @@ class LiveRun:
         prompt: str,
         word: str,
         steps: int,
-        preview_percent: float,
+        preview_percent: float | None,
         send: Callable[[str, Payload], object],
         clock: Callable[[], float] = time.monotonic,
+        lineage: str | None = None,
     ) -> None:
-        """send: called with the event's name and payload; must not wait for another thread.
-        clock: seconds, as time.monotonic."""
+        """preview_percent: None while it is not known. send: called with the event's name and
+        payload; must not wait for another thread. clock: seconds, as time.monotonic. lineage: for
+        the record."""
         self.key, self.node, self.workflow, self.prompt = key, node, workflow, prompt
         self.word, self.steps, self.preview_percent = word, steps, preview_percent
+        self._lineage = lineage
         self._send, self._clock = send, clock
         # Re-entrant, as what `send` calls may ask for the payload.
         self._mutex = threading.RLock()
@@ -89,6 +93,8 @@ class LiveRun:
         self._preview_step: int | None = None
         self._passes: int | None = None
         self._best_step: int | None = None
+        self._validations: list[Validation] = []
+        self._foretold: float | None = None
         self._stop_requested = False
         self._stop_callbacks: list[Callable[[], object]] = []
 
@@ -118,14 +124,20 @@ class LiveRun:
             self._preview_step, self._passes = earlier.preview_step, earlier.passes
             best = earlier.best_step
             self._best_step = best if best is not None and best <= self._step else None
+            self._validations = [one for one in earlier.validations if one[0] <= self._step]
             self._curve = [point for point in earlier.curve if point[0] <= self._step]
             self._unsent = thin(self._curve)
             self._emit()
 
-    def forecast(self, seconds_a_step: float) -> None:
-        """The engine's guess, told until steps were measured."""
+    def forecast(self, seconds_a_step: float, seconds_left: float | None = None) -> None:
+        """The engine's guess, from one step: its speed is told until steps were measured, and how
+        long all that is left will take is told at once, and to the end."""
         with self._mutex:
+            if self.ended:
+                return
             self._speed.guess(seconds_a_step)
+            self._foretold = finite(seconds_left)
+            self._emit()
 
     def step(self, step: int, steps: int, loss: float, smooth: float) -> None:
         """A step is done."""
@@ -148,14 +160,25 @@ class LiveRun:
             if not self.ended:
                 self._passes = count
 
-    def validated(self, step: int, best: bool) -> None:
-        """The fixed samples were looked at, which counts for no step's time; best: no word before
-        had so low a loss. Told with the next event."""
+    def validated(self, step: int, loss: float, best: bool) -> None:
+        """The fixed samples had this loss, which counts for no step's time; best: no word before
+        had so low a one."""
         with self._mutex:
             if self.ended:
                 return
             self._speed.pause()
+            if self._validations and self._validations[-1][0] >= step:  # done again
+                self._validations = [one for one in self._validations if one[0] < step]
+            self._validations.append((step, finite(loss)))
             if best:
+                self._best_step = step
+            if self._is_due():
+                self._emit()
+
+    def best_is(self, step: int) -> None:
+        """Which step's word had the lowest loss of the fixed samples; told with the next event."""
+        with self._mutex:
+            if not self.ended:
                 self._best_step = step
 
     def preview(self, step: int, jpeg_bytes: bytes) -> None:
@@ -269,12 +292,14 @@ class LiveRun:
             preview_step=self._preview_step,
             passes=self._passes,
             best_step=self._best_step,
+            validations=self._validations.copy(),
+            lineage=self._lineage,
         )
 
     def _describe(self, points: Sequence[Point]) -> Payload:
         payload = _describe(self._record(self._curve[-1:]), points)
         speed = self._speed.steps_a_second
-        payload |= {"stage": self._stage, "speed": speed}
+        payload |= {"stage": self._stage, "speed": speed, "foretold": self._foretold}
         if speed and self._state == "training":
             payload["seconds_left"] = finite(max(0, self.steps - self._step) / speed)
         return payload
@@ -290,6 +315,11 @@ class LiveRun:
             self._unsent = []
 
 
+def beginning_key(workflow: str, node: str) -> str:
+    """Of what a node shows before its training has a key; no training has this one."""
+    return hashlib.sha256(f"begins\0{workflow}\0{node}".encode()).hexdigest()
+
+
 class LiveRuns:
     """The runs of this process by key, the ended ones kept for a while. Safe from any thread."""
 
@@ -299,9 +329,11 @@ class LiveRuns:
         self._closing = False
 
     def add(self, run: LiveRun) -> None:
-        """Takes a run in, in place of an earlier one of its key. After `shutdown` it is stopped."""
+        """Takes a run in, in place of an earlier one of its key, and of what its node showed while
+        it began. After `shutdown` it is stopped."""
         with self._mutex:
             self._runs.pop(run.key, None)
+            self._runs.pop(beginning_key(run.workflow, run.node), None)
             self._runs[run.key] = run
             ended = [other.key for other in self._runs.values() if other.ended]
             for key in ended[: max(0, len(ended) - _KEPT)]:
@@ -309,6 +341,12 @@ class LiveRuns:
             closing = self._closing
         if closing:
             run.request_stop()
+
+    def drop(self, run: LiveRun) -> None:
+        """Forgets a run, if it is still there."""
+        with self._mutex:
+            if self._runs.get(run.key) is run:
+                del self._runs[run.key]
 
     def get(self, key: str) -> LiveRun | None:
         """The run of a key."""
@@ -385,8 +423,10 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
         "steps": record.steps,
         "passes": record.passes,
         "best_step": record.best_step,
+        "validations": _as_lists(thin_validations(record.validations)),
         "speed": None,
         "seconds_left": None,
+        "foretold": None,
         "loss": loss,
         "smooth": smooth,
         "points": _as_lists(points),
@@ -396,5 +436,5 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
     }
 
 
-def _as_lists(points: Sequence[Point]) -> list[list[float | None]]:
+def _as_lists(points: Sequence[tuple]) -> list[list[float | None]]:
     return [list(point) for point in points]

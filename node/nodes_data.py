@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .captions import TEMPLATE_SETS, template_captions
+from .captions import DEFAULT, TEMPLATE_SETS, template_captions
 from .pictures import (
     PictureError,
     folder_fingerprint,
@@ -17,6 +17,7 @@ from .pictures import (
     read_folder,
     resolve_folder,
 )
+from .schema import schema
 
 log = logging.getLogger("zoodip")
 
@@ -32,7 +33,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadTrainingImagesZO",
             display_name="Load Training Images (ZO)",
             category="ZOODiP",
@@ -55,7 +56,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
                 ),
                 io.String.Input(
                     "caption",
-                    default="a photo of a {}",
+                    default=DEFAULT,
                     tooltip="Caption of the pictures that have none; {} stands for the new word.",
                 ),
             ],
@@ -100,7 +101,9 @@ class LoadTrainingImagesZO(io.ComfyNode):
         shown = {"zoodip_text": [read.text]}
         if read.lacks_something:
             shown["zoodip_left_out"] = [read.text]
-        return io.NodeOutput(images, "\n".join(captions), len(captions), ui=shown)
+        # None may be empty: each is to stay that of its picture.
+        lines = [each or DEFAULT for each in captions]
+        return io.NodeOutput(images, "\n".join(lines), len(captions), ui=shown)
 
 
 class CaptionsZO(io.ComfyNode):
@@ -108,7 +111,7 @@ class CaptionsZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="CaptionsZO",
             display_name="Captions (ZO)",
             category="ZOODiP",
@@ -125,7 +128,7 @@ class CaptionsZO(io.ComfyNode):
                 io.String.Input(
                     "text",
                     multiline=True,
-                    default="a photo of a {}",
+                    default=DEFAULT,
                     tooltip="One caption a line, used with 'lines below'; {} stands for the new "
                     "word.",
                 ),

@@ -9,6 +9,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
+from .schema import schema
 from .token import Token, TokenError, check_word, read_token
 from .token_clip import apply_token
 from .token_folder import IF_EXISTS, save_token
@@ -25,7 +26,7 @@ class ApplyTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="ApplyTokenZO",
             display_name="Apply Token (ZO)",
             category="ZOODiP",
@@ -54,7 +55,7 @@ class SaveTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="SaveTokenZO",
             display_name="Save Token (ZO)",
             category="ZOODiP",
@@ -101,7 +102,7 @@ class LoadTokenZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LoadTokenZO",
             display_name="Load Token (ZO)",
             category="ZOODiP",
@@ -164,7 +165,7 @@ class TokenInfoZO(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TokenInfoZO",
             display_name="Token Info (ZO)",
             category="ZOODiP",

@@ -13,18 +13,20 @@ from comfy_api.latest import io
 from comfy_execution import utils as execution
 
 from . import host, settings
+from .beginning import beginning
 from .caption_ids import initialiser, prepare_captions, prepare_plain
-from .captions import match_captions, split_captions
+from .captions import DEFAULT, listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
 from .nodes_token import ZoToken
 from .options import Options
 from .pictures import Picture, pictures_from
+from .schema import schema
 from .self_check import as_text, expected_of, text_states
 from .token import Token
 from .token_clip import apply_token
 from .training import Learned, Place, Training, learn
-from .wires import clip_skip_of, read_wires
+from .wires import clip_skip_of, digest_of_patched, read_wires
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
 # training that was not finished must go on when it is queued again instead.
@@ -41,7 +43,7 @@ def _subject_inputs() -> list[io.Input]:
         io.String.Input(
             "captions",
             multiline=True,
-            default="a photo of a {}",
+            default=DEFAULT,
             tooltip="What the pictures show, one line for each picture in their order, or one line "
             "for all. {} stands for the word.",
         ),
@@ -145,7 +147,8 @@ def _pictures(
 
     vectors: what the word consists of, each a token of the caption.
     """
-    matched = match_captions(split_captions("\n".join(captions)), len(pictures))
+    count = len(pictures)
+    matched = match_captions(listed_captions(captions, count), count)
     prepared = prepare_captions(clip, matched, word, vectors)
     return [
         graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, as_text(ids))
@@ -187,12 +190,16 @@ def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
     return learned
 
 
-def _output(clip: Any, learned: Learned) -> io.NodeOutput:
+def _output(clip: Any, learned: Learned, hidden: Any) -> io.NodeOutput:
+    place = _place(hidden)
+    shown = host.RUNS.of_node(place.workflow, place.node)
     return io.NodeOutput(
         apply_token(clip, learned.token),
         learned.token,
         {"loss": learned.losses},
         learned.steps,
+        # Kept with the outputs: where the host has them still, the page finds the run by it.
+        ui={"zoodip_run": [shown.key] if shown else []},
     )
 
 
@@ -203,6 +210,17 @@ def _widgets(**values: list) -> tuple:
 
 
 class _Personalize(io.ComfyNode):
+    """What both nodes share; each has its own `_personalize`."""
+
+    @classmethod
+    def execute(cls, **inputs: list) -> io.NodeOutput:
+        given, place = _single(inputs), _place(cls.hidden)
+        word, steps = str(given["word"]).strip(), int(given["steps"])
+        interruption = type(host.interruption())
+        with beginning(word, steps, place, host.RUNS, host.send, interruption):
+            _require_engine()
+            return cls._personalize(**inputs)
+
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
         # Values that come over links are not known yet: any will do.
@@ -218,7 +236,7 @@ class _Personalize(io.ComfyNode):
 class PersonalizeZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeZO",
             display_name="Personalize (ZO)",
             category="ZOODiP",
@@ -227,6 +245,7 @@ class PersonalizeZO(_Personalize):
             "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
             "word.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Model.Input(
                     "model", tooltip="A Stable Diffusion 1.x model, with its LoRAs if any."
@@ -243,11 +262,10 @@ class PersonalizeZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
-        wired = read_wires(model, clip, vae, host.merge)
+        wired = read_wires(model, clip, vae, host.merge, host.settle)
         asked = _asked(clip, inputs)
         asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
         picture, text = asked["pictures"][0], f"a photo of a {asked['initialiser'][0]}"
@@ -259,7 +277,7 @@ class PersonalizeZO(_Personalize):
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
             **asked,
         )
-        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)))
+        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
 
 
 def _quick_decoder(vae: Any) -> Any:
@@ -270,7 +288,7 @@ def _quick_decoder(vae: Any) -> Any:
 class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="PersonalizeFromCheckpointZO",
             display_name="Personalize from Checkpoint (ZO)",
             category="ZOODiP",
@@ -278,6 +296,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
             "takes the least memory.",
             is_input_list=True,
+            has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",
@@ -307,25 +326,27 @@ class PersonalizeFromCheckpointZO(_Personalize):
         )
 
     @classmethod
-    def execute(cls, **inputs: list) -> io.NodeOutput:
-        _require_engine()
+    def _personalize(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
+        digest = file_digest(path)
         if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
+            # With a LoRA it is not the file's: the self-check is to see it, whatever is stored.
+            digest += digest_of_patched(wired_clip, host.merge, host.settle)
         training = Training(
             weights=path,
-            digest=file_digest(path),
+            digest=digest,
             expected=_clip_check(wired_clip, f"a photo of a {asked['initialiser'][0]}"),
             preview=host.Previews(comfy.latent_formats.SD15()).jpeg,
             **asked,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
-        return _output(wired_clip or _load_clip(path, learned.token), learned)
+        return _output(wired_clip or _load_clip(path, learned.token), learned, cls.hidden)
 
 
 def _clip_check(clip: Any, text: str) -> Any:

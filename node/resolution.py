@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .going_on import longest
 from .native import graph
 from .store import Store
 
@@ -30,7 +31,7 @@ def resolved(training: Training, store: Store, host: Host) -> Training:
         return _named(training, training.settings)
     for method in _CANDIDATES:
         begun = _named(training, {**training.settings, "method": method})
-        if store.finished(begun.key) or store.unfinished(begun.key):
+        if store.finished(begun.key) or store.unfinished(begun.key) or longest(store, begun):
             return begun
     exact = {**training.settings, "method": _CANDIDATES[0]}
     host.free_memory(graph().memory(training.weights, exact))

@@ -41,6 +41,7 @@ def add_routes(routes: web.RouteTableDef, runs: LiveRuns, store: Store, api: Htt
     routes.get("/zoodip/runs/{key}/preview")(_answering(pages.preview))
     routes.post("/zoodip/runs/{key}/stop")(_answering(pages.stop))
     routes.get("/zoodip/nodes/{node}")(_answering(pages.node))
+    routes.post("/zoodip/nodes/{node}")(_answering(pages.remember))
     routes.get("/zoodip/settings")(_answering(pages.settings))
     routes.get("/zoodip/store")(_answering(pages.stats))
     routes.post("/zoodip/store")(_answering(pages.set_limit))
@@ -81,6 +82,20 @@ class _Pages:
     async def node(self, request: web.Request) -> web.Response:
         node, workflow = request.match_info["node"], request.query.get("workflow", "")
         return web.json_response(await _in_thread(self._payload_of_node, workflow, node))
+
+    async def remember(self, request: web.Request) -> web.Response:
+        """A page found the run of a node whose result the host still had."""
+        values = _members(await request.read(), '{"workflow": "ID", "run": "KEY"}')
+        workflow, key = values["workflow"], values["run"]
+        if not (isinstance(workflow, str) and isinstance(key, str)):
+            raise _Refusal(400, "workflow and run: need texts.")
+        await _in_thread(self._payload, key)  # one that is there
+        node = request.match_info["node"]
+        await _in_thread(self._store.set_node_run, workflow, node, key)
+        earlier = self._runs.of_node(workflow, node)
+        if earlier is not None and earlier.ended and earlier.key != key:
+            self._runs.drop(earlier)  # what the node shows no more
+        return web.json_response({"run": key})
 
     async def preview(self, request: web.Request) -> web.Response:
         jpeg = await _in_thread(self._preview, request.match_info["key"])
@@ -166,10 +181,15 @@ class _Pages:
 
 def _only_value(body: bytes, name: str, example: str) -> Any:
     """The value of a JSON object that has this one member."""
+    return _members(body, f'{{"{name}": {example}}}')[name]
+
+
+def _members(body: bytes, example: str) -> dict[str, Any]:
+    """A JSON object with the members that the example has."""
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):
         values = None
-    if not isinstance(values, dict) or values.keys() != {name}:
-        raise _Refusal(400, f'The request needs a JSON object like {{"{name}": {example}}}.')
-    return values[name]
+    if not isinstance(values, dict) or values.keys() != json.loads(example).keys():
+        raise _Refusal(400, f"The request needs a JSON object like {example}.")
+    return values

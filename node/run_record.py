@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .curve import Point
+from .curve import Point, Validation
 
 RUNNING_STATES = ("preparing", "training")
 ENDED_STATES = ("finished", "stopped", "interrupted", "failed", "reused")
@@ -33,6 +33,8 @@ class Record:
     message: str = ""
     curve: Sequence[Point] = field(default=(), repr=False)
     """(step, loss, smoothed loss) of every step; empty when the file of it was lost."""
+    validations: Sequence[Validation] = field(default=(), repr=False)
+    """(step, loss of the fixed samples), as far as there were any."""
     node: str = ""
     workflow: str = ""
     prompt: str = ""
@@ -43,6 +45,9 @@ class Record:
     """Of the UNet, made by the steps; None when it is not known."""
     best_step: int | None = None
     """Step of the word with the lowest validation loss; None without validation."""
+    lineage: str | None = None
+    """64 hexadecimal digits, those of the trainings that it may be gone on to; None of one that an
+    older version kept."""
     created: float = 0.0
     """Seconds since 1970; 0 lets the store fill it in."""
     used: float = 0.0
@@ -69,6 +74,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "preview_step": (int, type(None)),
     "passes": (int, type(None)),
     "best_step": (int, type(None)),
+    "lineage": (str, type(None)),
     "created": (int, float),
 }
 

@@ -62,6 +62,33 @@ AT_ONCE = {
     "preview_percent",
 }
 
+# Of families that no node takes: their values suit nothing that can be trained here.
+_REFUSED_PRESETS = {"sd21", "sdxl"}
+
+# Those whose 0 stands for a value that is found, as a label says where there is room.
+AUTOMATIC = {
+    "mu",
+    "chunk",
+    "learning_rate",
+    "tau",
+    "vectors",
+    "resolution",
+    "threads",
+    "memory_limit",
+}
+
+# Those that only some methods look at. They follow the method, so that a graph's list of values is
+# the same whether a host folds them into the method or not.
+_ESTIMATES = ("rge", "spsa", "one_point", "auto")
+OF_METHODS = {
+    "slope": ("rge", "auto"),
+    "n": _ESTIMATES,
+    "mu": _ESTIMATES,
+    "directions": _ESTIMATES,
+    "direction_rank": _ESTIMATES,
+    "related_words": _ESTIMATES,
+}
+
 
 @cache
 def declared() -> dict[str, dict[str, Any]]:
@@ -69,10 +96,39 @@ def declared() -> dict[str, dict[str, Any]]:
     return {field["name"]: field for field in json.loads(FILE.read_text(encoding="utf-8"))}
 
 
+# Younger than the node: a saved graph knows widgets by their places, so they come behind.
+YOUNGER = ("take",)
+
+
 def options() -> list[dict[str, Any]]:
     """Those of Training Options (ZO), group by group as declared."""
-    fields = [field for name, field in declared().items() if name not in ELSEWHERE]
-    return [*fields, PREVIEW_PERCENT]
+    elsewhere = {*ELSEWHERE, *YOUNGER}
+    fields = [field for name, field in declared().items() if name not in elsewhere]
+    younger = [declared()[name] for name in YOUNGER]
+    return [*map(_on_a_node, fields), PREVIEW_PERCENT, *younger]
+
+
+def _on_a_node(field: dict[str, Any]) -> dict[str, Any]:
+    if field["name"] != "preset":
+        return field
+    return {**field, "choices": [c for c in field["choices"] if c not in _REFUSED_PRESETS]}
+
+
+def label(name: str) -> str:
+    """What stands on the node."""
+    return f"{name} (0 = auto)" if name in AUTOMATIC else name
+
+
+def resolution_problem(side: int) -> str | None:
+    """What is wrong with a side in pixels; None when it is one that Stable Diffusion 1.x takes,
+    whose UNet halves what the autoencoder made eight times smaller three times."""
+    largest = int(declared()["resolution"]["maximum"])
+    if 0 <= side <= largest and side % 64 == 0:
+        return None
+    return (
+        f"resolution: needs a multiple of 64 up to {largest}, or 0 for what the model was made "
+        f"for; got {side}"
+    )
 
 
 def deciding(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,3 +151,31 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     """Those that differ from their defaults."""
     defaults = {field["name"]: field["default"] for field in options()}
     return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def check_choices(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a name that is not among its choices, which not all hosts check."""
+    for field in options():
+        name, known = field["name"], field.get("choices")
+        if known and name in values and values[name] not in known:
+            raise ValueError(f"{name}: needs one of {', '.join(known)}; got '{values[name]}'")
+
+
+def spelled(inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, and those settings among a prompt's inputs that the host left out, because
+    it spells them otherwise: those of a method under it, `method.n`, or beside it, `n`.
+
+    Raises ValueError for one that comes over a wire, which the host has not followed.
+    """
+    values = dict(given)
+    for name in OF_METHODS:
+        for spelling in (f"method.{name}", name):
+            if name in values or spelling not in inputs:
+                continue
+            values[name] = inputs[spelling]
+            if isinstance(values[name], list):
+                raise ValueError(
+                    f"{name}: comes over a wire that this ComfyUI does not follow, as the graph "
+                    "is from another version of it; connect it again"
+                )
+    return values

@@ -5,10 +5,11 @@
     ROOT/locks/KEY.lock                   there while a process trains KEY
     ROOT/runs/KEY/run.json                what the run is; its time of change is that of last use
     ROOT/runs/KEY/curve.bin               every step's loss
+    ROOT/runs/KEY/validations.bin         the losses of the fixed samples
     ROOT/runs/KEY/preview.jpg             the latest preview
     ROOT/runs/KEY/token.safetensors       written by the engine
     ROOT/runs/KEY/token.best.safetensors  by the engine too: the word of the lowest validation loss
-    ROOT/runs/KEY/token.state.safetensors written by the engine while the run is unfinished
+    ROOT/runs/KEY/token.state.safetensors by the engine: what it, or one of more steps, goes on from
     ROOT/runs/KEY/token.state.500.safetensors and others: older states, in case that one is damaged
 
 A run's folder is counted, moved and dropped as a whole, whatever the engine puts into it.
@@ -29,7 +30,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .curve import Point, pack_curve, unpack_curve
+from .curve import pack_curve, pack_validations, unpack_curve, unpack_validations
 from .node_runs import NodeRuns
 from .run_record import Record, is_key, pack_record, unpack_record
 from .store_files import PARTIAL, FileLock, read_json, write_atomically
@@ -80,7 +81,7 @@ class Store:
         return self._folder(key) / "token.safetensors"
 
     def state_path(self, key: str) -> Path:
-        """Where the engine keeps the state of an unfinished run."""
+        """Where the engine keeps what a run, or one of more steps, goes on from."""
         return self._folder(key) / "token.state.safetensors"
 
     # Looking up.
@@ -104,6 +105,21 @@ class Store:
         record = self._usable(key)
         if record is None or record.state == "finished" or not _is_file(self.state_path(key)):
             return None
+        return self._touch(record)
+
+    def of_lineage(self, lineage: str) -> list[Record]:
+        """The trainings of a lineage that can be gone on from. Does not count as use."""
+        return [
+            record
+            for key in self._keys()
+            if self._lineage(key) == lineage
+            and _is_file(self.token_path(key))
+            and _is_file(self.state_path(key))
+            and (record := self.record(key)) is not None
+        ]
+
+    def used(self, record: Record) -> Record:
+        """Counts as use of a run that was looked up otherwise."""
         return self._touch(record)
 
     def preview(self, key: str) -> bytes | None:
@@ -132,6 +148,7 @@ class Store:
             if preview is not None:
                 write_atomically(folder / "preview.jpg", preview)
             write_atomically(folder / "curve.bin", pack_curve(record.curve))
+            write_atomically(folder / "validations.bin", pack_validations(record.validations))
             write_atomically(folder / "run.json", json.dumps(values).encode())
         self._touch(record)
         self._trim(keep=record.key)
@@ -239,10 +256,16 @@ class Store:
             raise _Damaged(str(error)) from error
         if not _is_file(folder / "preview.jpg"):
             values["preview_step"] = None
-        curve: list[Point] = []
-        with suppress(OSError, ValueError, OverflowError):  # the word is worth more than its curve
-            curve = unpack_curve((folder / "curve.bin").read_bytes())
-        return Record(**values, curve=curve, used=used)
+        # The word is worth more than its curves.
+        values["curve"] = _read(folder / "curve.bin", unpack_curve)
+        values["validations"] = _read(folder / "validations.bin", unpack_validations)
+        return Record(**values, used=used)
+
+    def _lineage(self, key: str) -> str | None:
+        """Without the curves, which take long to read."""
+        with suppress(OSError, ValueError, AttributeError):
+            return read_json(self._folder(key) / "run.json").get("lineage")
+        return None
 
     def _usable(self, key: str) -> Record | None:
         """A record whose files are whole. A folder that is not is removed."""
@@ -395,6 +418,13 @@ def _is_file(path: Path) -> bool:
         return path.is_file() and path.stat().st_size > 0
     except OSError:
         return False
+
+
+def _read(path: Path, unpack: Callable[[bytes], list]) -> list:
+    """What a file holds, nothing where it is missing or damaged."""
+    with suppress(OSError, ValueError, OverflowError):
+        return unpack(path.read_bytes())
+    return []
 
 
 def _changed(path: Path) -> float | None:

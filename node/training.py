@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import torch
 
+from .going_on import copy_kept, kept_step, longest
 from .live import LiveRun, LiveRuns
 from .native import graph, version, zoodip
 from .resolution import resolved
+from .run_record import Record
 from .settings import deciding
 from .store import Store, StoreError
 from .token import Token, TokenError, read_token
@@ -35,7 +37,7 @@ class Host(Protocol):
     def memory_given_back(self) -> None: ...
     def interruption(self) -> Exception: ...
     def watch_interruption(self, cancel: Callable[[], object]) -> Any: ...
-    def progress_bar(self, steps: int, node: str) -> Callable[[int], None]: ...
+    def progress_bar(self, steps: int, node: str) -> Callable[..., None]: ...
     def rest_if_ending(self) -> None: ...
     def enter(self, training: Training) -> Turn: ...
 
@@ -80,8 +82,22 @@ class Training:
     @property
     def key(self) -> str:
         """64 hexadecimal digits of all that decides what is learned, and of the version."""
+        return self._digest_of(deciding(self.settings))
+
+    @property
+    def lineage(self) -> str:
+        """64 hexadecimal digits that trainings share which differ in when they end, or in which of
+        their words they take then. Where the learning rate falls over the steps they differ from
+        the first one on."""
+        settings = deciding(self.settings)
+        settings.pop("take", None)
+        if settings.get("learning_rate_schedule", "constant") == "constant":
+            settings.pop("steps", None)
+        return self._digest_of(settings)
+
+    def _digest_of(self, settings: dict[str, Any]) -> str:
         start = self.initialiser[1]
-        decided = json.dumps(deciding(self.settings), sort_keys=True)
+        decided = json.dumps(settings, sort_keys=True)
         parts = [version(), self.digest, self.word, self.initialiser[0], decided]
         parts += [_digest(start) if isinstance(start, torch.Tensor) else str(start)]
         parts += [repr(self.alphas_cumprod)]
@@ -90,6 +106,13 @@ class Training:
             fixed = picture.text.fixed_vectors
             parts += ["" if fixed is None else _digest(fixed)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _digest(tensor: torch.Tensor) -> str:
@@ -151,6 +174,7 @@ def _live_run(training: Training, place: Place, host: Host) -> LiveRun:
         training.steps,
         training.preview_percent,
         host.send,
+        lineage=training.lineage,
     )
 
 
@@ -178,9 +202,10 @@ class _Session:
 
     def run(self) -> Learned:
         live = self._live
-        earlier = self._store.unfinished(live.key)
+        earlier = self._earlier()
         if earlier is not None:
-            self._done = self._kept_step(earlier.step)
+            kept = kept_step(self._store, live.key)
+            self._done = earlier.step if kept is None else kept
             live.taken_over(earlier, self._done)
         try:
             self._store.save(live.record())  # found again by it, should this process be killed
@@ -197,7 +222,7 @@ class _Session:
         finally:
             self._host.memory_given_back()
         if result.best is not None:
-            live.validated(result.best_step, best=True)
+            live.best_is(result.best_step)
         if result.finished:
             self._end("finished", self._ending(result))
         else:
@@ -205,6 +230,17 @@ class _Session:
                 "stopped", f"Stopped and kept at step {result.steps}; queued again, it goes on."
             )
         return Learned(read_token(result.token), live.losses, result.steps, result.finished)
+
+    def _earlier(self) -> Record | None:
+        """What is gone on from: this training as it was left, else a shorter one of its kind, which
+        stays as it is."""
+        store, key = self._store, self._live.key
+        found = store.unfinished(key)
+        if found is None and (shorter := longest(store, self._training)) is not None:
+            copy_kept(store, shorter.key, key)
+            log.info("ZOODiP: going on from step %d of an earlier training", shorter.step)
+            found = store.used(shorter)
+        return found
 
     def _train(self, resume: bool) -> Any:
         training, live = self._training, self._live
@@ -217,7 +253,6 @@ class _Session:
         self._host.free_memory(needed)
         hooks = graph().Hooks(
             on_stage=self._stage,
-            on_forecast=lambda seconds, _: live.forecast(seconds),
             on_step=self._step,
             on_event=self._event,
             on_preview=self._preview,
@@ -258,17 +293,32 @@ class _Session:
     def _event(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "start":
             self._turn.start(event["step"], event["steps"])
+        elif event["event"] == "forecast":
+            self._forecast(event["seconds_a_step"], event["seconds_left"])
         elif event["event"] == "step":
             self._live.passes(event["forward_passes"] + event["backward_passes"])
         elif event["event"] == "validation":
-            self._live.validated(event["step"], event["best"])
+            self._live.validated(event["step"], event["loss"], event["best"])
+
+    def _forecast(self, seconds_a_step: float, seconds_left: float) -> None:
+        self._live.forecast(seconds_a_step, seconds_left)
+        left = self._training.steps - self._done
+        log.info(
+            "ZOODiP: '%s': %d steps at %.2g s: about %s",
+            *(self._training.word, left, seconds_a_step, _duration(seconds_left)),
+        )
 
     def _ending(self, result: Any) -> str:
         """What is to be said of a finished run."""
         said = []
         if result.steps < self._training.steps:
             said.append(f"Ended early at step {result.steps}: validation found nothing better.")
-        if result.best is not None and result.best_step < result.steps:
+        if result.word_step != result.steps:
+            said.append(
+                f"The word that comes out is that of step {result.word_step}, which had the lowest "
+                "validation loss."
+            )
+        elif result.best is not None and result.best_step < result.steps:
             said.append(
                 f"The word of step {result.best_step} had the lowest validation loss; it is kept "
                 f"in {result.best}."
@@ -282,13 +332,8 @@ class _Session:
             self._drawn = drawn
             self._live.preview(step, drawn)
             self._turn.preview(step, drawn)
-
-    def _kept_step(self, recorded: int) -> int:
-        """The step of the kept word: a process that was killed had no time to record its last."""
-        with suppress(TokenError, ValueError):
-            token = read_token(self._store.token_path(self._live.key))
-            return int(token.metadata.get("step", recorded))
-        return recorded
+            self._bar_moved = time.monotonic()
+            self._bar(step, drawn)
 
     def _end(self, state: str, message: str = "") -> None:
         # Kept first: who waits for the end may be about to end the process.
@@ -303,8 +348,11 @@ class _Session:
         return str(path) if state in ("finished", "stopped") and path.is_file() else ""
 
     def _keep_record(self, **changed: str) -> None:
+        live = self._live
         try:
-            self._store.save(replace(self._live.record(), **changed), self._drawn)
+            self._store.save(replace(live.record(), **changed), self._drawn)
+            # Again: the whole folder may have been deleted meanwhile.
+            self._store.set_node_run(live.workflow, live.node, live.key)
         except StoreError as error:  # the token is on disk: only the curve and the reuse are lost
             log.warning("%s", error)
 

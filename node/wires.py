@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .native import graph
+from .wire_changes import Settle, WireError, check_clip, check_model, check_vae
 
 # calculate_weight(patches, weight, key) -> weight: ComfyUI's comfy.lora.calculate_weight.
 Merge = Callable[[list, torch.Tensor, str], torch.Tensor]
@@ -39,10 +40,6 @@ _OTHER_SAMPLINGS = (
 )
 
 
-class WireError(ValueError):
-    """Something wired in cannot be trained on; one sentence says what, why and what to do."""
-
-
 @dataclass
 class WiredTensor:
     """A tensor of the host's with what is to be done to it."""
@@ -56,8 +53,16 @@ class WiredTensor:
     def get(self) -> torch.Tensor:
         """A tensor outside of inference mode, on any device."""
         with torch.inference_mode(False), torch.no_grad():
-            value = self.stored if self.merged is None else self.merged()
+            value = self._value()
             return value.detach().clone() if value.is_inference() else value.detach()
+
+    def samples(self) -> bytes:
+        """Of elements all over the tensor; copies no more than those."""
+        with torch.no_grad():
+            return _samples(self._value())
+
+    def _value(self) -> torch.Tensor:
+        return self.stored if self.merged is None else self.merged()
 
 
 @dataclass
@@ -69,6 +74,8 @@ class WiredModel:
     alphas_cumprod: list[float] = field(default_factory=list)
     prediction: str = "epsilon"
     clip_skip: int = 1
+    kinds: list[str] = field(default_factory=list)
+    """The classes that compute: another one may make something else of the same weights."""
 
     def weights(self) -> Any:
         """As zoodip.graph.Weights."""
@@ -82,14 +89,14 @@ class WiredModel:
 
     def digest(self) -> str:
         """64 hexadecimal digits of names, shapes and samples of all weights as merged, of the
-        schedule, the prediction and the clip skip: what decides what is learned."""
+        schedule, the prediction, the clip skip and the classes: what decides what is learned."""
         hashed = hashlib.sha256()
         for name in sorted(self.tensors):
             tensor = self.tensors[name]
             hashed.update(f"{name} {tuple(tensor.stored.shape)} {tensor.stored.dtype}".encode())
-            hashed.update(_samples(tensor.get()))
+            hashed.update(tensor.samples())
         rest = (sorted(self.metadata.items()), self.alphas_cumprod, self.prediction, self.clip_skip)
-        hashed.update(repr(rest).encode())
+        hashed.update(repr((*rest, self.kinds)).encode())
         return hashed.hexdigest()
 
 
@@ -103,14 +110,35 @@ def _samples(tensor: torch.Tensor, count: int = 257) -> bytes:
     return flat.to("cpu", torch.float32).numpy().tobytes()
 
 
-def read_wires(model: Any, clip: Any, vae: Any, merge: Merge) -> WiredModel:
+def read_wires(
+    model: Any, clip: Any, vae: Any, merge: Merge, settle: Settle = lambda patcher: None
+) -> WiredModel:
     """Raises WireError for what cannot be trained on, by name."""
     wired = WiredModel()
     _check_present(model, clip, vae)
+    _check_family(model)
+    check_model(model, settle)
     _read_model(wired, model, merge)
+    _check_encoders(clip)
+    check_clip(clip, settle)
     _read_clip(wired, clip, merge)
-    _read_vae(wired, model, vae)
+    _check_autoencoder(vae)
+    check_vae(vae, settle)
+    _read_vae(wired, model, vae, merge)
     return wired
+
+
+def digest_of_patched(clip: Any, merge: Merge, settle: Settle) -> str:
+    """As `WiredModel.digest`, of a CLIP alone; "" where it has no patches.
+
+    Raises WireError as `read_wires`.
+    """
+    wired = WiredModel()
+    _check_encoders(clip)
+    check_clip(clip, settle)
+    _read_clip(wired, clip, merge)
+    patched = any(tensor.merged is not None for tensor in wired.tensors.values())
+    return wired.digest() if patched else ""
 
 
 def _check_present(model: Any, clip: Any, vae: Any) -> None:
@@ -125,8 +153,7 @@ def _check_present(model: Any, clip: Any, vae: Any) -> None:
 
 
 def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
-    _check_family(model)
-    _check_patches(model)
+    wired.kinds += [type(model.model).__qualname__]
     add_tensors(wired, model.get_key_patches("diffusion_model."), merge, "MODEL", _unet_name)
     unet = model.model.diffusion_model
     heads = unet.num_heads
@@ -136,7 +163,8 @@ def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
             f"Diffusion 2.x and XL have. {REMEDY}"
         )
     wired.metadata["zoodip.unet_heads"] = str(heads)
-    resolution = getattr(model.model.model_config, "zoodip_resolution", None)
+    # Not by getattr: ComfyUI's configurations answer what they do not have with a warning.
+    resolution = vars(model.model.model_config).get("zoodip_resolution")
     if resolution is not None:
         wired.metadata["zoodip.resolution"] = str(resolution)
     _read_sampling(wired, model.get_model_object("model_sampling"))
@@ -148,29 +176,6 @@ def _check_family(model: Any) -> None:
         raise WireError(
             f"MODEL: is {type(model.model.model_config).__name__}, a family that is not supported. "
             f"{REMEDY}"
-        )
-
-
-def _check_patches(model: Any) -> None:
-    """Refuses patches of the forward pass: training would not see them."""
-    options = model.model_options
-    transformer = options.get("transformer_options", {})
-    found = [name for kind in ("patches", "patches_replace") for name in transformer.get(kind, {})]
-    found += [name for name in ("model_function_wrapper",) if options.get(name)]
-    for kind in ("diffusion_model", "apply_model"):
-        found += [
-            name for name, calls in getattr(model, "wrappers", {}).get(kind, {}).items() if calls
-        ]
-    found += [name for name, patch in getattr(model, "hook_patches", {}).items() if patch]
-    found += [
-        name
-        for name, patch in getattr(model, "object_patches", {}).items()
-        if name != "model_sampling" and patch is not None
-    ]
-    if found:
-        raise WireError(
-            f"MODEL: carries patches that change how it computes ({', '.join(map(str, found[:4]))})"
-            "; training cannot see them. Wire the model before the node that adds them"
         )
 
 
@@ -199,7 +204,7 @@ def _unet_name(key: str) -> str:
 # CLIP
 
 
-def _read_clip(wired: WiredModel, clip: Any, merge: Merge) -> None:
+def _check_encoders(clip: Any) -> None:
     encoders = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" in name]
     others = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" not in name]
     if encoders != ["clip_l"] or others:
@@ -207,6 +212,10 @@ def _read_clip(wired: WiredModel, clip: Any, merge: Merge) -> None:
             f"CLIP: holds {' and '.join([*encoders, *others]) or 'no text encoder'}; Stable "
             "Diffusion 1.x has clip_l alone. Wire the CLIP of such a checkpoint"
         )
+
+
+def _read_clip(wired: WiredModel, clip: Any, merge: Merge) -> None:
+    wired.kinds += [type(clip).__qualname__, type(clip.cond_stage_model).__qualname__]
     start = "clip_l.transformer.text_model."
     add_tensors(
         wired,
@@ -237,20 +246,40 @@ def clip_skip_of(clip: Any) -> int:
 # VAE
 
 
-def _read_vae(wired: WiredModel, model: Any, vae: Any) -> None:
-    first = vae.first_stage_model
-    state = first.state_dict()
-    known = "encoder.conv_in.weight" in state or "taesd_encoder.0.weight" in state
-    if not known:
+def _check_autoencoder(vae: Any) -> None:
+    state = vae.first_stage_model.state_dict()
+    first = next((name for name in _LATENTS if name in state), None)
+    found = "" if first is None else _other_latents(vae, first, state[first])
+    if first is None or found:
         raise WireError(
-            f"VAE: is {type(first).__name__}, which is not supported. Wire the VAE of a Stable "
-            "Diffusion 1.x checkpoint, or TAESD"
+            f"VAE: is {type(vae.first_stage_model).__name__}{found}, which is not supported. Wire "
+            "the VAE of a Stable Diffusion 1.x checkpoint, or TAESD"
         )
-    for key, tensor in state.items():
-        _check_plain(tensor, "VAE", key)
-        wired.tensors[VAE + key] = WiredTensor(VAE + key, tensor)
+
+
+# Where it shows how many channels latents have, as the decoder takes them.
+_LATENTS = ("decoder.conv_in.weight", "taesd_decoder.1.weight")
+_CHANNELS, _SIDE = 4, 8  # of latents, and the pixels of theirs
+
+
+def _other_latents(vae: Any, name: str, weight: torch.Tensor) -> str:
+    """How the latents are of another family; "" when they are not."""
+    if weight.ndim != 4 or getattr(vae, "latent_dim", 2) != 2:
+        return " for video"
+    if weight.shape[1] != _CHANNELS:
+        return f" with latents of {weight.shape[1]} channels in place of {_CHANNELS}"
+    side = getattr(vae, "downscale_ratio", _SIDE)
+    if side != _SIDE:
+        return f" with latents of {side} pixels a side in place of {_SIDE}"
+    return ""
+
+
+def _read_vae(wired: WiredModel, model: Any, vae: Any, merge: Merge) -> None:
+    first = vae.first_stage_model
+    wired.kinds += [type(vae).__qualname__, type(first).__qualname__]
+    add_tensors(wired, vae.patcher.get_key_patches(), merge, "VAE", lambda key: VAE + key)
     scale = float(model.model.latent_format.scale_factor)
-    if "taesd_encoder.0.weight" in state:
+    if hasattr(first, "taesd_encoder"):
         scale /= first.vae_scale.item()
     wired.metadata["zoodip.latent_scale"] = repr(scale)
 

@@ -1,36 +1,17 @@
-// The loss curve: raw faint, smoothed strong; a cursor by pointer or keyboard reads it.
+// The loss curve: the loss of the fixed samples as dots, smoothed steps as a line, single steps
+// faint behind them; a cursor by pointer or keyboard reads it.
 
+import { describeAxes, lossRange, PlotScale } from "./curve_scale.js";
 import { html, setText, svg } from "./dom.js";
 import { formatCount, formatLoss } from "./format.js";
 import { text } from "./texts.js";
 
-const MARGIN = { left: 46, right: 10, top: 8, bottom: 20 };
-const GRID_LINES = 4;
-
-/**
- * Share of the raw values that the axis leaves out at each end. They are noise many times as wide
- * as what the smoothed curve tells, and would press it flat.
- */
-const OUTER_SHARE = 0.1;
-
-/** [low, high] of the loss axis; the smoothed curve always lies inside. */
-export function lossRange(points) {
-  const raw = points.map((point) => point[1]).sort((a, b) => a - b);
-  const smooth = points.map((point) => point[2]).filter(Number.isFinite);
-  const skip = Math.floor(raw.length * OUTER_SHARE);
-  let low = raw[skip];
-  let high = raw[raw.length - 1 - skip];
-  for (const value of smooth) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  if (high - low > 0) return [low, high];
-  const half = Math.abs(low) * 0.05 || 0.5;
-  return [low - half, high + half];
-}
+const KEYS = ["fixed", "smooth", "raw"];
+const DOT_RADIUS = 3;
 
 export class LossCurve {
   #points = [];
+  #validations = [];
   #cursor = null;
   #scale = null;
   #empty;
@@ -39,9 +20,11 @@ export class LossCurve {
   #grid = svg("g", { class: "zoodip-grid" });
   #labels = svg("g", { class: "zoodip-labels" });
   #raw = svg("path", { class: "zoodip-raw" });
-  /** Cuts off what the axis leaves out. */
-  #window = svg("svg", { class: "zoodip-window" }, this.#raw);
   #smooth = svg("path", { class: "zoodip-smooth" });
+  /** Cuts off what the axis leaves out. */
+  #window = svg("svg", { class: "zoodip-window" }, this.#raw, this.#smooth);
+  #fixed = svg("path", { class: "zoodip-fixed" });
+  #dots = svg("g", { class: "zoodip-dots" });
   #marker = svg("g", { class: "zoodip-marker" });
   /** Names the axis, and the step under the cursor. */
   #stepLabel = svg("text");
@@ -49,23 +32,18 @@ export class LossCurve {
 
   constructor() {
     this.#empty = html("span", { class: "zoodip-empty" }, text("noCurve"));
-    this.#keys = ["raw", "smooth"].map((name) => html("span", { class: `zoodip-key-${name}` }));
-    this.#plot = svg(
-      "svg",
-      { class: "zoodip-plot", "aria-hidden": "true" },
-      this.#grid,
-      this.#window,
-      this.#smooth,
-      this.#marker,
-      this.#labels,
-    );
+    const key = (name) => html("span", { class: `zoodip-key-${name}` });
+    this.#keys = Object.fromEntries(KEYS.map((name) => [name, key(name)]));
+    const parts = [this.#grid, this.#window, this.#fixed, this.#dots, this.#marker, this.#labels];
+    this.#plot = svg("svg", { class: "zoodip-plot", "aria-hidden": "true" }, ...parts);
+    const legend = { class: "zoodip-legend", "aria-hidden": "true" };
     // A slider is what assistive technology can move along and read out step by step.
     this.element = html(
       "div",
       { class: "zoodip-curve", role: "slider", tabindex: "0", "aria-label": text("curveLabel") },
       this.#plot,
       this.#empty,
-      html("div", { class: "zoodip-legend", "aria-hidden": "true" }, ...this.#keys),
+      html("div", legend, ...Object.values(this.#keys)),
     );
     this.element.addEventListener("pointermove", (event) => this.#pointAt(event));
     this.element.addEventListener("pointerleave", () => this.#setCursor(null));
@@ -82,10 +60,14 @@ export class LossCurve {
     this.#observer.disconnect();
   }
 
-  /** points: [[step, loss, smoothed or null], ...] with ascending steps. */
-  setPoints(points) {
+  /**
+   * points: [[step, loss, smoothed or null], ...], validations: [[step, loss], ...], both with
+   * ascending steps.
+   */
+  setPoints(points, validations = []) {
     const step = this.#cursor === null ? null : this.#points[this.#cursor]?.[0];
     this.#points = points;
+    this.#validations = validations;
     // The cursor stays on its step while points come in and are thinned.
     this.#cursor = step === null || !points.length ? null : this.#nearest(step);
     this.#draw();
@@ -103,37 +85,36 @@ export class LossCurve {
     return before && step - before[0] < this.#points[low][0] - step ? low - 1 : low;
   }
 
+  /** The loss of the fixed samples that was the last known at `step`. */
+  #fixedAt(step) {
+    return this.#validations.findLast((one) => one[0] <= step)?.[1] ?? NaN;
+  }
+
   #measure() {
-    const width = this.#plot.clientWidth;
-    const height = this.#plot.clientHeight;
-    const points = this.#points;
-    if (width < 80 || height < 40 || !points.length) return null;
-    const [low, high] = lossRange(points);
-    const first = points[0][0];
-    const last = points.at(-1)[0];
-    const inner = {
-      left: MARGIN.left,
-      right: width - MARGIN.right,
-      top: MARGIN.top,
-      bottom: height - MARGIN.bottom,
-    };
-    const x = (step) =>
-      inner.left + ((step - first) / (last - first || 1)) * (inner.right - inner.left);
-    const y = (loss) =>
-      inner.bottom - ((loss - low) / (high - low)) * (inner.bottom - inner.top);
-    return { width, height, low, high, first, last, inner, x, y };
+    const { clientWidth: width, clientHeight: height } = this.#plot;
+    const all = [...this.#validations, ...this.#points];
+    if (width < 80 || height < 40 || !all.length) return null;
+    const steps = all.map((point) => point[0]);
+    // Not by spreading: a curve has more points than a call takes arguments in some browsers.
+    const first = steps.reduce((a, b) => Math.min(a, b));
+    const last = steps.reduce((a, b) => Math.max(a, b));
+    return new PlotScale(width, height, [first, last], lossRange(this.#points, this.#validations));
   }
 
   #draw() {
     // First, because a plot that is not shown has no size to measure.
-    this.element.classList.toggle("zoodip-has-curve", this.#points.length > 0);
+    const shown = this.#points.length + this.#validations.length > 0;
+    this.element.classList.toggle("zoodip-has-curve", shown);
+    this.element.classList.toggle("zoodip-has-dots", this.#validations.length > 0);
     this.#scale = this.#measure();
     const scale = this.#scale;
     if (scale) {
       this.#plot.setAttribute("viewBox", `0 0 ${scale.width} ${scale.height}`);
       this.#placeWindow();
-      this.#raw.setAttribute("d", this.#path(1));
-      this.#smooth.setAttribute("d", this.#path(2));
+      this.#raw.setAttribute("d", scale.path(this.#points, 1));
+      this.#smooth.setAttribute("d", scale.path(this.#points, 2));
+      this.#fixed.setAttribute("d", scale.path(this.#validations, 1));
+      this.#drawDots();
       this.#drawAxes();
     }
     this.#updateCursor();
@@ -146,51 +127,29 @@ export class LossCurve {
     this.#window.setAttribute("viewBox", `${left} ${top} ${box.width} ${box.height}`);
   }
 
-  /** Path of column `index` of the points; a missing value breaks the line. */
-  #path(index) {
+  #drawDots() {
     const { x, y } = this.#scale;
-    let pen = "M";
-    let path = "";
-    for (const point of this.#points) {
-      if (!Number.isFinite(point[index])) {
-        pen = "M";
-        continue;
-      }
-      path += `${pen}${x(point[0]).toFixed(1)} ${y(point[index]).toFixed(1)}`;
-      pen = "L";
-    }
-    // A lone point is a line of no length, which round caps make a dot.
-    return path.includes("L") || !path ? path : `${path}h0.01`;
+    const dots = this.#validations.map(([step, loss]) =>
+      svg("circle", { cx: x(step).toFixed(1), cy: y(loss).toFixed(1), r: DOT_RADIUS }),
+    );
+    this.#dots.replaceChildren(...dots);
   }
 
   #drawAxes() {
-    const { inner, low, high, first, last, height } = this.#scale;
-    const lines = [];
-    for (let line = 0; line <= GRID_LINES; line += 1) {
-      const y = Math.round(inner.top + ((inner.bottom - inner.top) * line) / GRID_LINES) + 0.5;
-      lines.push(svg("line", { x1: inner.left, x2: inner.right, y1: y, y2: y }));
-    }
-    this.#grid.replaceChildren(...lines);
-    const label = (x, y, anchor, value) => svg("text", { x, y, "text-anchor": anchor }, value);
-    const labels = [
-      label(inner.left - 6, inner.top + 7, "end", formatLoss(+high.toPrecision(3))),
-      label(inner.left - 6, inner.bottom + 1, "end", formatLoss(+low.toPrecision(3))),
-      label(inner.left, height - 5, "start", formatCount(first)),
-      label((inner.left + inner.right) / 2, height - 5, "middle", ""),
-    ];
-    if (last > first) labels.push(label(inner.right, height - 5, "end", formatCount(last)));
-    this.#stepLabel = labels[3];
-    this.#labels.replaceChildren(...labels);
+    const { lines, labels } = describeAxes(this.#scale);
+    this.#grid.replaceChildren(...lines.map((line) => svg("line", line)));
+    const made = labels.map(({ value, ...at }) => svg("text", at, value));
+    this.#stepLabel = made[3];
+    this.#labels.replaceChildren(...made);
   }
 
   #pointAt(event) {
-    if (!this.#scale) return;
+    if (!this.#scale || !this.#points.length) return;
     // The node may be drawn scaled: client pixels are not the plot's own.
     const box = this.#plot.getBoundingClientRect();
-    const { inner, first, last, width } = this.#scale;
+    const { width } = this.#scale;
     const x = ((event.clientX - box.left) / box.width) * width;
-    const share = (x - inner.left) / (inner.right - inner.left);
-    this.#setCursor(this.#nearest(first + Math.min(1, Math.max(0, share)) * (last - first)));
+    this.#setCursor(this.#nearest(this.#scale.stepAt(x)));
   }
 
   #onKey(event) {
@@ -226,16 +185,29 @@ export class LossCurve {
     element.setAttribute("aria-valuemin", this.#points[0]?.[0] ?? 0);
     element.setAttribute("aria-valuemax", this.#points.at(-1)?.[0] ?? 0);
     element.setAttribute("aria-valuenow", shown?.[0] ?? 0);
-    element.setAttribute("aria-valuetext", shown ? describe(shown) : text("noCurve"));
+    element.setAttribute("aria-valuetext", shown ? this.#describe(shown) : text("noCurve"));
     this.#label(point);
     this.#drawMarker(point);
   }
 
+  /** A point in words, for those who hear it. */
+  #describe([step, loss, smooth]) {
+    const fixed = this.#fixedAt(step);
+    const shown = { loss, smooth, fixed };
+    const values = { step: formatCount(step) };
+    for (const [name, value] of Object.entries(shown)) values[name] = formatLoss(value);
+    const words = text(Number.isFinite(smooth) ? "pointSmoothed" : "point", values);
+    return Number.isFinite(fixed) ? words + text("pointFixed", values) : words;
+  }
+
   /** The legend names the curves, and has their values at the cursor. */
   #label(point) {
-    const [raw, smooth] = this.#keys;
-    setText(raw, point ? text("lossAt", { loss: formatLoss(point[1]) }) : text("loss"));
-    setText(smooth, point ? text("smoothedAt", { loss: formatLoss(point[2]) }) : text("smoothed"));
+    const { fixed, smooth, raw } = this.#keys;
+    const at = (value) => ({ loss: formatLoss(value) });
+    const last = point ? this.#fixedAt(point[0]) : NaN;
+    setText(fixed, point ? text("fixedAt", at(last)) : text("fixed"));
+    setText(smooth, point ? text("smoothedAt", at(point[2])) : text("smoothed"));
+    setText(raw, point ? text("lossAt", at(point[1])) : text("loss"));
     const step = point ? text("stepAt", { step: formatCount(point[0]) }) : text("stepAxis");
     setText(this.#stepLabel, step);
   }
@@ -253,10 +225,4 @@ export class LossCurve {
       svg("circle", { cx: at, cy: Math.min(inner.bottom, Math.max(inner.top, y(value))), r: 3.5 }),
     );
   }
-}
-
-/** A point in words, for those who hear it. */
-function describe([step, loss, smooth]) {
-  const values = { step: formatCount(step), loss: formatLoss(loss), smooth: formatLoss(smooth) };
-  return text(Number.isFinite(smooth) ? "pointSmoothed" : "point", values);
 }

@@ -42,6 +42,14 @@ export function executionIds(node) {
   return found;
 }
 
+/** The text in a node's widget; null where there is none, or where a wire brings it instead. */
+export function widgetText(node, name) {
+  const wired = node.inputs?.find((input) => (input.widget?.name ?? input.name) === name);
+  if (wired && wired.link !== null && wired.link !== undefined) return null;
+  const value = node.widgets?.find((widget) => widget.name === name)?.value;
+  return typeof value === "string" ? value : null;
+}
+
 /** Calls `visit` for each node of the workflow, those in subgraphs included, each once. */
 export function forEachNode(visit) {
   const seen = new Set();

@@ -4,9 +4,9 @@ import { api } from "../../scripts/api.js";
 import { LossCurve } from "./curve.js";
 import { html, setText } from "./dom.js";
 import { formatCount, formatLoss, formatSeconds, formatSpeed } from "./format.js";
-import { executionIds, workflowId } from "./graph.js";
+import { executionIds, widgetText, workflowId } from "./graph.js";
 import { RunModel } from "./run.js";
-import { fetchNodeRun, fetchRun, previewUrl, reasonOf, stopRun } from "./server.js";
+import * as server from "./server.js";
 import { text } from "./texts.js";
 
 /** Height of the panel in CSS pixels below which it never gets; zoodip.css has the same. */
@@ -98,12 +98,32 @@ export class TrainingPanel {
     this.#frame = 0;
   }
 
-  /** Takes the payload of a "zoodip.progress" event of this node. */
-  update(payload) {
+  /**
+   * Takes the payload of a "zoodip.progress" event of a node of this number. One of another graph
+   * is left alone: of a script, whose prompts name no workflow, or of a copy of this workflow that
+   * learns another word. ours: this page queued the prompt.
+   */
+  update(payload, ours) {
+    const here = workflowId();
+    if (!payload.workflow || String(payload.workflow) !== here) return;
+    const shown = this.#model.info?.run === payload.run;
+    if (!shown && !ours && !this.#isAbout(payload)) return;
     if (this.#model.applyEvent(payload)) {
-      this.#load((signal) => fetchRun(payload.run, signal));
+      this.#load((signal) => server.fetchRun(payload.run, signal));
     }
+    this.#cached = false;
     this.#schedule();
+  }
+
+  /** Whether a run is of the word that stands on the node; a wired word may be any. */
+  #isAbout(run) {
+    const word = widgetText(this.#node, "word");
+    return word === null || word.trim() === run.word;
+  }
+
+  /** Whether the host had the result; the run that it is of may not be the one shown. */
+  get awaitsRun() {
+    return this.#cached;
   }
 
   /** The host took this node's result from its own cache. */
@@ -112,12 +132,28 @@ export class TrainingPanel {
     this.#schedule();
   }
 
+  /**
+   * The host named the run that its cached result is of, which another copy of the node may have
+   * trained.
+   */
+  async showCached(key) {
+    if (!this.#cached || !key || this.#model.info?.run === key) return;
+    await this.#load(async (signal) => {
+      const run = await server.fetchRun(key, signal);
+      return { ...run, state: "reused", message: text("cached") };
+    });
+    const [id] = executionIds(this.#node);
+    if (this.#model.info?.run !== key || id === undefined) return;
+    // For the next time this workflow is opened.
+    await server.rememberNodeRun(id, workflowId(), key).catch(() => {});
+  }
+
   /** Asks the server for the last run of this node: after a reload, or when events were missed. */
   reload() {
     return this.#load(async (signal) => {
       for (const id of executionIds(this.#node)) {
-        const run = await fetchNodeRun(id, workflowId(), signal);
-        if (run) return run;
+        const run = await server.fetchNodeRun(id, workflowId(), signal);
+        if (run && this.#isAbout(run)) return run;
       }
       return null;
     });
@@ -151,7 +187,7 @@ export class TrainingPanel {
     this.#renderStatus(info, asked);
     this.#renderFigures(info);
     this.#renderPreview(info);
-    this.#curve.setPoints(this.#model.points);
+    this.#curve.setPoints(this.#model.points, this.#model.validations);
     this.#parts.stop.disabled = !this.#model.training || asked;
     this.#parts.cancel.disabled = !this.#model.running || asked;
   }
@@ -161,15 +197,19 @@ export class TrainingPanel {
     const name = info.state ?? (this.#cached ? "reused" : "idle");
     this.element.dataset.state = name;
     setText(state, text(`state.${name}`));
-    setText(stage, this.#model.running ? this.#stageOf(info) : "");
-    const words = asked ? this.#asked.text : info.message;
-    setText(message, words || (info.run ? "" : text(this.#cached ? "cached" : "hint")));
+    const named = info.word ? text("learning", { word: info.word }) : "";
+    // Before the training, what is being done says more than the word.
+    const prepares = this.#model.running && !this.#model.training;
+    setText(stage, prepares ? (info.stage ?? "") : named);
+    setText(message, (asked ? this.#asked.text : info.message) || this.#hint(info));
     message.title = message.textContent;
   }
 
-  /** While training, the word says more than the stage, which is "training" too. */
-  #stageOf(info) {
-    return this.#model.training ? text("learning", { word: info.word ?? "" }) : (info.stage ?? "");
+  /** What there is to say when the run itself has no message. */
+  #hint(info) {
+    if (!info.run) return text(this.#cached ? "cached" : "hint");
+    if (!this.#model.running || !Number.isFinite(info.foretold)) return "";
+    return text("foretold", { time: formatSeconds(info.foretold) });
   }
 
   #renderFigures(info) {
@@ -200,7 +240,7 @@ export class TrainingPanel {
       percent > 0 ? text("previewShare", { percent: +percent.toFixed(1) }) : text("previewOff");
     setText(share, known ? words() : "");
     preview.hidden = !info.preview && known && percent <= 0;
-    const url = info.preview ? previewUrl(info.preview.url) : "";
+    const url = info.preview ? server.previewUrl(info.preview.url) : "";
     if (url === this.#previewUrl) return;
     this.#previewUrl = url;
     if (!url) this.#showImage(null, text("noPreview"));
@@ -227,7 +267,7 @@ export class TrainingPanel {
   }
 
   async #stop() {
-    await this.#ask("stop", (info) => stopRun(info.run));
+    await this.#ask("stop", (info) => server.stopRun(info.run));
   }
 
   async #cancel() {
@@ -244,7 +284,7 @@ export class TrainingPanel {
       await send(info);
     } catch (error) {
       this.#asked = { run: null, text: "" };
-      const message = text(`${name}.failed`, { reason: reasonOf(error) });
+      const message = text(`${name}.failed`, { reason: server.reasonOf(error) });
       this.#model.info = { ...this.#model.info, message };
       this.#render();
     }

@@ -14,6 +14,8 @@ export class RunModel {
   info = null;
   /** [[step, loss, smoothed loss or null], ...] with ascending steps. */
   points = [];
+  /** [[step, loss of the fixed samples], ...] with ascending steps. */
+  validations = [];
   /** For each fetch under way, the events since it began: its answer must not undo them. */
   #fetches = new Set();
 
@@ -30,10 +32,11 @@ export class RunModel {
    * so that the whole curve has to be fetched.
    */
   applyEvent(payload) {
-    const { points = [], ...info } = payload;
+    const { points = [], validations, ...info } = payload;
     const known = this.info?.run === info.run;
-    if (!known) this.points = [];
+    if (!known) this.points = this.validations = [];
     this.info = info;
+    this.#validated(validations);
     const fresh = points.filter(isPoint);
     this.#append(fresh);
     for (const since of this.#fetches) {
@@ -56,13 +59,22 @@ export class RunModel {
   applyWhole(since, payload) {
     this.#fetches.delete(since);
     if (!payload) return;
-    const { points = [], ...info } = payload;
+    const { points = [], validations, ...info } = payload;
     // Another run began meanwhile: the answer is about the past.
     if (since.run !== null && since.run !== info.run) return;
-    if (since.run === null) this.info = info;
+    if (since.run === null) {
+      this.info = info;
+      this.validations = [];
+    }
+    if (!this.validations.length) this.#validated(validations);
     this.points = [];
     this.#append(points.filter(isPoint));
     this.#append(since.points);
+  }
+
+  /** Every payload that tells of them has them all. */
+  #validated(validations) {
+    if (Array.isArray(validations)) this.validations = validations.filter(isPoint);
   }
 
   /** A run that goes back (started again, or resumed from a checkpoint) replaces what lay ahead. */

@@ -30,6 +30,11 @@ async function request(path, options) {
   return body;
 }
 
+function send(method, path, body) {
+  const headers = { "Content-Type": "application/json" };
+  return request(path, { method, headers, body: JSON.stringify(body) });
+}
+
 /** The run `key` with its whole curve. */
 export function fetchRun(key, signal) {
   return request(`/runs/${encodeURIComponent(key)}`, { signal });
@@ -46,6 +51,26 @@ export async function fetchNodeRun(node, workflow, signal) {
   }
 }
 
+/** How often, and with what pause in ms, a prompt's history is asked for: it comes after its end. */
+const HISTORY_TRIES = 10;
+const HISTORY_PAUSE_MS = 200;
+
+/** The outputs that the host keeps of a prompt, by execution id; none where it says nothing. */
+export async function fetchOutputs(prompt) {
+  for (let asked = 0; asked < HISTORY_TRIES; asked += 1) {
+    const reply = await api.fetchApi(`/history/${encodeURIComponent(prompt)}`);
+    const entry = reply.ok ? (await reply.json())[prompt] : undefined;
+    if (entry) return entry.outputs ?? {};
+    await new Promise((done) => setTimeout(done, HISTORY_PAUSE_MS));
+  }
+  return {};
+}
+
+/** Makes the run `key` the one that a node of a workflow showed last. */
+export function rememberNodeRun(node, workflow, key) {
+  return send("POST", `/nodes/${encodeURIComponent(node)}`, { workflow, run: key });
+}
+
 /** Ends the training of run `key`; the graph goes on with what was learned. */
 export function stopRun(key) {
   return request(`/runs/${encodeURIComponent(key)}/stop`, { method: "POST" });
@@ -57,11 +82,7 @@ export function fetchStore() {
 }
 
 export function setStoreLimit(megabytes) {
-  return request("/store", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ limit_mb: megabytes }),
-  });
+  return send("POST", "/store", { limit_mb: megabytes });
 }
 
 /** Forgets all trainings but the running one; answers what is left. */
@@ -75,11 +96,7 @@ export function fetchApiState() {
 }
 
 export function setApiEnabled(enabled) {
-  return request("/api", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ enabled }),
-  });
+  return send("POST", "/api", { enabled });
 }
 
 /** Address of a preview named by a run's payload ("/zoodip/runs/..."). */

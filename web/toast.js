@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { text } from "./texts.js";
 
-/** severity: success, info, warn or error. */
-export function toast(severity, detail) {
-  app.extensionManager?.toast?.add({ severity, summary: text("title"), detail, life: 6000 });
+/** severity: success, info, warn or error. life: milliseconds that it stays. */
+export function toast(severity, detail, life = 6000) {
+  app.extensionManager?.toast?.add({ severity, summary: text("title"), detail, life });
 }

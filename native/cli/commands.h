@@ -20,7 +20,7 @@ void add_token_command(CLI::App& app, Command& chosen);
 void add_serve_command(CLI::App& app, Command& chosen);
 
 // Parses and runs. Errors go to standard error as one line; returns the exit status: 0 done,
-// 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+// 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 128 + n by signal n.
 int run_program(int argc, const char* const* argv);
 
 }  // namespace zoodip

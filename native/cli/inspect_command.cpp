@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -36,6 +37,14 @@ void print_parts(const nlohmann::json& report) {
         }
         std::printf("\n");
     }
+}
+
+void print_unread(const nlohmann::json& names) {
+    constexpr std::size_t shown = 5;
+    for (std::size_t i = 0; i < std::min(shown, names.size()); ++i) {
+        std::printf("  read by nothing: %s\n", names[i].get<std::string>().c_str());
+    }
+    if (names.size() > shown) std::printf("  and %zu more\n", names.size() - shown);
 }
 
 void print_memory(const nlohmann::json& report) {
@@ -90,16 +99,18 @@ int inspect(const InspectOptions& options, const CLI::App& command, const Cancel
         return 0;
     }
     std::printf(
-        "%s: %s, predicts %s, %s autoencoder, words of %lld numbers, sides in steps of "
+        "%s: %s, predicts %s, %s, %s autoencoder, words of %lld numbers, sides in steps of "
         "%lld\n",
         report["file"].get<std::string>().c_str(), report["family"].get<std::string>().c_str(),
-        report["prediction"].get<std::string>().c_str(), report["vae"].get<std::string>().c_str(),
+        report["prediction"].get<std::string>().c_str(),
+        report["schedule"].get<std::string>().c_str(), report["vae"].get<std::string>().c_str(),
         report["text_width"].get<long long>(), report["size_multiple"].get<long long>());
     print_parts(report);
     std::printf("  %.2f M parameters, %.1f %% of them in layers %s\n",
                 report["parameters"].get<double>() / 1e6,
                 100 * report["quantised_share"].get<double>(),
                 report["weights"] == "dense" ? "that could be quantised" : "that are quantised");
+    print_unread(report["unread"]);
     print_memory(report);
     if (options.quant) print_quant(report["quant"]);
     return 0;

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "cli/commands.h"
+#include "cli/usage.h"
 #include "service/service.h"
 #include "service/train_runner.h"
 
@@ -33,6 +34,7 @@ std::string bearer_token(const std::filesystem::path& file) {
 int serve(const ServeOptions& options, const CancelToken& cancel) {
     ServiceOptions chosen = options.service;
     chosen.server.token = bearer_token(options.token_file);
+    chosen.server.when_taken = "--port 0 takes any that is free";
     chosen.limits.kept_for = std::chrono::hours(24) * options.keep_days;
     Service service(chosen, std::make_shared<TrainRunner>());
     std::cout << "zoodip: serving on " << service.server().url() << std::endl;
@@ -60,7 +62,7 @@ void add_serve_command(CLI::App& app, Command& chosen) {
     command->add_option("--jobs", service.jobs, "Folder in which jobs are kept")->required();
     command->add_option("--port", service.server.port, "0 takes any that is free and prints it")
         ->capture_default_str()
-        ->check(CLI::Range(0, 65535));
+        ->check(whole_number(0, 65535));
     command
         ->add_option("--host", service.server.host,
                      "Address to listen on; one that other machines reach needs a token")
@@ -70,13 +72,13 @@ void add_serve_command(CLI::App& app, Command& chosen) {
                                " in the environment does as well"));
     command->add_option("--queue", service.limits.queued, "Jobs that may wait")
         ->capture_default_str()
-        ->check(CLI::Range(1, 1000));
+        ->check(whole_number(1, 1000));
     command->add_option("--keep", service.limits.kept, "Ended jobs that are kept")
         ->capture_default_str()
-        ->check(CLI::Range(0, 100000));
+        ->check(whole_number(0, 100000));
     command->add_option("--keep-days", options->keep_days, "For how long they are kept")
         ->capture_default_str()
-        ->check(CLI::Range(0, 36500));
+        ->check(whole_number(0, 36500));
     command->callback([options, &chosen] {
         chosen = [options](const CancelToken& cancel) { return serve(*options, cancel); };
     });

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/interruption.h"
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
@@ -26,16 +27,12 @@ class TerminalObserver : public PersonalizeObserver {
 
     void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
 
-    void on_forecast(double seconds, std::int64_t steps) override {
-        const double total = seconds * static_cast<double>(steps);
-        line_.note(concat(steps, " steps at ", short_number(seconds), " s: about ",
-                          format_duration(total)));
-        if (total > 3600) line_.note(quicker(total, steps));
-        began_ = std::chrono::steady_clock::now();
-    }
-
     void on_event(const nlohmann::json& event) override {
-        if (event["event"] == "start") line_.note(what_it_takes(event));
+        if (event["event"] == "start") {
+            line_.note(what_it_takes(event));
+            steps_left_ = event["steps"].get<std::int64_t>() - event["step"].get<std::int64_t>();
+        }
+        if (event["event"] == "forecast") foretell(event);
         if (event["event"] == "validation") {
             validated_ = concat("  validation ", short_number(event["loss"].get<double>()),
                                 event["best"].get<bool>() ? " (best)" : "");
@@ -58,6 +55,16 @@ class TerminalObserver : public PersonalizeObserver {
     }
 
   private:
+    // "600 steps at 0.19 s: about 1 min 54 s"
+    void foretell(const nlohmann::json& event) {
+        const double total = event["seconds_left"].get<double>();
+        line_.note(concat(steps_left_, " steps at ",
+                          short_number(event["seconds_a_step"].get<double>()), " s: about ",
+                          format_duration(total)));
+        if (total > 3600) line_.note(quicker(total, steps_left_));
+        began_ = std::chrono::steady_clock::now();
+    }
+
     // "rge: 3 forward passes a step; memory about 1600 MB (...)"
     static std::string what_it_takes(const nlohmann::json& start) {
         const auto megabytes = [&](const char* part) {
@@ -92,7 +99,7 @@ class TerminalObserver : public PersonalizeObserver {
 
     TrainSettings settings_;
     std::string validated_;
-    std::int64_t passes_ = 0;
+    std::int64_t passes_ = 0, steps_left_ = 0;
     ProgressLine line_;
     std::chrono::steady_clock::time_point began_{};
     std::int64_t seen_ = 0;
@@ -103,7 +110,10 @@ int train(const PersonalizeRequest& request, const CancelToken& cancel) {
     const PersonalizeResult result = personalize(request, observer, cancel);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';
-        if (!result.best.empty() && result.best_step != result.steps) {
+        if (result.word_step != result.steps) {
+            std::cerr << "it is the word of step " << result.word_step
+                      << ", which had the lowest validation loss\n";
+        } else if (!result.best.empty() && result.best_step != result.steps) {
             std::cerr << "lowest validation loss at step " << result.best_step << ": "
                       << result.best.string() << '\n';
         }
@@ -111,7 +121,7 @@ int train(const PersonalizeRequest& request, const CancelToken& cancel) {
     }
     std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
               << result.token.string() << "; the same command with --resume goes on\n";
-    return 130;
+    return exit_status(130);
 }
 
 }  // namespace
@@ -139,7 +149,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command->add_option("--log", request.log, "Write the run's events there as JSON lines");
     command->add_option("--previews", request.previews,
                         "Folder for the pictures of --preview-every [OUT.previews]");
-    command->add_flag("--resume", request.resume, "Go on from where a stopped run was");
+    command->add_flag("--resume", request.resume,
+                      "Go on from where a stopped run was, or a finished one with more --steps");
     command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {

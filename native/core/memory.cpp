@@ -15,6 +15,8 @@
 #endif
 #ifdef __linux__
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #endif
 
 namespace zoodip {
@@ -47,6 +49,19 @@ std::int64_t left_in_group() {
     return std::max<std::int64_t>(0, *limit - *used + cache.value_or(0));
 }
 
+// What is left of the addresses that the process may have (ulimit -v).
+std::int64_t left_of_addresses() {
+#ifdef __linux__
+    rlimit limit{};
+    const auto pages = number_in("/proc/self/statm");
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && pages) {
+        const auto used = *pages * sysconf(_SC_PAGESIZE);
+        return std::max<std::int64_t>(1, static_cast<std::int64_t>(limit.rlim_cur) - used);
+    }
+#endif
+    return std::numeric_limits<std::int64_t>::max();
+}
+
 }  // namespace
 
 void give_back_memory() noexcept {
@@ -73,7 +88,7 @@ std::shared_ptr<void> allocate_pages(std::size_t size) {
 std::int64_t available_memory() {
     const auto kilobytes = number_after("/proc/meminfo", "MemAvailable:");
     if (!kilobytes) return 0;
-    return std::min(*kilobytes * 1024, left_in_group());
+    return std::min({*kilobytes * 1024, left_in_group(), left_of_addresses()});
 }
 
 }  // namespace zoodip

@@ -1,5 +1,6 @@
 #include "diffusion/schedule.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -9,20 +10,70 @@
 
 namespace zoodip {
 
-NoiseSchedule::NoiseSchedule() {
-    constexpr int steps = 1000;
-    const double first = std::sqrt(0.00085), last = std::sqrt(0.012);
-    double product = 1;
-    for (int t = 0; t < steps; ++t) {
-        const double root = first + (last - first) * t / (steps - 1);
-        product *= 1 - root * root;
-        alphas_cumprod_.push_back(product);
+namespace {
+
+constexpr int train_timesteps = 1000;
+
+std::vector<double> between(double first, double last) {
+    std::vector<double> all;
+    for (int t = 0; t < train_timesteps; ++t) {
+        all.push_back(first + (last - first) * t / (train_timesteps - 1));
     }
+    return all;
 }
+
+std::vector<double> squared_cosine() {
+    constexpr double quarter_turn = 1.5707963267948966;
+    const auto f = [](int t) {
+        const double root =
+            std::cos((static_cast<double>(t) / train_timesteps + 0.008) / 1.008 * quarter_turn);
+        return root * root;
+    };
+    std::vector<double> betas;
+    for (int t = 0; t < train_timesteps; ++t) {
+        betas.push_back(std::min(1 - f(t + 1) / f(t), 0.999));
+    }
+    return betas;
+}
+
+std::vector<double> betas_of(const BetaSchedule& schedule) {
+    if (schedule.kind == "trained") return schedule.trained;
+    if (schedule.kind == "linear") return between(schedule.start, schedule.end);
+    if (schedule.kind == "squaredcos_cap_v2") return squared_cosine();
+    require(schedule.kind == "scaled_linear", "betas: needs scaled_linear, linear, ",
+            "squaredcos_cap_v2 or trained, got '", schedule.kind, "'");
+    std::vector<double> betas = between(std::sqrt(schedule.start), std::sqrt(schedule.end));
+    for (double& beta : betas) beta *= beta;
+    return betas;
+}
+
+// Shifts sqrt(abar) so that its last is zero and scales it so that its first stays (Lin et al.
+// 2023, algorithm 1).
+void rescale_to_zero_snr(std::vector<double>& alphas_cumprod) {
+    const double first = std::sqrt(alphas_cumprod.front());
+    const double last = std::sqrt(alphas_cumprod.back());
+    for (double& a : alphas_cumprod) {
+        const double root = (std::sqrt(a) - last) * first / (first - last);
+        a = root * root;
+    }
+    alphas_cumprod.back() = std::ldexp(1.0, -24);
+}
+
+std::vector<double> alphas_cumprod_of(const BetaSchedule& schedule) {
+    std::vector<double> all;
+    double product = 1;
+    for (const double beta : betas_of(schedule)) all.push_back(product *= 1 - beta);
+    if (schedule.zero_snr) rescale_to_zero_snr(all);
+    return all;
+}
+
+}  // namespace
+
+NoiseSchedule::NoiseSchedule(const BetaSchedule& betas) : NoiseSchedule(alphas_cumprod_of(betas)) {}
 
 NoiseSchedule::NoiseSchedule(std::vector<double> alphas_cumprod)
     : alphas_cumprod_(std::move(alphas_cumprod)) {
-    require(alphas_cumprod_.size() == 1000, "schedule: needs 1000 steps, got ",
+    require(alphas_cumprod_.size() == train_timesteps, "schedule: needs 1000 steps, got ",
             alphas_cumprod_.size(), ". Timesteps count from 0 to 999");
     double before = 1;
     for (const double a : alphas_cumprod_) {

@@ -12,9 +12,11 @@ namespace zoodip {
 
 class NoiseSchedule {
   public:
-    // "scaled linear" betas: beta_t = (sqrt(b0) + t/(T-1) (sqrt(b1) - sqrt(b0)))^2, b0 = 0.00085,
-    // b1 = 0.012, T = 1000; alphas_cumprod_t = prod_{s<=t} (1 - beta_s).
-    NoiseSchedule();
+    // alphas_cumprod_t = prod_{s<=t} (1 - beta_s), T = 1000. With a terminal SNR of zero the last
+    // is 2^-24 instead of 0, as diffusers' solvers have it, so that x0 and its logarithm are
+    // finite. Throws Error for betas that leave nothing of the picture before the last timestep.
+    explicit NoiseSchedule(const BetaSchedule& betas);
+    NoiseSchedule() : NoiseSchedule(BetaSchedule()) {}
 
     // Any other schedule of 1000 steps: each number in (0, 1), falling. Throws Error otherwise.
     explicit NoiseSchedule(std::vector<double> alphas_cumprod);

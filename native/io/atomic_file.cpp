@@ -1,5 +1,6 @@
 #include "io/atomic_file.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -23,21 +24,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail_to_write(const fs::path& file, int reason) {
-    fail("cannot write ", file.string(), ": ", std::strerror(reason),
-         reason == ENOSPC ? ". Free some space and run it again" : "");
+bool is_full(int reason) {
+#ifdef EDQUOT
+    if (reason == EDQUOT) return true;
+#endif
+    return reason == ENOSPC;
 }
 
-// A name beside `file` that no other thread or process of ours uses.
-fs::path temporary_beside(const fs::path& file) {
-    static std::atomic<unsigned> count{0};
+[[noreturn]] void fail_to_write(const fs::path& file, int reason) {
+    fail("cannot write ", file.string(), ": ", std::strerror(reason),
+         is_full(reason) ? ". Free some space" : "");
+}
+
+// A name beside `file` that no other thread or process of ours uses, by a number of its own.
+fs::path temporary_beside(const fs::path& file, unsigned number) {
 #ifdef _WIN32
     const int process = _getpid();
 #else
     const int process = getpid();
 #endif
     fs::path temporary = file;
-    temporary += concat(".", process, "-", count++, ".tmp");
+    temporary += concat(".", process, "-", number, ".tmp");
     return temporary;
 }
 
@@ -125,7 +132,8 @@ void write_at(const fs::path& file, std::uint64_t place, std::span<const std::by
 
 void write_file_atomic(const fs::path& file, std::span<const std::span<const std::byte>> parts) {
     require_folder(file);
-    const fs::path temporary = temporary_beside(file);
+    static std::atomic<unsigned> count{0};
+    const fs::path temporary = temporary_beside(file, count++);
     std::error_code error;
     try {
         write_parts(temporary, parts);
@@ -156,14 +164,19 @@ std::vector<std::byte> read_file(const fs::path& file, std::uint64_t max_bytes) 
     return bytes;
 }
 
-void probe_writable(const fs::path& file) {
+void probe_writable(const fs::path& file, std::uint64_t bytes) {
     require_folder(file);
     static constexpr std::array<std::byte, 65536> zeros{};
-    const std::span<const std::byte> part = zeros;
-    const fs::path temporary = temporary_beside(file);
+    std::vector<std::span<const std::byte>> parts;
+    for (std::uint64_t left = bytes; left > 0; left -= parts.back().size()) {
+        parts.emplace_back(zeros.data(), std::min<std::uint64_t>(left, zeros.size()));
+    }
+    // As long a name as any that a process comes to within a hundred million files.
+    static std::atomic<unsigned> count{10'000'000};
+    const fs::path temporary = temporary_beside(file, count++);
     std::error_code ignored;
     try {
-        write_parts(temporary, {&part, 1});
+        write_parts(temporary, parts);
     } catch (int reason) {
         fs::remove(temporary, ignored);
         fail_to_write(file, reason);

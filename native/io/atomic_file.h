@@ -28,8 +28,9 @@ void flush_folder(const std::filesystem::path& folder);
 // All bytes of a file. Throws Error when it cannot be read or holds more than max_bytes.
 std::vector<std::byte> read_file(const std::filesystem::path& file, std::uint64_t max_bytes);
 
-// Throws Error unless `file` could be written now: its folder exists, and 64 KiB can be written and
-// flushed there. Called before a long job rather than after it.
-void probe_writable(const std::filesystem::path& file);
+// Throws Error unless `file` could be written atomically, now and however often it has been: its
+// folder exists and takes the name with that of the temporary file, and so many bytes can be
+// written and flushed there. Called before a long job rather than after it.
+void probe_writable(const std::filesystem::path& file, std::uint64_t bytes = 1 << 16);
 
 }  // namespace zoodip

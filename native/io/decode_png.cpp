@@ -6,6 +6,7 @@
 #include <new>
 #include <optional>
 #include <png.h>
+#include <string>
 #include <string_view>
 
 #include "core/ascii.h"
@@ -13,6 +14,7 @@
 #include "io/color_profile.h"
 #include "io/decoders.h"
 #include "io/exif.h"
+#include "io/png_text.h"
 
 namespace zoodip {
 namespace {
@@ -196,8 +198,9 @@ struct Writer {
     Writer(const Writer&) = delete;
     Writer& operator=(const Writer&) = delete;
 
-    bool write(const Picture& picture, png_bytepp rows) {
+    bool write(const Picture& picture, png_bytepp rows, png_const_textp text) {
         if (setjmp(png_jmpbuf(png)) != 0) return false;
+        if (text != nullptr) png_set_text(png, info, text, 1);
         png_set_IHDR(png, info, static_cast<png_uint_32>(picture.width),
                      static_cast<png_uint_32>(picture.height), 8, PNG_COLOR_TYPE_RGB,
                      PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -234,7 +237,16 @@ DecodedPicture decode_png(std::span<const std::byte> bytes) {
     return picture;
 }
 
+std::string png_text(std::span<const std::byte> bytes, const std::string& keyword) {
+    Reader reader(bytes);
+    return reader.read_header() ? std::string(reader.text(keyword)) : std::string();
+}
+
 std::vector<std::byte> encode_png(const Picture& picture) {
+    return encode_png(picture, {});
+}
+
+std::vector<std::byte> encode_png(const Picture& picture, const PngText& text) {
     require(picture.width > 0 && picture.height > 0 &&
                 picture.rgb.size() == std::size_t{3} * static_cast<std::size_t>(picture.width) *
                                           static_cast<std::size_t>(picture.height),
@@ -247,7 +259,13 @@ std::vector<std::byte> encode_png(const Picture& picture) {
         rows[y] = const_cast<png_bytep>(picture.rgb.data()) +
                   std::size_t{3} * static_cast<std::size_t>(picture.width) * y;
     }
-    require(writer.write(picture, rows.data()), "encode_png: ", writer.stream.message.data());
+    png_text_struct entry{};  // not const either
+    entry.compression = PNG_TEXT_COMPRESSION_NONE;
+    entry.key = const_cast<png_charp>(text.keyword.c_str());
+    entry.text = const_cast<png_charp>(text.text.c_str());
+    entry.text_length = text.text.size();
+    require(writer.write(picture, rows.data(), text.keyword.empty() ? nullptr : &entry),
+            "encode_png: ", writer.stream.message.data());
     return std::move(writer.stream.out);
 }
 

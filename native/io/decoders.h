@@ -30,6 +30,8 @@ DecodedPicture decode_webp(std::span<const std::byte> bytes);
 DecodedPicture decode_gif(std::span<const std::byte> bytes);  // the first frame
 DecodedPicture decode_bmp(std::span<const std::byte> bytes);
 DecodedPicture decode_heif(std::span<const std::byte> bytes);  // HEIC and AVIF
+// What stands under a keyword in front of the pixels of a PNG; empty without one.
+std::string png_text(std::span<const std::byte> bytes, const std::string& keyword);
 
 // Throws Error for a size beyond the limits of decode_picture.
 void require_picture_size(std::uint64_t width, std::uint64_t height);

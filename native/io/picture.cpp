@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
@@ -10,6 +11,8 @@
 #include "io/decoders.h"
 #include "io/exif.h"
 #include "io/picture_kind.h"
+#include "io/picture_names.h"
+#include "io/png_text.h"
 
 namespace zoodip {
 namespace {
@@ -94,9 +97,47 @@ Picture decode_training_picture(std::span<const std::byte> bytes, const std::str
 }
 
 void write_png(const fs::path& file, const Picture& picture) {
-    const std::vector<std::byte> bytes = encode_png(picture);
+    write_png(file, picture, {});
+}
+
+void write_png(const fs::path& file, const Picture& picture, const PngText& text) {
+    const std::vector<std::byte> bytes = encode_png(picture, text);
     const std::span<const std::byte> part = bytes;
     write_file_atomic(file, {&part, 1});
+}
+
+std::string read_png_text(const fs::path& file, const std::string& keyword) {
+    try {
+        return png_text(read_file(file, max_file), keyword);
+    } catch (const Error&) {
+        return {};
+    }
+}
+
+std::vector<fs::path> list_pictures(const fs::path& folder) {
+    std::error_code error;
+    require(fs::exists(folder, error), "images: there is no folder ", folder.string());
+    require(fs::is_directory(folder, error), "images: ", folder.string(), " is not a folder");
+    std::vector<fs::path> pictures;
+    std::string other;
+    fs::directory_iterator entry(folder, error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        const fs::path& file = entry->path();
+        std::error_code ignored;
+        if (!entry->is_regular_file(ignored) || file.filename().string().front() == '.') continue;
+        if (is_picture_name(file)) {
+            pictures.push_back(file);
+        } else if (other.empty() && lower_ascii(file.extension().string()) != ".txt") {
+            other = file.filename().string();
+        }
+    }
+    require(!error, "images: cannot list ", folder.string(), ": ", error.message());
+    require(!pictures.empty(), "images: ", folder.string(),
+            " holds no .jpg, .png, .webp, .heic, .avif, .gif or .bmp",
+            other.empty() ? std::string() : " (but " + other + ")",
+            ". Put 4 to 6 pictures of the subject there");
+    std::sort(pictures.begin(), pictures.end());
+    return pictures;
 }
 
 }  // namespace zoodip

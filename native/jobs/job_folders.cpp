@@ -71,7 +71,10 @@ void remove_quietly(const fs::path& path) noexcept {
 }  // namespace
 
 JobFolders::JobFolders(fs::path root)
-    : root_(made(root)), lock_(root_ / ".lock", "the jobs in " + root_.string()) {
+    : root_(made(root)),
+      lock_(root_ / ".lock", {.taken = "another process holds the jobs in " + root_.string(),
+                              .remedy = "stop it, or name another folder",
+                              .holder = "zoodip serve"}) {
     std::vector<fs::path> leftovers;
     for (const auto& entry : fs::directory_iterator(root_)) {
         const std::string name = entry.path().filename().string();
@@ -172,6 +175,15 @@ fs::path JobFolders::previews_in(const fs::path& folder) {
 
 fs::path JobFolders::preview_in(const fs::path& folder, std::int64_t step, const char* extension) {
     return previews_in(folder) / (padded(static_cast<std::uint64_t>(step), 6) + extension);
+}
+
+void JobFolders::copy_pictures(const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::copy(pictures_in(from), pictures_in(to), error);
+    if (error) {
+        throw StorageError(
+            concat("cannot copy the pictures into ", to.string(), ": ", error.message()));
+    }
 }
 
 fs::path JobFolders::pictures_in(const fs::path& folder) {

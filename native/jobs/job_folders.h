@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "io/folder_lock.h"
+#include "io/file_lock.h"
 #include "jobs/job.h"
 
 namespace zoodip {
@@ -52,6 +52,8 @@ class JobFolders {
 
     const std::filesystem::path& root() const { return root_; }
     std::filesystem::path folder(const std::string& id) const { return root_ / id; }
+    // The pictures of one job as another's own. Throws StorageError.
+    static void copy_pictures(const std::filesystem::path& from, const std::filesystem::path& to);
     static std::filesystem::path token_in(const std::filesystem::path& folder);
     static std::filesystem::path previews_in(const std::filesystem::path& folder);
     static std::filesystem::path pictures_in(const std::filesystem::path& folder);
@@ -62,7 +64,7 @@ class JobFolders {
 
   private:
     std::filesystem::path root_;
-    FolderLock lock_;
+    FileLock lock_;
 };
 
 }  // namespace zoodip

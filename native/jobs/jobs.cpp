@@ -87,6 +87,37 @@ void Jobs::reserve_place() {
 
 Job Jobs::submit(const JobRequest& request, const Training& files,
                  std::span<const NewPicture> pictures) {
+    return admit(request, files, pictures, [](const fs::path&) {});
+}
+
+std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
+    const auto earlier = find(id);
+    if (!earlier) return std::nullopt;
+    if (earlier->origin == "graph") {
+        throw WrongState(
+            concat("job ", id, " is the training of a graph: queue the graph with more steps"));
+    }
+    if (!has_ended(earlier->state)) {
+        throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
+                                ": it can be extended once it has ended"));
+    }
+    JobRequest request = earlier->request;
+    request.settings["steps"] = steps;
+    Training files = training_of(*earlier);
+    files.settings = request.settings;
+    const fs::path from = folders_.folder(id);
+    return admit(request, files, {}, [&](const fs::path& folder) {
+        if (!runner_->carry_over(JobFolders::token_in(from), JobFolders::token_in(folder))) {
+            throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
+                                    " and has kept nothing to go on from"));
+        }
+        if (request.images.empty()) JobFolders::copy_pictures(from, folder);
+    });
+}
+
+// prepare: puts into the staged folder what else belongs there.
+Job Jobs::admit(const JobRequest& request, const Training& files,
+                std::span<const NewPicture> pictures, const Prepare& prepare) {
     reserve_place();
     const std::shared_ptr<void> place(nullptr, [this](void*) {
         const std::lock_guard lock(mutex_);
@@ -100,12 +131,19 @@ Job Jobs::submit(const JobRequest& request, const Training& files,
     job.created = now_in_milliseconds();
     const fs::path folder = folders_.stage(job.id, pictures);
     try {
+        prepare(folder);
         Training training = files;
         if (request.images.empty()) training.images = JobFolders::pictures_in(folder);
         training.token = JobFolders::token_in(folder);
         training.previews = JobFolders::previews_in(folder);
         runner_->check(training);
         job.device = runner_->device(request.settings);
+    } catch (const WrongState&) {
+        folders_.drop_staged(job.id);
+        throw;
+    } catch (const StorageError&) {
+        folders_.drop_staged(job.id);
+        throw;
     } catch (const Error& error) {
         folders_.drop_staged(job.id);
         PlaceNames places = places_of(job);

@@ -64,6 +64,11 @@ class Jobs {
     Job submit(const JobRequest& request, const Training& files,
                std::span<const NewPicture> pictures);
 
+    // Accepts a training that goes on where an ended one was, to so many steps; that one stays as
+    // it is. Nothing for an unknown id. Throws WrongState when there is nothing to go on from, and
+    // otherwise as submit.
+    std::optional<Job> extend(const std::string& id, std::int64_t steps);
+
     std::vector<Job> list() const;  // newest first
     std::optional<Job> find(const std::string& id) const;
     // How many go before a queued one on its device; nothing for one that does not wait.
@@ -100,6 +105,9 @@ class Jobs {
     using EntryPointer = std::shared_ptr<Entry>;
 
     void recover();
+    using Prepare = std::function<void(const std::filesystem::path& folder)>;
+    Job admit(const JobRequest& request, const Training& files,
+              std::span<const NewPicture> pictures, const Prepare& prepare);
     EntryPointer accept(Job& job);
     EntryPointer take_in(Job job);
     EntryPointer entry(const std::string& id) const;

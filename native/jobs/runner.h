@@ -48,13 +48,18 @@ class Runner {
     virtual nlohmann::json settings() const = 0;
     // On which device a training of these settings runs.
     virtual std::string device(const nlohmann::json& settings) const = 0;
-    // Throws Error for what can be refused without reading weights. From any thread.
+    // Throws Error for what can be refused without reading weights, also of what was carried over.
+    // From any thread.
     virtual void check(const Training& training) const = 0;
     // Trains, going on from what an earlier call left beside `token`; a training that was finished
     // is not done again. When `cancel` is set, returns with finished = false, or throws Cancelled
     // when nothing was learned. Throws Error otherwise.
     virtual TrainingResult run(const Training& training, TrainingObserver& observer,
                                const CancelToken& cancel) = 0;
+    // Puts what an ended training left beside `token` to go on from beside another token, so that
+    // `run` of that one goes on there. Says whether there was anything. Throws Error.
+    virtual bool carry_over(const std::filesystem::path& token,
+                            const std::filesystem::path& to) const = 0;
 };
 
 }  // namespace zoodip

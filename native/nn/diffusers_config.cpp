@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "io/atomic_file.h"
+#include "nn/diffusers_scheduler.h"
 #include "nn/family.h"
 #include "nn/foreign_weights.h"
 
@@ -66,6 +67,62 @@ constexpr std::array<Kind, 8> kinds = {{{"StableDiffusionXL", "Stable Diffusion 
                                         {"Autoencoder", "an autoencoder (VAE) alone."},
                                         {"clip_text_model", "a text encoder alone."}}};
 
+// Values of a configuration that change what is computed, and leave no trace in names and shapes.
+struct Operation {
+    std::string_view part, key;
+    const char* value;  // that of the family, as JSON
+};
+constexpr std::array<Operation, 20> operations = {
+    {{"unet", "act_fn", R"("silu")"},
+     {"unet", "center_input_sample", "false"},
+     {"unet", "flip_sin_to_cos", "true"},
+     {"unet", "freq_shift", "0"},
+     {"unet", "downsample_padding", "1"},
+     {"unet", "mid_block_scale_factor", "1"},
+     {"unet", "norm_num_groups", "32"},
+     {"unet", "norm_eps", "1e-05"},
+     {"unet", "only_cross_attention", "false"},
+     {"unet", "dual_cross_attention", "false"},
+     {"unet", "resnet_time_scale_shift", R"("default")"},
+     {"unet", "resnet_skip_time_act", "false"},
+     {"unet", "resnet_out_scale_factor", "1.0"},
+     {"unet", "time_embedding_type", R"("positional")"},
+     {"unet", "time_embedding_act_fn", "null"},
+     {"unet", "timestep_post_act", "null"},
+     {"text_encoder", "layer_norm_eps", "1e-05"},
+     {"vae", "act_fn", R"("silu")"},
+     {"vae", "norm_num_groups", "32"},
+     {"vae", "mid_block_add_attention", "true"}}};
+
+void require_known_operations(const fs::path& folder,
+                              const std::map<std::string_view, json>& configs) {
+    for (const auto& [part, key, expected] : operations) {
+        const json& config = configs.at(part);
+        const auto found = config.find(key);
+        if (found == config.end() || found->is_null()) continue;
+        // A TAESD's activation is its own, and there is but one in use.
+        if (part == "vae" && config.value("_class_name", json()) == "AutoencoderTiny") continue;
+        require(*found == json::parse(expected), folder.string(), ": ", part, "/config.json has ",
+                key, " ", show_json(*found), ", Stable Diffusion 1.x has ", expected,
+                ". That changes what is computed and is not supported.", family_remedy);
+    }
+}
+
+// The pictures that the UNet was made for: its sample size in latents, times the autoencoder's
+// factor. Of a size that is not square nothing is said.
+void put_resolution(const json& unet, const json& vae,
+                    std::map<std::string, std::string>& metadata) {
+    std::string latents;
+    take(unet, "sample_size", latents);
+    const json side = parse_json(latents);
+    if (!side.is_number_integer()) return;
+    const auto channels = vae.find("block_out_channels");
+    const bool listed = channels != vae.end() && channels->is_array() && !channels->empty();
+    const std::size_t halvings = std::min<std::size_t>(listed ? channels->size() - 1 : 3, 8);
+    const double pixels = side.get<double>() * static_cast<double>(std::size_t{1} << halvings);
+    metadata[metadata_key::resolution] = json(pixels).dump();
+}
+
 }  // namespace
 
 std::map<std::string, std::string> read_diffusers_metadata(const fs::path& folder, bool taesd) {
@@ -83,11 +140,18 @@ std::map<std::string, std::string> read_diffusers_metadata(const fs::path& folde
     const json text = read_config(folder / "text_encoder" / "config.json");
     put(text, "num_attention_heads", metadata_key::text_heads);
     put(text, "hidden_act", metadata_key::text_activation);
-    const json scheduler = read_config(folder / "scheduler" / "scheduler_config.json");
-    put(scheduler, "prediction_type", metadata_key::prediction);
+    put(text, "num_hidden_layers", metadata_key::text_layers);
     const json vae = read_config(folder / "vae" / "config.json");
     put(vae, "scaling_factor", metadata_key::latent_scale);
     put(vae, "shift_factor", metadata_key::latent_shift);
+    put(vae, "use_quant_conv", metadata_key::vae_quant_conv);
+    require_known_operations(folder, {{"unet", unet}, {"text_encoder", text}, {"vae", vae}});
+    if (unet.contains("mid_block_type") && unet["mid_block_type"].is_null()) {
+        metadata[metadata_key::unet_middle] = "false";
+    }
+    put_resolution(unet, vae, metadata);
+    const fs::path scheduler = folder / "scheduler" / "scheduler_config.json";
+    metadata.merge(read_scheduler(scheduler.string(), read_config(scheduler)));
     return metadata;
 }
 

@@ -23,7 +23,7 @@ bool starts(const WeightSource& weights, std::string_view start) {
 }
 
 void require_parts(const WeightSource& weights) {
-    const bool unet = weights.has(unet_root + "input_blocks.0.0.weight");
+    const bool unet = starts(weights, unet_root);
     const bool text = starts(weights, text_root);
     const bool vae = starts(weights, vae_root);
     const auto& name = weights.description();
@@ -41,8 +41,11 @@ void require_parts(const WeightSource& weights) {
 
 std::int64_t dimension(const WeightSource& weights, const std::string& name, std::size_t index) {
     const WeightInfo* info = weights.find(name);
-    require(info != nullptr && info->shape.size() > index, weights.description(), ": '", name,
-            "' is missing or has an unexpected shape; the file is damaged");
+    require(info != nullptr, weights.description(), ": is not whole, '", name,
+            "' is missing. The model is damaged or was cut: get it anew");
+    require(info->shape.size() > index, weights.description(), ": '", name, "' has shape ",
+            at::IntArrayRef(info->shape), ", expected more dimensions than ", index,
+            ". The model is damaged: get it anew");
     return info->shape[index];
 }
 
@@ -126,11 +129,40 @@ void detect_heads(const WeightSource& weights, Architecture& architecture) {
 }
 
 void detect_prediction(const WeightSource& weights, Architecture& architecture) {
-    const auto found = weights.metadata().find(metadata_key::prediction);
-    if (found == weights.metadata().end() || found->second == "epsilon") return;
-    require(found->second == "v_prediction", weights.description(), ": predicts '", found->second,
-            "'; epsilon and v_prediction are supported");
-    architecture.prediction = Prediction::v;
+    architecture.prediction = weights.has("v_pred") ? Prediction::v : Prediction::epsilon;
+    for (const char* key : {metadata_key::prediction, "modelspec.prediction_type"}) {
+        const auto found = weights.metadata().find(key);
+        if (found == weights.metadata().end()) continue;
+        const std::string& said = found->second;
+        const bool v = said == "v_prediction" || said == "v";
+        require(v || said == "epsilon", weights.description(), ": predicts '", said,
+                "'; epsilon and v_prediction are supported");
+        architecture.prediction = v ? Prediction::v : Prediction::epsilon;
+        return;
+    }
+}
+
+// true or false; nothing where the metadata has no such key.
+std::optional<bool> flag_from(const WeightSource& weights, const char* key) {
+    const auto found = weights.metadata().find(key);
+    if (found == weights.metadata().end()) return std::nullopt;
+    const nlohmann::json value = metadata_value(weights, key);
+    require(value.is_boolean(), weights.description(), ": metadata ", key, " is '", found->second,
+            "', expected true or false");
+    return value.get<bool>();
+}
+
+// What a missing block would hide.
+void detect_structure(const WeightSource& weights, Architecture& architecture) {
+    constexpr std::int64_t clip_l = 768;
+    const double layers =
+        number_from(weights, metadata_key::text_layers, architecture.text_width == clip_l ? 12 : 0);
+    require(layers >= 0 && layers <= 99 && std::fmod(layers, 1) == 0, weights.description(),
+            ": metadata ", metadata_key::text_layers, " is ", layers,
+            ", expected a whole number of layers up to 99");
+    architecture.text_layers = static_cast<std::int64_t>(layers);
+    architecture.unet_middle = flag_from(weights, metadata_key::unet_middle).value_or(true);
+    architecture.vae_quant_conv = flag_from(weights, metadata_key::vae_quant_conv);
 }
 
 void detect_resolution(const WeightSource& weights, Architecture& architecture) {
@@ -151,7 +183,8 @@ double scalar(const WeightSource& weights, const std::string& name, double other
 }
 
 void detect_vae(const WeightSource& weights, Architecture& architecture) {
-    if (weights.has(vae_root + "taesd_encoder.0.weight")) {
+    if (starts(weights, vae_root + "taesd_encoder.") ||
+        starts(weights, vae_root + "taesd_decoder.")) {
         architecture.vae = VaeKind::taesd;
         const double divisor = scalar(weights, vae_root + "vae_scale", 1);
         architecture.latent_scale = 0.18215 / divisor;
@@ -173,10 +206,8 @@ void detect_text_encoder(const WeightSource& weights, Architecture& architecture
     require(attended != 1024, name, ": is Stable Diffusion 2.x.", family_remedy);
     require(attended != 1280, name, ": is the refiner of Stable Diffusion XL.", family_remedy);
     require(attended != 2048, name, ": is Stable Diffusion XL.", family_remedy);
-    const bool nested = weights.has(text_root + "text_model.embeddings.token_embedding.weight");
-    const std::int64_t width = dimension(
-        weights, text_root + (nested ? "text_model." : "") + "embeddings.token_embedding.weight",
-        1);
+    const std::int64_t width =
+        dimension(weights, text_encoder_root(weights) + "embeddings.token_embedding.weight", 1);
     require(width == attended, name, ": the text encoder is ", width, " wide, the UNet attends to ",
             attended, ". The parts belong to different models");
     const auto activation = weights.metadata().find(metadata_key::text_activation);
@@ -189,6 +220,10 @@ void detect_text_encoder(const WeightSource& weights, Architecture& architecture
 
 }  // namespace
 
+std::string text_encoder_root(const WeightSource& weights) {
+    return starts(weights, text_root + "text_model.") ? text_root + "text_model." : text_root;
+}
+
 Architecture detect_architecture(const WeightSource& weights) {
     refuse_foreign_weights(weights);
     require_parts(weights);
@@ -198,7 +233,9 @@ Architecture detect_architecture(const WeightSource& weights) {
     architecture.family = "Stable Diffusion 1.x";
     detect_text_encoder(weights, architecture);
     detect_heads(weights, architecture);
+    detect_structure(weights, architecture);
     detect_prediction(weights, architecture);
+    architecture.betas = detect_beta_schedule(weights);
     detect_vae(weights, architecture);
     detect_resolution(weights, architecture);
     return architecture;

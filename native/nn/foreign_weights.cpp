@@ -23,7 +23,7 @@ constexpr std::string_view lora = "a LoRA, which changes a checkpoint but is non
 constexpr std::string_view gligen = "a GLIGEN model, whose extra attention is not supported.";
 
 // Most telling first.
-constexpr std::array<Sign, 22> kinds = {
+constexpr std::array<Sign, 25> kinds = {
     {{Where::start, "lora_unet_", lora},
      {Where::start, "lora_te", lora},
      {Where::anywhere, ".lora_A.", lora},
@@ -43,6 +43,9 @@ constexpr std::array<Sign, 22> kinds = {
      {Where::anywhere, "label_emb.", "Stable Diffusion XL."},
      {Where::anywhere, "add_embedding.", "Stable Diffusion XL."},
      {Where::start, "cond_stage_model.model.", "Stable Diffusion 2.x."},
+     {Where::start, "edm_vpred.", "a model of continuous noise (EDM), as CosXL."},
+     {Where::whole, "edm_mean", "a model of continuous noise (EDM), as Playground 2.5."},
+     {Where::whole, "edm_std", "a model of continuous noise (EDM), as Playground 2.5."},
      {Where::anywhere, ".fuser.", gligen},
      {Where::anywhere, "position_net.", gligen},
      {Where::anywhere, ".cond_proj.",
@@ -109,7 +112,8 @@ void refuse_foreign_weights(const WeightSource& weights) {
              ". Give a Stable Diffusion 1.x checkpoint in fp16, bf16 or fp32: zoodip quantises it "
              "itself");
     }
-    if (weights.has("model.diffusion_model.input_blocks.0.0.weight")) return;
+    const Sign unet{Where::start, "model.diffusion_model.", ""};
+    if (shows(weights, unet)) return;
     if (const Sign* sign = find_sign(weights, alone)) {
         fail(name, ": is ", sign->what, family_remedy);
     }

@@ -11,6 +11,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "core/error.h"
+#include "nn/family.h"
 #include "ops/gradient.h"
 
 namespace zoodip {
@@ -18,18 +19,12 @@ namespace {
 
 constexpr std::int64_t end_of_text = 49407;
 
-std::string prefix_of(const WeightSource& source) {
-    const std::string root = "cond_stage_model.transformer.";
-    const bool nested = source.has(root + "text_model.embeddings.token_embedding.weight");
-    return nested ? root + "text_model." : root;
-}
-
 }  // namespace
 
 TextEncoder::TextEncoder(const WeightSource& source, const LoadOptions& options, std::int64_t heads)
     : heads_(heads), cancel_(options.cancel) {
     const Loader loader(source, options, Part::text_encoder);
-    const std::string prefix = prefix_of(source);
+    const std::string prefix = text_encoder_root(source);
     token_table_ = loader.table(prefix + "embeddings.token_embedding.weight");
     position_embedding_ = loader.parameter(prefix + "embeddings.position_embedding.weight");
     for (int i = 0; loader.has(concat(prefix, "encoder.layers.", i, ".layer_norm1.weight")); ++i) {

@@ -20,6 +20,7 @@
 #include "nn/inventory.h"
 #include "nn/weight_source.h"
 #include "train/memory_estimate.h"
+#include "train/noise.h"
 #include "train/plan.h"
 
 namespace py = pybind11;
@@ -190,6 +191,23 @@ void bind_graph(py::module_& module) {
             });
         },
         py::arg("source"), py::arg("settings"), py::arg("fit"), "See zoodip.graph.resolve.");
+    module.def(
+        "alphas_cumprod",
+        [](const WeightSource& source, const std::string& settings) {
+            return run_engine([&] {
+                const Architecture architecture = detect_architecture(source);
+                const auto chosen =
+                    resolve_settings(nlohmann::json::parse(settings), architecture);
+                const NoiseSchedule schedule(choose_betas(chosen, architecture));
+                std::vector<double> all;
+                for (std::int64_t t = 0; t < schedule.steps(); ++t) {
+                    all.push_back(schedule.alphas_cumprod(t));
+                }
+                return all;
+            });
+        },
+        py::arg("source"), py::arg("settings") = "{}",
+        "The noise schedule that training with these weights and settings uses.");
     module.def(
         "personalize_graph",
         [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,

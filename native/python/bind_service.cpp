@@ -42,7 +42,7 @@ class OwnedService {
 
 std::unique_ptr<OwnedService> make_service(std::vector<Path> models, std::vector<Path> images,
                                            Path jobs, std::string host, int port, std::string token,
-                                           const std::string& defaults) {
+                                           std::string when_taken, const std::string& defaults) {
     if (!token.empty()) check_bearer_token(token, "token");
     ServiceOptions options;
     options.models = std::move(models);
@@ -51,6 +51,7 @@ std::unique_ptr<OwnedService> make_service(std::vector<Path> models, std::vector
     options.server.host = std::move(host);
     options.server.port = port;
     options.server.token = std::move(token);
+    options.server.when_taken = std::move(when_taken);
     const nlohmann::json parsed = nlohmann::json::parse(defaults);
     const py::gil_scoped_release release;
     return std::make_unique<OwnedService>(options, parsed);
@@ -128,7 +129,7 @@ void bind_service(py::module_& module) {
     py::class_<OwnedService>(module, "Service", "See zoodip.service.")
         .def(py::init(&make_service), py::kw_only(), py::arg("models"), py::arg("images"),
              py::arg("jobs"), py::arg("host"), py::arg("port"), py::arg("token"),
-             py::arg("defaults"))
+             py::arg("when_taken"), py::arg("defaults"))
         .def_property_readonly("url",
                                [](const OwnedService& self) { return self.open().server().url(); })
         .def(

@@ -84,12 +84,15 @@ void bind_render(py::module_& module) {
         [](const std::filesystem::path& model, const std::string& prompt,
            const std::string& negative, const std::vector<std::filesystem::path>& tokens,
            std::int64_t width, std::int64_t height, std::int64_t steps, double guidance,
-           std::int64_t seed, std::int64_t clip_skip, const std::string& prediction,
-           const std::string& weights, const std::string& compute, const std::string& device,
-           std::int64_t threads, const CancelToken& cancel) {
-            const RenderRequest request{model,      tokens,  prompt,   negative, width,
-                                        height,     steps,   guidance, seed,     clip_skip,
-                                        prediction, weights, compute,  device,   threads};
+           std::uint64_t seed, std::int64_t clip_skip, const std::string& prediction,
+           const std::string& zero_snr, const std::string& beta_schedule, double beta_start,
+           double beta_end, const std::string& weights, const std::string& compute,
+           const std::string& device, std::int64_t threads, const CancelToken& cancel) {
+            const RenderRequest request{
+                model,   tokens,    prompt,     negative,
+                width,   height,    steps,      guidance,
+                seed,    clip_skip, prediction, {zero_snr, beta_schedule, beta_start, beta_end},
+                weights, compute,   device,     threads};
             Callbacks callbacks(cancel);
             const Picture picture = run_with(callbacks, [&] {
                 return render(
@@ -101,7 +104,8 @@ void bind_render(py::module_& module) {
         },
         py::kw_only(), py::arg("model"), py::arg("prompt"), py::arg("negative"), py::arg("tokens"),
         py::arg("width"), py::arg("height"), py::arg("steps"), py::arg("guidance"), py::arg("seed"),
-        py::arg("clip_skip"), py::arg("prediction"), py::arg("weights"), py::arg("compute"),
+        py::arg("clip_skip"), py::arg("prediction"), py::arg("zero_snr"), py::arg("beta_schedule"),
+        py::arg("beta_start"), py::arg("beta_end"), py::arg("weights"), py::arg("compute"),
         py::arg("device"), py::arg("threads"), py::arg("cancel"), "See zoodip.sample.");
     module.def("initial_noise", &initial_noise, py::arg("seed"), py::arg("height"),
                py::arg("width"), "What a picture of this seed starts from, [1, 4, h/8, w/8].");

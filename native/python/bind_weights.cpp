@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "nn/family.h"
 #include "nn/inventory.h"
+#include "nn/manifest.h"
 #include "nn/tensor_map.h"
 
 namespace py = pybind11;
@@ -27,7 +28,8 @@ py::dict describe(const Architecture& a) {
                     "text_heads"_a = a.text_heads, "text_width"_a = a.text_width,
                     "prediction"_a = a.prediction == Prediction::v ? "v" : "epsilon",
                     "vae"_a = a.vae == VaeKind::taesd ? "taesd" : "kl",
-                    "latent_scale"_a = a.latent_scale, "latent_shift"_a = a.latent_shift);
+                    "latent_scale"_a = a.latent_scale, "latent_shift"_a = a.latent_shift,
+                    "resolution"_a = a.resolution);
 }
 
 std::vector<std::string> names(const WeightSource& source) {
@@ -78,6 +80,35 @@ void bind_weights(py::module_& module) {
                 return describe(run_engine([&] { return detect_architecture(self); }));
             },
             "What the weights are; Error names what they are instead.")
+        .def(
+            "manifest",
+            [](const WeightSource& self) {
+                const Architecture architecture = detect_architecture(self);
+                std::vector<std::pair<std::string, std::vector<std::int64_t>>> out;
+                for (const auto& part : {unet_manifest(self, architecture),
+                                         text_encoder_manifest(self, architecture),
+                                         latent_encoder_manifest(self, architecture),
+                                         latent_decoder_manifest(self, architecture)}) {
+                    for (const auto& [name, shape] : part) out.emplace_back(name, shape);
+                }
+                return out;
+            },
+            "(name, shape) of every tensor that a model of this structure has; -1 for any size.")
+        .def(
+            "require_whole",
+            [](const WeightSource& self, bool encoder, bool decoder) {
+                run_engine(
+                    [&] { require_whole(self, detect_architecture(self), {encoder, decoder}); });
+            },
+            py::arg("encoder") = false, py::arg("decoder") = false,
+            "Error lists what is missing or misshapen; encoder, decoder: the halves of the "
+            "autoencoder that must be there.")
+        .def(
+            "unread",
+            [](const WeightSource& self) {
+                return unread_tensors(self, detect_architecture(self));
+            },
+            "The model's own tensors that nothing reads.")
         .def(
             "inventory", [](const WeightSource& self) { return describe(take_inventory(self)); },
             "Per part: tensors, parameters, those that become integers, those of the token "

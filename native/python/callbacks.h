@@ -98,8 +98,8 @@ pybind11::dict run_personalize(const Request& request, PythonObserver& observer,
         run_with(callbacks, [&] { return personalize(request, observer, cancel); });
     using namespace pybind11::literals;
     return pybind11::dict("token"_a = result.token, "steps"_a = result.steps,
-                          "finished"_a = result.finished, "loss"_a = result.smooth_loss,
-                          "forward_passes"_a = result.forward_passes,
+                          "word_step"_a = result.word_step, "finished"_a = result.finished,
+                          "loss"_a = result.smooth_loss, "forward_passes"_a = result.forward_passes,
                           "backward_passes"_a = result.backward_passes, "best"_a = result.best,
                           "best_step"_a = result.best_step, "best_loss"_a = result.best_loss);
 }

@@ -91,16 +91,44 @@ void check_no_form(const RequestHead& head) {
     }
 }
 
+void require_length(const RequestHead& head) {
+    if (head.header("content-length")) return;
+    throw HttpError(411, "a body with its Content-Length is needed");
+}
+
+// What a runner refuses is the request's fault.
+template <class Work>
+auto refusing(Work&& work) {
+    try {
+        return work();
+    } catch (const StorageError&) {
+        throw;
+    } catch (const QueueFull&) {
+        throw;
+    } catch (const WrongState&) {
+        throw;
+    } catch (const Error& error) {
+        throw HttpError(422, error.what());
+    }
+}
+
 }  // namespace
 
 const std::vector<Api::Route>& Api::routes() {
     static const std::vector<Route> all = {
-        {"GET", "/v1/health", &Api::health},      {"GET", "/v1/models", &Api::models},
-        {"GET", "/v1/settings", &Api::settings},  {"POST", "/v1/jobs", &Api::submit},
-        {"GET", "/v1/jobs", &Api::list},          {"GET", "/v1/jobs/*", &Api::job},
-        {"DELETE", "/v1/jobs/*", &Api::remove},   {"GET", "/v1/jobs/*/events", &Api::events},
-        {"POST", "/v1/jobs/*/stop", &Api::stop},  {"POST", "/v1/jobs/*/cancel", &Api::cancel},
-        {"GET", "/v1/jobs/*/token", &Api::token}, {"GET", "/v1/jobs/*/previews/*", &Api::preview},
+        {"GET", "/v1/health", &Api::health},
+        {"GET", "/v1/models", &Api::models},
+        {"GET", "/v1/settings", &Api::settings},
+        {"POST", "/v1/jobs", &Api::submit},
+        {"GET", "/v1/jobs", &Api::list},
+        {"GET", "/v1/jobs/*", &Api::job},
+        {"DELETE", "/v1/jobs/*", &Api::remove},
+        {"GET", "/v1/jobs/*/events", &Api::events},
+        {"POST", "/v1/jobs/*/stop", &Api::stop},
+        {"POST", "/v1/jobs/*/cancel", &Api::cancel},
+        {"GET", "/v1/jobs/*/token", &Api::token},
+        {"GET", "/v1/jobs/*/previews/*", &Api::preview},
+        {"POST", "/v1/jobs/*/extend", &Api::extend},
         {"GET", "/openapi.json", &Api::openapi},
     };
     return all;
@@ -181,9 +209,7 @@ HttpResponse Api::openapi(const HttpRequest&, const Segments&) {
 HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
     const std::string type = request.head.header("content-type").value_or("");
     check_submission_type(type);
-    if (!request.head.header("content-length")) {
-        throw HttpError(411, "a body with its Content-Length is needed");
-    }
+    require_length(request.head);
     // Small bodies need no place among the large ones, whose memory is what is bounded.
     const auto place = request.head.content_length > limits_.json
                            ? take_place(uploads_, limits_.uploads, "uploads")
@@ -200,16 +226,25 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
         const std::lock_guard one_at_a_time(looking_);
         check_pictures(submission.pictures);
     }
-    try {
-        const Job job = jobs_.submit(submission.request, files, submission.pictures);
-        return json_response(202, view(job), {{"Location", "/v1/jobs/" + job.id}});
-    } catch (const StorageError&) {
-        throw;
-    } catch (const QueueFull&) {
-        throw;
-    } catch (const Error& error) {
-        throw HttpError(422, error.what());
+    return accepted(
+        refusing([&] { return jobs_.submit(submission.request, files, submission.pictures); }));
+}
+
+HttpResponse Api::extend(const HttpRequest& request, const Segments& ids) {
+    const Job before = found(ids.front());
+    const std::string type = request.head.header("content-type").value_or("");
+    require_length(request.head);
+    if (request.head.content_length > limits_.json) {
+        throw HttpError(413, concat("the body may have at most ", limits_.json, " bytes"));
     }
+    const std::int64_t steps = parse_extension(type, request.read_body(), limits_);
+    const auto job = refusing([&] { return jobs_.extend(before.id, steps); });
+    if (!job) return problem_response({404, "this job was deleted just now"});
+    return accepted(*job);
+}
+
+HttpResponse Api::accepted(const Job& job) const {
+    return json_response(202, view(job), {{"Location", "/v1/jobs/" + job.id}});
 }
 
 HttpResponse Api::list(const HttpRequest&, const Segments&) {

@@ -41,6 +41,7 @@ class Api {
     HttpResponse settings(const HttpRequest&, const Segments&);
     HttpResponse openapi(const HttpRequest&, const Segments&);
     HttpResponse submit(const HttpRequest& request, const Segments&);
+    HttpResponse extend(const HttpRequest& request, const Segments& ids);
     HttpResponse list(const HttpRequest&, const Segments&);
     HttpResponse job(const HttpRequest&, const Segments& ids);
     HttpResponse stop(const HttpRequest&, const Segments& ids);
@@ -51,6 +52,7 @@ class Api {
     HttpResponse preview(const HttpRequest&, const Segments& ids);
 
     nlohmann::json view(const Job& job) const;
+    HttpResponse accepted(const Job& job) const;
     std::string without_places(const std::string& message) const;
     Job found(const std::string& id) const;
 

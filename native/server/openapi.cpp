@@ -136,6 +136,14 @@ json form_schema(const ServerLimits& limits) {
     return object(properties, {"model", "word", "init", "pictures"});
 }
 
+json extension_schema() {
+    return all_required({{"steps",
+                          {{"type", "integer"},
+                           {"minimum", 1},
+                           {"maximum", 10'000'000},
+                           {"description", "how many in all; those done count"}}}});
+}
+
 json schemas(const json& declared, const ServerLimits& limits) {
     const json jobs = {{"type", "array"}, {"items", schema_of("Job")}};
     const json name = all_required({{"name", {{"type", "string"}}}});
@@ -143,6 +151,7 @@ json schemas(const json& declared, const ServerLimits& limits) {
             {"SettingsSchema", {{"type", "object"}, {"description", "a JSON Schema of Settings"}}},
             {"Submission", submission_schema()},
             {"SubmissionForm", form_schema(limits)},
+            {"Extension", extension_schema()},
             {"Job", job_schema()},
             {"Jobs", all_required({{"jobs", jobs}})},
             {"Models", all_required({{"models", {{"type", "array"}, {"items", name}}}})},
@@ -219,12 +228,17 @@ json id_parameter() {
     return path_parameter("id", {{"type", "string"}, {"pattern", "^[0-9a-f]{16}$"}});
 }
 
-json submit_operation() {
-    json accepted = json_answer("202", "Job", "the job, on the disk");
+json accepted_job(const char* description) {
+    json accepted = json_answer("202", "Job", description);
     accepted["202"]["headers"] = {{"Location", header("string", "the job's path")}};
     accepted["202"]["links"] = {
         {"job", {{"operationId", "getJob"}, {"parameters", {{"id", "$response.body#/id"}}}}}};
-    json out = operation("submitJob", "Learn a word", accepted, {404, 422, 429, 507});
+    return accepted;
+}
+
+json submit_operation() {
+    json out = operation("submitJob", "Learn a word", accepted_job("the job, on the disk"),
+                         {404, 422, 429, 507});
     out["requestBody"] = {
         {"required", true},
         {"content",
@@ -232,6 +246,16 @@ json submit_operation() {
           {"multipart/form-data",
            {{"schema", schema_of("SubmissionForm")},
             {"encoding", {{"settings", {{"contentType", "application/json"}}}}}}}}}};
+    return out;
+}
+
+json extend_operation() {
+    json out = operation("extendJob", "Learn on from where an ended job was, to more steps",
+                         accepted_job("a new job; the one before stays as it is"),
+                         {404, 409, 422, 429, 507});
+    out["requestBody"] = {
+        {"required", true},
+        {"content", {{"application/json", {{"schema", schema_of("Extension")}}}}}};
     return out;
 }
 
@@ -284,6 +308,7 @@ json job_paths() {
             {"/v1/jobs/{id}/cancel",
              with_id("post",
                      operation("cancelJob", "Stop a job, keeping nothing", accepted, {404, 409}))},
+            {"/v1/jobs/{id}/extend", with_id("post", extend_operation())},
             {"/v1/jobs/{id}/token", with_id("get", token_operation())},
             {"/v1/jobs/{id}/previews/{step}", preview}};
 }

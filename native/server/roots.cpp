@@ -6,6 +6,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "io/safetensors.h"
 #include "server/http_error.h"
 
 namespace zoodip {
@@ -46,23 +47,20 @@ bool is_name(std::string_view name) {
     }
 }
 
-bool is_inside(const fs::path& path, const fs::path& root) {
-    const auto [in_root, in_path] =
-        std::mismatch(root.begin(), root.end(), path.begin(), path.end());
-    return in_root == root.end();
-}
-
 bool is_diffusers_folder(const fs::path& path) {
     std::error_code ignored;
     return fs::is_regular_file(path / "model_index.json", ignored);
 }
 
-// The file of a name, when it is there and inside its root once links are followed.
+// The file or folder of a name. A name has no way out of its root; a link that lies in the root is
+// the wish of who put it there, and is followed wherever it leads.
 std::optional<fs::path> look_up(const fs::path& root, const std::string& name) {
     std::error_code missing;
     const fs::path found = fs::canonical(root / name, missing);
-    if (missing || !is_inside(found, root)) return std::nullopt;
-    return found;
+    if (missing) return std::nullopt;
+    std::error_code ignored;
+    const bool usable = fs::is_regular_file(found, ignored) || fs::is_directory(found, ignored);
+    return usable ? std::optional(found) : std::nullopt;
 }
 
 fs::path find(const std::vector<fs::path>& roots, const std::string& name, const char* what,
@@ -80,22 +78,57 @@ fs::path find(const std::vector<fs::path>& roots, const std::string& name, const
     throw HttpError(404, concat(what, ": there is no '", name, "' in the server's folders"));
 }
 
-void list_models(const fs::path& root, std::set<std::string>& names) {
-    std::error_code error;
-    std::size_t seen = 0;
-    fs::recursive_directory_iterator entry(root, fs::directory_options::skip_permission_denied,
-                                           error);
-    for (; !error && entry != fs::recursive_directory_iterator() && ++seen < max_entries;
-         entry.increment(error)) {
-        const std::string name = entry->path().lexically_relative(root).generic_string();
-        std::error_code ignored;
-        const bool folder = entry->is_directory(ignored);
-        const bool model = folder ? is_diffusers_folder(entry->path())
-                                  : entry->path().extension() == ".safetensors";
-        if (folder && (model || entry.depth() + 1 >= max_depth)) entry.disable_recursion_pending();
-        if (model && is_name(name) && look_up(root, name)) names.insert(name);
+// By the names of its tensors alone, which come first in a file. What else lies among models, a
+// LoRA, a VAE or a classifier, has none of a UNet.
+bool is_checkpoint(const fs::path& file) {
+    if (file.extension() != ".safetensors") return false;
+    try {
+        const SafetensorsFile opened(file);
+        const auto& tensors = opened.tensors();
+        return std::any_of(tensors.begin(), tensors.end(), [](const TensorInfo& tensor) {
+            return tensor.name.starts_with("model.diffusion_model.");
+        });
+    } catch (const Error&) {
+        return false;
     }
 }
+
+class ModelList {
+  public:
+    explicit ModelList(const fs::path& root) : root_(root) { visit("", root, 1); }
+    std::set<std::string> names;
+
+  private:
+    // folder: canonical.
+    void visit(const std::string& prefix, const fs::path& folder, int depth) {
+        // A link to a folder above would be followed round and round.
+        if (std::find(above_.begin(), above_.end(), folder) != above_.end()) return;
+        above_.push_back(folder);
+        std::error_code error;
+        fs::directory_iterator entry(folder, fs::directory_options::skip_permission_denied, error);
+        for (; !error && entry != fs::directory_iterator() && ++seen_ < max_entries;
+             entry.increment(error)) {
+            look_at(prefix + entry->path().filename().generic_string(), depth);
+        }
+        above_.pop_back();
+    }
+    void look_at(const std::string& name, int depth) {
+        const auto found = is_name(name) ? look_up(root_, name) : std::nullopt;
+        if (!found) return;
+        std::error_code ignored;
+        if (!fs::is_directory(*found, ignored)) {
+            if (is_checkpoint(*found)) names.insert(name);
+        } else if (is_diffusers_folder(*found)) {
+            names.insert(name);
+        } else if (depth < max_depth) {
+            visit(name + "/", *found, depth + 1);
+        }
+    }
+
+    const fs::path& root_;
+    std::vector<fs::path> above_;
+    std::size_t seen_ = 0;
+};
 
 }  // namespace
 
@@ -104,7 +137,7 @@ Roots::Roots(const std::vector<fs::path>& models, const std::vector<fs::path>& i
 
 std::vector<std::string> Roots::models() const {
     std::set<std::string> names;
-    for (const fs::path& root : models_) list_models(root, names);
+    for (const fs::path& root : models_) names.merge(ModelList(root).names);
     return {names.begin(), names.end()};
 }
 

@@ -133,8 +133,8 @@ class Server::Listener : private httplib::Server {
                              ? (bind_to_port(options.host, options.port) ? options.port : -1)
                              : bind_to_any_port(options.host);
         require(port > 0, "cannot listen on ", options.host, " port ", options.port,
-                ": another program does, or the address is not this machine's. --port 0 takes any "
-                "that is free");
+                ": another program does, or the address is not this machine's. ",
+                options.when_taken);
         set_backlog(svr_sock_, static_cast<int>(options.limits.connections));
         return port;
     }

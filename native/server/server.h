@@ -16,6 +16,8 @@ struct ServerOptions {
     std::string host = "127.0.0.1";
     int port = default_port;  // 0: any that is free
     std::string token;        // needed beyond the loopback
+    // A sentence for the message that the port is taken: how another is chosen here.
+    std::string when_taken = "Choose another port";
     ServerLimits limits;
 };
 

@@ -18,6 +18,7 @@ using nlohmann::json;
 constexpr std::string_view json_type = "application/json", form_type = "multipart/form-data";
 constexpr std::size_t max_text = 1000;  // characters of a name or a word
 constexpr std::size_t max_fields = 8;   // beside the pictures
+constexpr std::int64_t max_steps = 10'000'000;
 
 std::string media_type(std::string_view content_type) {
     return lower_ascii(trim_blanks(content_type.substr(0, content_type.find(';'))));
@@ -128,6 +129,21 @@ Submission parse_form(std::string_view content_type, std::string_view body,
 }
 
 }  // namespace
+
+std::int64_t parse_extension(std::string_view content_type, std::string_view body,
+                             const ServerLimits& limits) {
+    if (media_type(content_type) != json_type) {
+        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
+    }
+    json values = parse_object(body, "the body", limits);
+    const json steps = values.value("steps", json());
+    if (!steps.is_number_integer() || steps < 1 || steps > max_steps) {
+        throw HttpError(422, concat("steps: needs a whole number from 1 to ", max_steps));
+    }
+    values.erase("steps");
+    require_nothing_left(values, "steps");
+    return steps.get<std::int64_t>();
+}
 
 void check_pictures(const std::vector<NewPicture>& pictures) {
     for (const NewPicture& picture : pictures) {

@@ -1,6 +1,7 @@
 // The body of POST /v1/jobs.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,10 @@ struct Submission {
 // no JSON or no form, 413 for too much, 415 for another type, 422 for what does not fit the schema.
 Submission parse_submission(std::string_view content_type, std::string_view body,
                             const ServerLimits& limits);
+
+// The body of POST /v1/jobs/ID/extend: {"steps": 120}. Throws HttpError like parse_submission.
+std::int64_t parse_extension(std::string_view content_type, std::string_view body,
+                             const ServerLimits& limits);
 
 // Decodes each picture, and throws HttpError 422 for one that cannot be learned from, by the name
 // that the client gave it. Takes up to a second and 0.5 GB for each.

@@ -5,9 +5,9 @@
 
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
 
 #include "core/error.h"
+#include "ops/plain_message.h"
 #include "train/personalize.h"
 #include "train/run_files.h"
 #include "train/settings.h"
@@ -44,6 +44,9 @@ PersonalizeRequest request_of(const Training& training, nlohmann::json settings)
     request.out = training.token;
     request.settings = std::move(settings);
     request.previews = training.previews;
+    std::error_code ignored;
+    request.resume = std::filesystem::exists(state_path(training.token), ignored);
+    request.overwrite = !request.resume;
     return request;
 }
 
@@ -52,8 +55,12 @@ template <class Work>
 auto with_plain_errors(Work&& work) {
     try {
         return work();
-    } catch (const c10::Error& error) {
-        throw Error(error.what_without_backtrace());
+    } catch (const Cancelled&) {
+        throw;
+    } catch (const Error&) {
+        throw;
+    } catch (const std::exception& error) {
+        throw Error(plain_message(error));
     }
 }
 
@@ -91,14 +98,16 @@ TrainingResult TrainRunner::run(const Training& training, TrainingObserver& obse
     const at::NoGradGuard no_grad;
     return with_plain_errors([&]() -> TrainingResult {
         if (const auto step = finished_step(training.token)) return {true, *step};
-        PersonalizeRequest request = request_of(training, with_defaults(training.settings));
-        std::error_code ignored;
-        request.resume = std::filesystem::exists(state_path(training.token), ignored);
-        request.overwrite = !request.resume;
+        const PersonalizeRequest request = request_of(training, with_defaults(training.settings));
         Bridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};
     });
+}
+
+bool TrainRunner::carry_over(const std::filesystem::path& token,
+                             const std::filesystem::path& to) const {
+    return copy_state(token, to);
 }
 
 }  // namespace zoodip

@@ -21,6 +21,8 @@ class TrainRunner : public Runner {
     void check(const Training& training) const override;
     TrainingResult run(const Training& training, TrainingObserver& observer,
                        const CancelToken& cancel) override;
+    bool carry_over(const std::filesystem::path& token,
+                    const std::filesystem::path& to) const override;
 
   private:
     nlohmann::json with_defaults(const nlohmann::json& settings) const;

@@ -110,14 +110,21 @@ def _pip_advice(log: Path) -> str:
 def link_package(environment: Environment, root: Path) -> None:
     """Lets `import zoodip` find the package in the checkout."""
     pth = Path(environment.site_packages) / "zoodip.pth"
+    pth.parent.mkdir(parents=True, exist_ok=True)
     pth.write_text(f"{root / 'native' / 'python'}\n", encoding="utf-8")
 
 
-def link_program(venv: Path, folder: Path) -> Path:
-    """Puts `zoodip` among the environment's programs; returns where it is."""
+def link_program(programs: Path, folder: Path) -> Path:
+    """Puts `zoodip` among an environment's programs; returns where it is.
+
+    programs: `bin`, on Windows `Scripts`.
+    """
+    programs.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":  # links need a privilege there
-        return folder / "zoodip.exe"
-    link = venv / "bin" / "zoodip"
+        command = programs / "zoodip.cmd"
+        command.write_text(f'@"{folder / "zoodip.exe"}" %*\n', encoding="utf-8")
+        return command
+    link = programs / "zoodip"
     fresh = link.with_name(f".zoodip-{os.getpid()}")
     fresh.symlink_to(folder / "zoodip")
     fresh.replace(link)

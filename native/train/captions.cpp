@@ -14,8 +14,20 @@ namespace {
 constexpr std::size_t max_tokens = 75;
 
 // Ids of merges are in order of frequency in CLIP's training text. Rare strings such as "sks"
-// (48136) lie beyond this; nearly all words that people use do not.
-constexpr std::int64_t ordinary_below = 48000;
+// (48136) and "ohwx" (47993) lie beyond this; nearly all words that people use do not.
+constexpr std::int64_t ordinary_below = 47990;
+
+// The words of an initialiser, with spaces or commas between them.
+std::vector<std::string> words_of(const std::string& text) {
+    constexpr const char* between = " \t\r\n,";
+    std::vector<std::string> words;
+    for (std::size_t at = text.find_first_not_of(between); at != std::string::npos;) {
+        const std::size_t end = text.find_first_of(between, at);
+        words.push_back(text.substr(at, end - at));
+        at = text.find_first_not_of(between, end);
+    }
+    return words;
+}
 
 // The ids so far; placed words hold 0, which the injection replaces.
 struct Builder {
@@ -85,10 +97,15 @@ PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& capt
     }
 }
 
-void check_placeholder(const Tokenizer& tokenizer, const std::string& word) {
+void check_placeholder(const Tokenizer& tokenizer, const std::string& word,
+                       const std::string& initialiser) {
     check_word(word);
     const auto id = tokenizer.single_token(word);
-    if (id && *id < ordinary_below) {
+    const auto starts = words_of(initialiser);
+    const bool from_itself = std::any_of(starts.begin(), starts.end(), [&](const auto& start) {
+        return id && tokenizer.single_token(start) == id;
+    });
+    if (id && (*id < ordinary_below || from_itself)) {
         log_warning("'", word,
                     "' is an ordinary word that the model knows: prompts that use it "
                     "will show the new subject instead. A rare word such as sks keeps both apart");
@@ -110,13 +127,9 @@ std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word)
 }
 
 std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& given) {
-    constexpr const char* between = " ,";
-    const std::string words = tidy_caption(given);
     std::vector<std::int64_t> ids;
-    for (std::size_t at = words.find_first_not_of(between); at != std::string::npos;) {
-        const std::size_t end = words.find_first_of(between, at);
-        ids.push_back(initialiser_id(tokenizer, words.substr(at, end - at)));
-        at = words.find_first_not_of(between, end);
+    for (const std::string& word : words_of(tidy_caption(given))) {
+        ids.push_back(initialiser_id(tokenizer, word));
     }
     if (ids.empty()) initialiser_id(tokenizer, given);  // says what it needs
     return ids;

@@ -45,8 +45,9 @@ PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& capt
                              const PlacedWord& word, const std::string& source);
 
 // Throws Error unless the word can name a token (train/word.h). Logs a warning when it is an
-// ordinary word of the vocabulary.
-void check_placeholder(const Tokenizer& tokenizer, const std::string& word);
+// ordinary word of the vocabulary, or one of the initialiser's.
+void check_placeholder(const Tokenizer& tokenizer, const std::string& word,
+                       const std::string& initialiser);
 
 // The id of a single-token initialiser. Throws Error that lists its pieces and which single words
 // it contains.

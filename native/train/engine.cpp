@@ -1,9 +1,16 @@
 #include "train/engine.h"
 
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "core/forked.h"
 #include "core/memory.h"
 #include "nn/unet.h"
 
@@ -32,14 +39,47 @@ void load_cuda_library() {
 #endif
 }
 
+// Throws Error unless so many threads can be there at once.
+void try_threads(int count) {
+    std::mutex waiting;
+    std::vector<std::thread> threads;
+    {
+        const std::lock_guard all_wait(waiting);
+        try {
+            while (static_cast<int>(threads.size()) < count) {
+                threads.emplace_back([&waiting] { const std::lock_guard ended(waiting); });
+            }
+        } catch (const std::exception&) {
+            // Told by their number.
+        }
+    }
+    for (std::thread& thread : threads) thread.join();
+    const int got = static_cast<int>(threads.size());
+    require(got == count, "threads: the system gives this process ", got + 1, " of the ", count + 1,
+            " threads that it would use: for want of memory, or by a limit on processes. Use ",
+            "--threads ", got + 1, " or fewer");
+}
+
 }  // namespace
 
 ThreadCount::ThreadCount(std::int64_t count) : before_(at::get_num_threads()) {
+    if (forked_from_threads()) count = 1;
     if (count > 0) at::set_num_threads(static_cast<int>(count));
 }
 
 ThreadCount::~ThreadCount() {
     if (at::get_num_threads() != before_) at::set_num_threads(before_);
+}
+
+void start_threads() {
+    thread_local int started = 1;
+    const int count = at::get_num_threads();
+    if (count <= started) return;
+    try_threads(count - 1);
+    // A heap that keeps something for each thread makes it while there is memory.
+    at::parallel_for(0, count, 1,
+                     [](std::int64_t, std::int64_t) { std::vector<std::string>(1, "").clear(); });
+    started = count;
 }
 
 ExactProducts::ExactProducts(at::Device device) : active_(device.is_cuda()) {

@@ -12,7 +12,8 @@
 namespace zoodip {
 
 // Torch's intra-op threads while it lives, for count > 0; the process's own count comes back after,
-// so that a host's other work is not slowed.
+// so that a host's other work is not slowed. In a process that was forked from one with threads it
+// is one thread, whatever the count.
 class ThreadCount {
   public:
     explicit ThreadCount(std::int64_t count);
@@ -23,6 +24,10 @@ class ThreadCount {
   private:
     int before_;
 };
+
+// Starts this thread's helpers now. Throws Error when the system does not give so many: OpenMP
+// would end the process.
+void start_threads();
 
 // Convolutions of float32 in float32 on a graphics card while it lives. Torch rounds their inputs
 // to TF32 (10 bits) by default, in which the differences between the losses of one step drown. The

@@ -1,6 +1,7 @@
 #include "train/fit.h"
 
 #include <cmath>
+#include <string>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -13,14 +14,17 @@ namespace {
 struct Memory {
     const WeightSource& source;
     const Inventory inventory;
-    std::int64_t free;
+    const MemoryThere there;
 
-    // What the process takes beyond what it has already.
+    // Of the memory that is there: what the process has already is not taken once more, but counts
+    // where the user says what it may have in all.
     std::int64_t needed(const TrainSettings& settings) const {
         const MemoryEstimate estimate = estimate_memory(source, inventory, settings);
-        return estimate.peak() - estimate.program;
+        return there.for_program ? estimate.peak() : estimate.peak() - estimate.program;
     }
-    bool fits(const TrainSettings& settings) const { return free == 0 || needed(settings) <= free; }
+    bool fits(const TrainSettings& settings) const {
+        return there.bytes == 0 || needed(settings) <= there.bytes;
+    }
 };
 
 double megabytes(std::int64_t bytes) {
@@ -29,11 +33,14 @@ double megabytes(std::int64_t bytes) {
 
 [[noreturn]] void refuse(const Memory& memory, const TrainSettings& settings) {
     const MemoryEstimate e = estimate_memory(memory.source, memory.inventory, settings);
-    fail("memory: this run needs about ", megabytes(e.peak() - e.program), " MB (UNet ",
-         megabytes(e.unet), ", text encoder ", megabytes(e.text_encoder), ", one unpacked layer ",
-         megabytes(e.layer), ", activations ", megabytes(e.activations), "; before that, image ",
-         "encoder ", megabytes(e.encoding), "), ", megabytes(memory.free),
-         " MB are free. A smaller --resolution, --weights int4",
+    fail("memory: this run needs about ", megabytes(memory.needed(settings)), " MB (",
+         memory.there.for_program ? concat("program ", megabytes(e.program), ", ") : std::string(),
+         "UNet ", megabytes(e.unet), ", text encoder ", megabytes(e.text_encoder),
+         ", one unpacked layer ", megabytes(e.layer), ", activations ", megabytes(e.activations),
+         "; before that, image encoder ", megabytes(e.encoding), "), ",
+         megabytes(memory.there.bytes),
+         memory.there.for_program ? " MB are allowed" : " MB are free",
+         ". A smaller --resolution, --weights int4",
          settings.method == "exact" ? ", --method rge" : "",
          " or --compute bf16 needs less; --memory-limit sets another limit");
 }
@@ -41,21 +48,22 @@ double megabytes(std::int64_t bytes) {
 }  // namespace
 
 nlohmann::json with_method(nlohmann::json chosen, const WeightSource& source,
-                           const Architecture& architecture, std::int64_t free) {
+                           const Architecture& architecture, MemoryThere there) {
     if (chosen.value("method", nlohmann::json()) != "auto") return chosen;
-    const Memory memory{source, take_inventory(source), free};
+    const Memory memory{source, take_inventory(source), there};
     const bool integers = chosen.value("compute", nlohmann::json()) == "int8";
     chosen["method"] = integers ? "rge" : "exact";
-    if (free == 0 || !memory.fits(resolve_settings(chosen, architecture))) chosen["method"] = "rge";
+    if (there.bytes == 0 || !memory.fits(resolve_settings(chosen, architecture)))
+        chosen["method"] = "rge";
     log_info("method auto takes ", chosen["method"].get<std::string>());
     return chosen;
 }
 
 TrainSettings fit_settings(const nlohmann::json& chosen, const WeightSource& source,
-                           const Architecture& architecture, std::int64_t free) {
-    const Memory memory{source, take_inventory(source), free};
+                           const Architecture& architecture, MemoryThere there) {
+    const Memory memory{source, take_inventory(source), there};
     TrainSettings settings =
-        resolve_settings(with_method(chosen, source, architecture, free), architecture);
+        resolve_settings(with_method(chosen, source, architecture, there), architecture);
     if (memory.fits(settings)) return settings;
     if (settings.chunk > 0) refuse(memory, settings);
     for (settings.chunk = points_of(settings) - 1; settings.chunk > 0; --settings.chunk) {

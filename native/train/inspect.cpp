@@ -2,8 +2,10 @@
 
 #include "nn/family.h"
 #include "nn/inventory.h"
+#include "nn/manifest.h"
 #include "nn/unet.h"
 #include "train/memory_estimate.h"
+#include "train/noise.h"
 #include "train/settings.h"
 
 namespace zoodip {
@@ -31,13 +33,15 @@ PartInventory sum(PartInventory a, const PartInventory& b) {
 json inspect_model(const std::filesystem::path& path, const json& chosen) {
     const auto source = open_weights(path);
     const Architecture architecture = detect_architecture(*source);
+    require_whole(*source, architecture, {});
     const Inventory inventory = take_inventory(*source);
     const TrainSettings settings = resolve_settings(chosen, architecture);
     const PartInventory vae = sum(inventory.vae_encoder, inventory.vae_decoder);
     const PartInventory all = sum(sum(inventory.unet, inventory.text_encoder), vae);
     return {{"file", path.string()},
             {"family", architecture.family},
-            {"prediction", architecture.prediction == Prediction::v ? "v" : "epsilon"},
+            {"prediction", settings.prediction},
+            {"schedule", describe(choose_betas(settings, architecture))},
             {"vae", architecture.vae == VaeKind::taesd ? "taesd" : "kl"},
             {"text_width", architecture.text_width},
             {"unet_heads", architecture.unet_heads},
@@ -49,6 +53,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
               {"vae", describe(vae)},
               {"unused", describe(inventory.other)}}},
             {"parameters", all.parameters},
+            {"unread", unread_tensors(*source, architecture)},
             {"quantised_share", inventory.quantised_share()},
             {"resolution", settings.resolution},
             {"n", settings.n},

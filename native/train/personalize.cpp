@@ -145,6 +145,7 @@ PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ThreadCount threads(plan.settings.threads);
+    start_threads();
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();

@@ -29,8 +29,9 @@ class PersonalizeObserver {
                          double /*smooth_loss*/) {}
     // The share of the run's time that previews may take, from 0 (none) to 1.
     virtual double preview_share() const { return 0; }
-    // Everything that happens, as the log has it: {"event": "start" | "step" | "validation" |
-    // "checkpoint" | "preview" | "stop" | "failure" | "end", "step": n, ...}.
+    // Everything that happens, as the log has it: {"event": "start" | "forecast" | "step" |
+    // "validation" | "checkpoint" | "preview" | "stop" | "failure" | "end", "step": n, ...}. The
+    // forecast is of the whole run, with its validations but without previews.
     virtual void on_event(const nlohmann::json&) {}
     // What the first picture's caption gives at this step: latents in the UNet's scale, float32
     // [1, 4, side / 8, side / 8], on the run's device. The seed is fixed.
@@ -39,8 +40,9 @@ class PersonalizeObserver {
 
 struct PersonalizeResult {
     std::filesystem::path token;
-    std::int64_t steps = 0;  // done
-    bool finished = true;    // false: stopped before its end; the state was kept
+    std::int64_t steps = 0;      // done
+    std::int64_t word_step = 0;  // that of the word in `token`: the last one, or the best one's
+    bool finished = true;        // false: stopped before its end; the state was kept
     double smooth_loss = 0;
     std::int64_t forward_passes = 0, backward_passes = 0;  // of the UNet, by the steps done
     std::filesystem::path best = {};  // the word of the lowest validation loss; empty without one

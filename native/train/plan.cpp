@@ -5,10 +5,12 @@
 
 #include "core/error.h"
 #include "core/sha256.h"
-#include "io/atomic_file.h"
+#include "nn/manifest.h"
 #include "train/caption_templates.h"
 #include "train/engine.h"
 #include "train/fit.h"
+#include "train/going_on.h"
+#include "train/noise.h"
 #include "train/run_files.h"
 #include "train/token_file.h"
 
@@ -17,29 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_output(const Output& output) {
-    require(output.token.extension() == ".safetensors", "out: '", output.token.string(),
-            "' needs the ending .safetensors");
-    const fs::path state = state_path(output.token);
-    if (output.resume) {
-        require(fs::exists(state), "resume: there is no stopped run at ", state.string(),
-                ". Leave out --resume to start one");
-    } else if (!output.overwrite) {
-        require(!fs::exists(state), state.string(), " holds a stopped run: add --resume to go on ",
-                "from it, or --overwrite to start anew");
-        for (const fs::path& file : {output.token, best_path(output.token)}) {
-            require(!fs::exists(file), file.string(),
-                    " exists: name another --out, or add --overwrite");
-        }
-    }
-    probe_writable(output.token);
-    if (!output.log.empty()) probe_writable(output.log);
-}
-
-void require_other_file(const fs::path& out, const fs::path& model) {
-    std::error_code unknown;  // two names of one file, or no file yet
-    require(!fs::equivalent(out, model, unknown), "out: ", out.string(),
-            " is the model itself: name another --out");
+// What a graph's weights were read from; what is wired in is no file.
+std::vector<Input> file_of(const WeightSource& source) {
+    std::error_code none;
+    if (!fs::exists(source.description(), none)) return {};
+    return {{source.description(), "the model"}};
 }
 
 std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
@@ -48,18 +32,48 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
     return std::max(asked, words);
 }
 
-// What a stopped run decided by the memory and the processor of its time holds for it to the end.
+// What a stopped run decided by the memory and the processor of its time holds for it to the end;
+// and its steps, where no others are asked for.
 nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     if (!output.resume) return chosen;
-    const nlohmann::json before = identity_of_state(output.token);
-    if (!before.is_object() || !before.contains("settings")) return chosen;
-    const nlohmann::json& settings = before["settings"];
+    const auto before = saved_run(output.token);
+    if (!before || !before->identity.contains("settings")) return chosen;
+    const nlohmann::json& settings = before->identity["settings"];
+    if (chosen.value("steps", nlohmann::json(0)) == 0) chosen["steps"] = settings.value("steps", 0);
     if (chosen.value("method", nlohmann::json()) == "auto") chosen["method"] = settings["method"];
     if (chosen.value("compute", nlohmann::json("auto")) == "auto") {
         chosen["compute"] = settings["compute"];
     }
     if (chosen.value("chunk", nlohmann::json(0)) == 0) chosen["chunk"] = settings["chunk"];
     return chosen;
+}
+
+// Previews become pictures where there is a folder for them; in a graph they stay latents.
+Halves halves_of(const Plan& plan) {
+    return {.encoder = true,
+            .decoder = plan.settings.preview_every > 0 && !plan.output.previews.empty()};
+}
+
+// The schedule of a graph is the host's: what was chosen beside it would not act.
+void decide_noise(Plan& plan, const nlohmann::json& chosen) {
+    TrainSettings& settings = plan.settings;
+    if (plan.own_schedule) {
+        const BetaSchedule betas = choose_betas(settings, plan.architecture);
+        plan.schedule = NoiseSchedule(betas);
+        warn_of_noise(choose_prediction(settings.prediction, plan.architecture), betas);
+        return;
+    }
+    const TrainSettings untouched;
+    for (const char* name : {"zero_snr", "beta_schedule", "beta_start", "beta_end"}) {
+        const auto found = chosen.find(name);
+        require(found == chosen.end() || *found == "auto" || *found == 0, name,
+                ": the wired model brings its own noise schedule; change it on the wire "
+                "(ModelSamplingDiscrete), or train from the checkpoint");
+    }
+    settings.zero_snr = untouched.zero_snr;
+    settings.beta_schedule = untouched.beta_schedule;
+    settings.beta_start = untouched.beta_start;
+    settings.beta_end = untouched.beta_end;
 }
 
 void require_integers(const LoadOptions& load) {
@@ -73,6 +87,13 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
               bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
     plan.settings = settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    require_whole(*plan.source, plan.architecture, halves_of(plan));
+    warn_of_unread(*plan.source, plan.architecture);
+    decide_noise(plan, settings);
+    if (plan.output.resume) {
+        const auto before = saved_run(plan.output.token);
+        if (before) require_reachable(*before, plan.settings, state_path(plan.output.token));
+    }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
@@ -162,10 +183,11 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
     const Architecture architecture = detect_architecture(source);
     const TrainSettings asked = resolve_settings(chosen, architecture);
-    const std::int64_t limit = asked.memory_limit * 1'000'000;
-    const std::int64_t free = limit > 0 ? limit : free_memory(open_device(asked.device));
-    if (fit) return fit_settings(chosen, source, architecture, free);
-    return resolve_settings(with_method(chosen, source, architecture, free), architecture);
+    const at::Device device = open_device(asked.device);
+    MemoryThere there{asked.memory_limit * 1'000'000, device.is_cpu()};
+    if (there.bytes == 0) there = {free_memory(device)};
+    if (fit) return fit_settings(chosen, source, architecture, there);
+    return resolve_settings(with_method(chosen, source, architecture, there), architecture);
 }
 
 std::int64_t count_of(const StartVectors& start) {
@@ -185,9 +207,9 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     }
     require_words(request);
     // Names and ranges first: they cost nothing.
-    resolve_settings(request.settings);
+    const TrainSettings settings = resolve_settings(request.settings);
     const Tokenizer& tokenizer = clip_tokenizer();
-    check_placeholder(tokenizer, request.word);
+    check_placeholder(tokenizer, request.word, request.initialiser);
     plan.word = request.word;
     plan.initialiser = request.initialiser;
     plan.start = initialiser_ids(tokenizer, request.initialiser);
@@ -195,8 +217,11 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     if (plan.output.previews.empty()) {
         plan.output.previews = fs::path(request.out).replace_extension(".previews");
     }
-    check_output(plan.output);
-    require_other_file(request.out, request.model);
+    plan.outputs = hold_outputs(plan.output,
+                                {{request.model, "the model"},
+                                 pictures_in(request.images),
+                                 {request.like, "the token to repeat"}},
+                                settings.preview_every);
     plan.source = open_weights(request.model);
     complete(plan, request.settings, cancel, fit);
     plan.folder = read_picture_folder(request.images);
@@ -207,14 +232,15 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
 }
 
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
-    resolve_settings(request.settings);
+    const TrainSettings settings = resolve_settings(request.settings);
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
+    check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
     plan.word = request.word;
     plan.initialiser = request.initialiser;
     plan.start = request.start;
     plan.output = request.output;
-    check_output(plan.output);
+    plan.outputs = hold_outputs(plan.output, file_of(*request.source), settings.preview_every);
     plan.source = request.source;
     if (request.alphas_cumprod) plan.schedule = NoiseSchedule(*request.alphas_cumprod);
     plan.own_schedule = !request.alphas_cumprod;

@@ -16,20 +16,12 @@
 #include "nn/loader.h"
 #include "train/dataset.h"
 #include "train/memory_estimate.h"
+#include "train/run_outputs.h"
 #include "train/self_check.h"
 #include "train/settings.h"
 #include "train/token_layout.h"
 
 namespace zoodip {
-
-// Where the token goes, and what may be there already.
-struct Output {
-    std::filesystem::path token;          // .safetensors
-    bool resume = false;                  // go on from the state that a stopped run left
-    bool overwrite = false;               // replace an earlier token, and forget a stopped run
-    std::filesystem::path log = {};       // JSON lines; empty for none
-    std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
-};
 
 // What a command names: files.
 struct PersonalizeRequest {
@@ -39,8 +31,8 @@ struct PersonalizeRequest {
     std::string initialiser;       // words for the kind of thing, each a single token
     std::filesystem::path out;     // the token file
     nlohmann::json settings = nlohmann::json::object();  // what differs from the defaults
-    bool resume = false;                  // go on from the state that a stopped run left
-    bool overwrite = false;               // replace an earlier token, and forget a stopped run
+    bool resume = false;                  // go on from the state that an earlier run left
+    bool overwrite = false;               // replace earlier outputs, and forget a stopped run
     std::filesystem::path log = {};       // JSON lines; empty for none
     std::filesystem::path previews = {};  // folder; empty puts them into OUT.previews
     std::filesystem::path like = {};      // a token whose run to repeat; empty for none
@@ -59,7 +51,7 @@ struct GraphRequest {
     StartVectors start;
     Output output;
     nlohmann::json settings = nlohmann::json::object();
-    std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of Stable Diffusion
+    std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of weights and settings
     PreparedText empty_text;                            // "", for guidance in previews
     SelfCheck check;
 };
@@ -69,6 +61,7 @@ struct Plan {
     std::string word, initialiser;
     StartVectors start;
     Output output;
+    std::shared_ptr<const Outputs> outputs;  // held until the run is over
     std::shared_ptr<const WeightSource> source;
     Architecture architecture;
     TrainSettings settings;

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "diffusion/sampler.h"
+#include "nn/manifest.h"
 #include "nn/vae.h"
 #include "train/denoise.h"
 #include "train/engine.h"
@@ -36,9 +37,14 @@ class Renderer {
         : request_(request),
           source_(open_weights(request.model)),
           architecture_(detect_architecture(*source_)),
+          prediction_(choose_prediction(request.prediction, architecture_)),
+          betas_(choose_betas(request.betas, architecture_)),
           load_{parse_weight_type(request.weights), parse_compute_type(request.compute),
                 open_device(request.device), cancel} {
-        require_size(*source_, request.height, request.width);
+        require_size(*source_, height(), width());
+        require_whole(*source_, architecture_, {.decoder = true});
+        warn_of_unread(*source_, architecture_);
+        warn_of_noise(prediction_, betas_);
     }
 
     // [2, tokens, width]: without and with the prompt; one row when guidance is 1.
@@ -61,20 +67,17 @@ class Renderer {
     at::Tensor latents(const at::Tensor& context,
                        const std::function<void(std::int64_t, std::int64_t)>& on_step) const {
         const UNet unet(*source_, load_, architecture_.unet_heads);
-        const NoiseSchedule schedule;
-        const Denoiser denoiser{unet, schedule,
-                                choose_prediction(request_.prediction, architecture_),
-                                request_.guidance};
+        const NoiseSchedule schedule(betas_);
+        const Denoiser denoiser{unet, schedule, prediction_, request_.guidance};
         std::int64_t done = 0;
         const auto denoise = [&](const at::Tensor& z, std::int64_t timestep) {
             at::Tensor x0 = denoiser(z, timestep, context);
             on_step(++done, request_.steps);
             return x0;
         };
-        return sample_dpm_solver(
-            schedule, request_.steps,
-            initial_noise(request_.seed, request_.height, request_.width).to(load_.device),
-            denoise);
+        return sample_dpm_solver(schedule, request_.steps,
+                                 initial_noise(request_.seed, height(), width()).to(load_.device),
+                                 denoise);
     }
 
     Picture decode(const at::Tensor& z) const {
@@ -84,17 +87,26 @@ class Renderer {
     at::Device device() const { return load_.device; }
 
   private:
+    std::int64_t width() const {
+        return request_.width == 0 ? architecture_.resolution : request_.width;
+    }
+    std::int64_t height() const {
+        return request_.height == 0 ? architecture_.resolution : request_.height;
+    }
+
     const RenderRequest& request_;
     std::unique_ptr<WeightSource> source_;
     Architecture architecture_;
+    Prediction prediction_;
+    BetaSchedule betas_;
     LoadOptions load_;
 };
 
 }  // namespace
 
-at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width) {
+at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width) {
     at::Tensor noise = at::empty({1, 4, height / 8, width / 8}, at::kFloat);
-    RandomBlock(static_cast<std::uint64_t>(seed), Stream::sampler, 0)
+    RandomBlock(seed, Stream::sampler, 0)
         .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
     return noise;
 }
@@ -116,6 +128,7 @@ Picture render(const RenderRequest& request,
     require(std::isfinite(request.guidance) && request.guidance >= 1,
             "guidance: needs at least 1, ", "got ", request.guidance);
     const ThreadCount threads(request.threads);
+    start_threads();
     const Renderer renderer(request, cancel);
     const ExactProducts exact(renderer.device());
     return renderer.decode(renderer.latents(renderer.context(), on_step));

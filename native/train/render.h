@@ -11,6 +11,7 @@
 
 #include "core/cancel.h"
 #include "io/picture.h"
+#include "train/noise.h"
 
 namespace zoodip {
 
@@ -19,18 +20,19 @@ struct RenderRequest {
     std::vector<std::filesystem::path> tokens;  // words that prompts may use
     std::string prompt;
     std::string negative;
-    std::int64_t width = 512, height = 512;
+    std::int64_t width = 0, height = 0;  // 0 takes the side that the model was made for
     std::int64_t steps = 20;
     double guidance = 7.5;
-    std::int64_t seed = 0;
+    std::uint64_t seed = 0;
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
+    BetaChoice betas = {};
     std::string weights = "int8", compute = "fp32", device = "cpu";
     std::int64_t threads = 0;
 };
 
 // N(0, I), float32 [1, 4, height / 8, width / 8]: what a picture of this seed starts from.
-at::Tensor initial_noise(std::int64_t seed, std::int64_t height, std::int64_t width);
+at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width);
 
 // pixels: [1, 3, height, width], in [-1, 1] up to overshoot, which is cut off.
 Picture to_picture(const at::Tensor& pixels);

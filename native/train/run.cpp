@@ -5,11 +5,11 @@
 #include <system_error>
 #include <utility>
 
-#include <c10/util/Exception.h>
-
 #include "core/error.h"
 #include "core/log.h"
-#include "io/picture.h"
+#include "io/png_text.h"
+#include "ops/plain_message.h"
+#include "train/going_on.h"
 #include "train/render.h"
 
 namespace zoodip {
@@ -20,12 +20,6 @@ namespace fs = std::filesystem;
 double seconds_now() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double>(since).count();
-}
-
-// Of the preview at a step: 000500.png, so that names sort as steps do.
-std::string file_name(std::int64_t step) {
-    const std::string digits = std::to_string(step);
-    return std::string(digits.size() < 6 ? 6 - digits.size() : 0, '0') + digits + ".png";
 }
 
 }  // namespace
@@ -40,7 +34,7 @@ Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previ
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
       files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept) {
-    if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.resume);
+    if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.log_goes_on);
 }
 
 void Run::tell(const char* event, nlohmann::json more) {
@@ -54,6 +48,7 @@ PersonalizeResult Run::result(bool finished) const {
     PersonalizeResult out;
     out.token = plan_.output.token;
     out.steps = trainer_.step();
+    out.word_step = word_to_give().step;
     out.finished = finished;
     out.smooth_loss = watch_.smooth();
     out.forward_passes = trainer_.step() * passes_.forward;
@@ -81,57 +76,86 @@ PersonalizeResult Run::go() {
     try {
         calibrate();
         loop();
+        return finish();
     } catch (const Cancelled&) {
-        if (trainer_.step() == 0) throw;
-        keep();
-        tell("stop", {{"seconds", seconds_now() - began_}});
-        return result(false);
-    } catch (const c10::Error& error) {
-        keep_what_was_learned(error.what_without_backtrace());
+        return stop();
     } catch (const std::exception& error) {
-        keep_what_was_learned(error.what());
+        keep_what_was_learned(plain_message(error));
     }
-    return finish();
+}
+
+// Called while the cancellation is handled.
+PersonalizeResult Run::stop() {
+    if (trainer_.step() == 0) throw;
+    try {
+        keep();
+    } catch (const Error& error) {
+        fail("stopped at step ", trainer_.step(), ": ", error.what(), ". ", files_.what_is_left());
+    }
+    tell("stop", {{"seconds", seconds_now() - began_}});
+    return result(false);
 }
 
 PersonalizeResult Run::finish() {
-    files_.write_word(trainer_.step(), trainer_.word(), /*finished=*/true);
     if (watch_.best()) files_.write_best(*watch_.best());
-    files_.forget_states();
+    files_.finish(state_now(), word_to_give());
     tell("end", {{"seconds", seconds_now() - began_}, {"smooth_loss", watch_.smooth()}});
     return result(true);
 }
 
 void Run::restore() {
     files_.forget_leftovers();
-    const RunState state = files_.newest();
+    const SavedRun saved = files_.newest();
+    require_reachable(saved, plan_.settings, state_path(plan_.output.token));
+    const RunState state = state_for(saved, plan_.settings);
     trainer_.restore(state);
     watch_.restore(state);
     validated_ = state.watch.value("validated", std::int64_t{-1});
+    if (state.step == plan_.settings.steps) {
+        log_info("resume: the ", state.step, " steps are done already; ask for more to go on");
+    }
+}
+
+// The last one, or the best one where that is asked for and known.
+LossWatch::Word Run::word_to_give() const {
+    if (plan_.settings.take == "best" && watch_.best()) return *watch_.best();
+    return {trainer_.step(), trainer_.word()};
 }
 
 // Called while an exception is handled: a run that breaks keeps what it had learned.
 void Run::keep_what_was_learned(const std::string& why) {
     if (trainer_.step() == 0) throw;
     tell("failure", {{"why", why}});
-    std::int64_t step = trainer_.step();
-    if (diverged_) {  // the word has gone astray since
-        step = watch_.sound().step;
-        files_.write_word(step, watch_.sound().vector);
-        if (watch_.best()) files_.write_best(*watch_.best());
-        files_.forget_states();
-    } else {
-        keep();
+    LossWatch::Word word = word_to_give();
+    if (diverged_ && word.step == trainer_.step()) word = watch_.sound();
+    try {
+        diverged_ ? keep_sound(word) : keep();
+    } catch (const Error& error) {  // the same again, most often
+        const std::string also = why == error.what() ? "" : concat("; then: ", error.what());
+        fail("step ", trainer_.step(), ": ", why, also, ". ", files_.what_is_left());
     }
-    fail(why, ". The word as of step ", step, " is kept in ", plan_.output.token.string());
+    fail("step ", trainer_.step(), ": ", why, ". The word as of step ", word.step, " is kept in ",
+         plan_.output.token.string(),
+         diverged_ ? "" : "; the same command with --resume goes on from there");
 }
 
-void Run::keep() {
+// The last word has gone astray since; from its state there is no going on.
+void Run::keep_sound(const LossWatch::Word& word) {
+    files_.write_word(word, trainer_.step());
+    if (watch_.best()) files_.write_best(*watch_.best());
+    files_.forget_states();
+}
+
+RunState Run::state_now() const {
     RunState state = trainer_.state();
     watch_.store(state);
     state.watch["validated"] = validated_;
+    return state;
+}
+
+void Run::keep() {
     if (watch_.best()) files_.write_best(*watch_.best());
-    files_.keep(state, trainer_.word());
+    files_.keep(state_now(), word_to_give());
 }
 
 void Run::calibrate() {
@@ -160,12 +184,17 @@ Evaluation Run::forecast() {
     const double start = seconds_now();
     Evaluation first = trainer_.evaluate();
     const double took = seconds_now() - start;
-    observer_.on_forecast(took, plan_.settings.steps - trainer_.step());
     const double row =
         took / static_cast<double>(passes_.forward + 2 * passes_.backward);  // backward: about two
+    const std::int64_t steps = plan_.settings.steps - trainer_.step();
+    const auto others = static_cast<double>(validations_left() * plan_.settings.validation_samples);
+    observer_.on_forecast(took, steps);
+    tell("forecast", {{"seconds_a_step", took},
+                      {"seconds_left", took * static_cast<double>(steps) + row * others}});
     budget_.emplace(observer_.preview_share(), row * static_cast<double>(Previewer::rows()),
                     seconds_now);
     observer_.on_stage("training");
+    validate_start();
     return first;
 }
 
@@ -208,10 +237,30 @@ void Run::watch(double loss) {
             trainer_.step(), ". A smaller --learning-rate helps");
 }
 
+bool Run::validation_is_due(std::int64_t step) const {
+    const std::int64_t every = plan_.settings.validate_every;
+    return every > 0 && (step % every == 0 || step == plan_.settings.steps);
+}
+
+// How often the fixed samples are still looked at, if the run goes to its last step.
+std::int64_t Run::validations_left() const {
+    const std::int64_t every = plan_.settings.validate_every, last = plan_.settings.steps;
+    if (every == 0) return 0;
+    const std::int64_t first = trainer_.step();
+    return last / every - first / every + (last % every > 0) + (first == 0);
+}
+
+// What the others are compared with: no word that was learned, so it cannot be the best one.
+void Run::validate_start() {
+    if (trainer_.step() > 0 || validated_ >= 0 || !validation_is_due(0)) return;
+    const double loss = validation_.loss(trainer_.word());
+    validated_ = 0;
+    tell("validation", {{"loss", loss}, {"best", false}});
+}
+
 void Run::validate_if_due() {
-    const std::int64_t every = plan_.settings.validate_every, step = trainer_.step();
-    const bool due = every > 0 && step > 0 && (step % every == 0 || step == plan_.settings.steps);
-    if (!due || validated_ == step) return;
+    const std::int64_t step = trainer_.step();
+    if (step == 0 || validated_ == step || !validation_is_due(step)) return;
     const at::Tensor word = trainer_.word();
     const double loss = validation_.loss(word);
     validated_ = step;
@@ -229,12 +278,12 @@ void Run::draw_preview() {
     const at::Tensor latents = preview_.draw(trainer_.word());
     observer_.on_preview(previewed_, latents);
     if (plan_.output.previews.empty()) return;
-    const fs::path file = plan_.output.previews / file_name(previewed_);
+    const fs::path file = plan_.output.previews / preview_name(previewed_);
     const Picture picture = to_picture(preview_.decode(latents));
     try {
         std::error_code ignored;  // the writer says what is wrong with the folder
         fs::create_directories(plan_.output.previews, ignored);
-        write_png(file, picture);
+        write_png(file, picture, PngText{preview_mark, run_id(files_.identity())});
     } catch (const Error& error) {
         log_warning(error.what(), "; the training goes on without this preview");
         return;

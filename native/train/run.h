@@ -45,11 +45,18 @@ class Run {
     Evaluation forecast();
     void take(const Evaluation& evaluation);
     void watch(double loss);
+    bool validation_is_due(std::int64_t step) const;
+    std::int64_t validations_left() const;
+    void validate_start();
     void validate_if_due();
     void preview_if_due();
     void draw_preview();
     void keep();
+    RunState state_now() const;
+    LossWatch::Word word_to_give() const;
+    void keep_sound(const LossWatch::Word& word);
     PersonalizeResult finish();
+    PersonalizeResult stop();
     PersonalizeResult result(bool finished) const;
     [[noreturn]] void keep_what_was_learned(const std::string& why);
     void tell(const char* event, nlohmann::json more);

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "train/going_on.h"
 #include "train/run_log.h"
 #include "train/token_file.h"
 
@@ -62,6 +63,24 @@ void remove_all(const std::vector<fs::path>& files) {
     }
 }
 
+// Older states by step, newest first.
+std::vector<fs::path> older_states(const fs::path& token) {
+    std::map<std::int64_t, fs::path, std::greater<>> found;
+    for (const fs::path& file : neighbours(token)) {
+        if (const auto step = step_of(file, token)) found[*step] = file;
+    }
+    std::vector<fs::path> files;
+    for (const auto& [step, file] : found) files.push_back(file);
+    return files;
+}
+
+// The newest state, which need not be there, and the older ones.
+std::vector<fs::path> states(const fs::path& token) {
+    std::vector<fs::path> files = older_states(token);
+    files.insert(files.begin(), state_path(token));
+    return files;
+}
+
 // A second name for a file, or a copy where the file system has no links.
 void link_or_copy(const fs::path& from, const fs::path& to) {
     std::error_code ignored, refused;
@@ -87,34 +106,33 @@ RunFiles::RunFiles(fs::path token, TokenLayout layout, const nlohmann::json& ide
       identity_(nlohmann::json::parse(as_line(identity))),
       kept_(kept) {}
 
-void RunFiles::write_token_of(const fs::path& file, std::int64_t step, const at::Tensor& word,
+// It was there when the run began. What was deleted since with all that is in it, by mistake or for
+// room, does not take the word with it.
+void RunFiles::make_folder() const {
+    std::error_code ignored;  // the writer says what is wrong
+    if (token_.has_parent_path()) fs::create_directories(token_.parent_path(), ignored);
+}
+
+void RunFiles::write_token_of(const fs::path& file, const LossWatch::Word& word,
                               const nlohmann::json& more) const {
+    make_folder();
     std::map<std::string, std::string> metadata = {{"word", layout_.slots().front().word},
-                                                   {"step", std::to_string(step)},
+                                                   {"step", std::to_string(word.step)},
                                                    {"zoodip", identity_.dump()},
                                                    {"format", "pt"}};
     for (const auto& [name, value] : more.items()) metadata[name] = value.dump();
-    write_token(file, layout_, word, metadata);
+    write_token(file, layout_, word.vector, metadata);
 }
 
-void RunFiles::write_word(std::int64_t step, const at::Tensor& word, bool finished) const {
+void RunFiles::write_word(const LossWatch::Word& word, std::int64_t run_step, bool finished) const {
     auto more = nlohmann::json::object();
     if (finished) more["finished"] = true;
-    write_token_of(token_, step, word, more);
+    if (word.step != run_step) more["run_step"] = run_step;
+    write_token_of(token_, word, more);
 }
 
 void RunFiles::write_best(const LossWatch::Word& best) const {
-    write_token_of(best_path(token_), best.step, best.vector, {{"validation_loss", best.loss}});
-}
-
-std::vector<fs::path> RunFiles::older() const {
-    std::map<std::int64_t, fs::path, std::greater<>> found;
-    for (const fs::path& file : neighbours(token_)) {
-        if (const auto step = step_of(file, token_)) found[*step] = file;
-    }
-    std::vector<fs::path> files;
-    for (const auto& [step, file] : found) files.push_back(file);
-    return files;
+    write_token_of(best_path(token_), best, {{"validation_loss", best.loss}});
 }
 
 void RunFiles::rotate(std::int64_t next_step) const {
@@ -128,20 +146,39 @@ void RunFiles::rotate(std::int64_t next_step) const {
             // A damaged one is not kept.
         }
     }
-    const auto files = older();
+    const auto files = older_states(token_);
     const std::size_t kept = std::min(files.size(), static_cast<std::size_t>(kept_ - 1));
     remove_all({files.begin() + static_cast<std::ptrdiff_t>(kept), files.end()});
 }
 
-void RunFiles::keep(const RunState& state, const at::Tensor& word) const {
-    write_word(state.step, word);
+void RunFiles::keep(const RunState& state, const LossWatch::Word& word) const {
+    write_word(word, state.step);
     rotate(state.step);
     save_run(state_path(token_), {state, identity_});
 }
 
-RunState RunFiles::newest() const {
-    std::vector<fs::path> files = older();
-    files.insert(files.begin(), state_path(token_));
+void RunFiles::finish(const RunState& state, const LossWatch::Word& word) const {
+    write_word(word, state.step, /*finished=*/true);
+    save_run(state_path(token_), {state, identity_});
+    remove_all(older_states(token_));
+    forget_leftovers();
+}
+
+std::string RunFiles::what_is_left() const {
+    for (const fs::path& file : states(token_)) {
+        try {
+            return concat("The state as of step ", load_run(file).state.step,
+                          " is kept: the same command with --resume goes on from there");
+        } catch (const Error&) {
+            // None, or a damaged one: an older one may be whole.
+        }
+    }
+    return fs::exists(token_) ? "No state is kept: the same command with --overwrite starts anew"
+                              : "Nothing is kept: the same command starts anew";
+}
+
+SavedRun RunFiles::newest() const {
+    const std::vector<fs::path> files = states(token_);
     std::string problem;
     for (const fs::path& file : files) {
         if (!fs::exists(file)) continue;
@@ -154,7 +191,7 @@ RunState RunFiles::newest() const {
             continue;
         }
         require_same_run(run.identity, identity_, file);
-        return run.state;
+        return run;
     }
     require(!problem.empty(), "resume: there is no stopped run at ", state_path(token_).string());
     fail(problem, ", and no older state can be read. Start anew with --overwrite");
@@ -169,7 +206,7 @@ void RunFiles::forget_leftovers() const {
 }
 
 void RunFiles::forget_states() const {
-    remove_all(older());
+    remove_all(older_states(token_));
     remove_all({state_path(token_)});
     forget_leftovers();
 }
@@ -183,16 +220,32 @@ std::optional<std::int64_t> finished_step(const fs::path& token) {
     std::error_code ignored;
     if (!fs::exists(token, ignored)) return std::nullopt;
     const auto metadata = read_token(token).metadata;
-    if (metadata.count("finished") == 0 || metadata.count("step") == 0) return std::nullopt;
-    return std::stoll(metadata.at("step"));
+    const auto step = metadata.find(metadata.count("run_step") > 0 ? "run_step" : "step");
+    if (metadata.count("finished") == 0 || step == metadata.end()) return std::nullopt;
+    return std::stoll(step->second);
 }
 
-nlohmann::json identity_of_state(const fs::path& token) {
-    try {
-        return load_run(state_path(token)).identity;
-    } catch (const Error&) {
-        return nullptr;
+std::optional<SavedRun> saved_run(const fs::path& token) {
+    for (const fs::path& file : states(token)) {
+        try {
+            return load_run(file);
+        } catch (const Error&) {
+            // A damaged one is passed over, as when the run is gone on with.
+        }
     }
+    return std::nullopt;
+}
+
+bool copy_state(const fs::path& token, const fs::path& to) {
+    std::error_code ignored;
+    if (!fs::is_regular_file(state_path(token), ignored)) return false;
+    for (const auto path_of : {&best_path, &state_path}) {
+        if (!fs::is_regular_file(path_of(token), ignored)) continue;
+        std::error_code refused;
+        fs::copy_file(path_of(token), path_of(to), fs::copy_options::overwrite_existing, refused);
+        require(!refused, "cannot write ", path_of(to).string(), ": ", refused.message());
+    }
+    return true;
 }
 
 }  // namespace zoodip

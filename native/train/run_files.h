@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -30,15 +31,22 @@ class RunFiles {
 
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
     // process is killed, the newest whole state is there.
-    void keep(const RunState& state, const at::Tensor& word) const;
-    // The word alone. finished: it is that of a run which came to its end, and says so.
-    void write_word(std::int64_t step, const at::Tensor& word, bool finished = false) const;
+    void keep(const RunState& state, const LossWatch::Word& word) const;
+    // Of a run that came to its end: the word says so, and one state is left to go on from, for a
+    // run of more steps.
+    void finish(const RunState& state, const LossWatch::Word& word) const;
+    // The word alone, of a run that is at this step.
+    void write_word(const LossWatch::Word& word, std::int64_t run_step,
+                    bool finished = false) const;
     void write_best(const LossWatch::Word& best) const;
     const nlohmann::json& identity() const { return identity_; }
 
     // The newest state that can be read; a damaged one is passed over with a warning. Throws Error
     // when there is none, and when it is that of another run, naming the difference.
-    RunState newest() const;
+    SavedRun newest() const;
+
+    // After a failure to write, in a sentence: what can be gone on with, and by which command.
+    std::string what_is_left() const;
 
     // Removes what a killed process left half-written.
     void forget_leftovers() const;
@@ -48,10 +56,9 @@ class RunFiles {
     void forget_earlier() const;
 
   private:
-    void write_token_of(const std::filesystem::path& file, std::int64_t step,
-                        const at::Tensor& word, const nlohmann::json& more) const;
-    // Older states by step, newest first.
-    std::vector<std::filesystem::path> older() const;
+    void make_folder() const;
+    void write_token_of(const std::filesystem::path& file, const LossWatch::Word& word,
+                        const nlohmann::json& more) const;
     // Makes room for the state of the next step: the newest becomes an older one.
     void rotate(std::int64_t next_step) const;
 
@@ -65,7 +72,11 @@ class RunFiles {
 // no such token.
 std::optional<std::int64_t> finished_step(const std::filesystem::path& token);
 
-// The settings and model of the run whose newest state lies beside a token; null without one.
-nlohmann::json identity_of_state(const std::filesystem::path& token);
+// The run whose newest whole state lies beside a token; nothing without one.
+std::optional<SavedRun> saved_run(const std::filesystem::path& token);
+
+// Puts copies of what a run left beside a token to go on from, state and best word, beside another
+// token. Says whether there was a state. Throws Error when the copies cannot be written.
+bool copy_state(const std::filesystem::path& token, const std::filesystem::path& to);
 
 }  // namespace zoodip

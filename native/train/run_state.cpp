@@ -1,12 +1,14 @@
 #include "train/run_state.h"
 
 #include <cstdlib>
+#include <span>
 #include <utility>
 
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/sha256.h"
 #include "nn/tensor_file.h"
 
 namespace zoodip {
@@ -25,36 +27,6 @@ at::Tensor take(TensorFile& contents, const char* name, const std::filesystem::p
 at::Tensor take_if_there(TensorFile& contents, const char* name,
                          const std::filesystem::path& file) {
     return contents.tensors.count(name) > 0 ? take(contents, name, file) : at::Tensor();
-}
-
-std::string beneath(const std::string& path, const std::string& key) {
-    return path.empty() ? key : path + "." + key;
-}
-
-// The first leaf in which two values differ, as "path was X, now Y".
-std::string first_difference(const nlohmann::json& saved, const nlohmann::json& asked,
-                             const std::string& path) {
-    if (saved == asked) return {};
-    if (saved.is_object() && asked.is_object()) {
-        nlohmann::json all = saved;
-        all.update(asked);
-        for (const auto& [key, value] : all.items()) {
-            const auto inner =
-                first_difference(saved.value(key, nlohmann::json()),
-                                 asked.value(key, nlohmann::json()), beneath(path, key));
-            if (!inner.empty()) return inner;
-        }
-    }
-    if (saved.is_array() && asked.is_array()) {
-        if (saved.size() != asked.size()) {
-            return concat(path, " were ", saved.size(), ", now ", asked.size());
-        }
-        for (std::size_t i = 0; i < saved.size(); ++i) {
-            const auto inner = first_difference(saved[i], asked[i], concat(path, "[", i, "]"));
-            if (!inner.empty()) return inner;
-        }
-    }
-    return concat(path, " was ", saved.dump(), ", now ", asked.dump());
 }
 
 }  // namespace
@@ -96,16 +68,6 @@ SavedRun load_run(const std::filesystem::path& file) {
     run.state.activations = take_if_there(contents, "activations", file);
     run.state.best = take_if_there(contents, "best", file);
     return run;
-}
-
-void require_same_run(nlohmann::json saved, nlohmann::json asked,
-                      const std::filesystem::path& file) {
-    // What else lies in the pictures' folder is no part of a run.
-    saved.erase("folder");
-    asked.erase("folder");
-    require(saved == asked, file.string(),
-            " holds another run: ", first_difference(saved, asked, ""),
-            ". Give what it was started with, or start anew with --overwrite");
 }
 
 }  // namespace zoodip

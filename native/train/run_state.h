@@ -1,4 +1,4 @@
-// All that a run needs to go on: a few kilobytes, written atomically.
+// All that a run needs to go on: some hundred kilobytes, written atomically.
 #pragma once
 
 #include <cstdint>
@@ -32,9 +32,5 @@ void save_run(const std::filesystem::path& file, const SavedRun& run);
 
 // Throws Error when the file is missing, damaged or of another kind.
 SavedRun load_run(const std::filesystem::path& file);
-
-// Throws Error that names the first thing in which the saved run differs from the one asked for.
-void require_same_run(nlohmann::json saved, nlohmann::json asked,
-                      const std::filesystem::path& file);
 
 }  // namespace zoodip

@@ -148,6 +148,22 @@ std::vector<Field> machine_fields() {
         choice("prediction", &S::prediction, {"auto", "epsilon", "v"},
                {"What the UNet was trained to predict; auto follows the model's own metadata, else "
                 "epsilon."}),
+        choice("zero_snr", &S::zero_snr, {"auto", "on", "off"},
+               {"Whether the model was trained with zero terminal SNR: nothing of the picture is "
+                "left at the last timestep. auto follows the file (a diffusers folder's "
+                "rescale_betas_zero_snr, a checkpoint's ztsnr).",
+                "sqrt(abar_t) -> (sqrt(abar_t) - sqrt(abar_T)) sqrt(abar_0) / (sqrt(abar_0) - "
+                "sqrt(abar_T))"}),
+        choice("beta_schedule", &S::beta_schedule,
+               {"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"},
+               {"The noise schedule that the model was trained on. auto follows a diffusers "
+                "folder's configuration, else scaled_linear; trained is the list of betas in such "
+                "a configuration. A wired model brings its own.",
+                "abar_t = prod_{s<=t} (1 - beta_s)"}),
+        number("beta_start", &S::beta_start, 0, 0.999,
+               {"First beta of scaled_linear and linear. 0 takes the model's, else 0.00085."}),
+        number("beta_end", &S::beta_end, 0, 0.999,
+               {"Last beta of scaled_linear and linear. 0 takes the model's, else 0.012."}),
         choice("weights", &S::weights, weight_type_names(),
                {"How Linear and Conv2d weights are kept. int8 takes a quarter of the memory of "
                 "dense fp32; int4 halves the UNet's again and leaves text encoder and autoencoder "
@@ -168,18 +184,19 @@ std::vector<Field> machine_fields() {
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),
-        free(number("memory_limit", &S::memory_limit, 0, 1e7,
-                    {"What the run may take; with less than it needs it is refused before it "
-                     "starts. 0 takes what the device has free.",
-                     "", "MB"})),
+        free(
+            number("memory_limit", &S::memory_limit, 0, 1e7,
+                   {"What the run may take, with the program itself; with less than it needs it is "
+                    "refused before it starts. 0 takes what the device has free.",
+                    "", "MB"})),
     };
 }
 
 std::vector<Field> run_fields() {
     return {
         number("validate_every", &S::validate_every, 0, 1e7,
-               {"How often the loss of fixed samples is taken, which decides the best word; 0 "
-                "never.",
+               {"How often the loss of fixed samples is taken, which decides the best word; before "
+                "the first step and after the last one as well; 0 never.",
                 "", "steps"}),
         number("validation_samples", &S::validation_samples, 1, 256,
                {"How many fixed (picture, timestep, noise) validation looks at."}),
@@ -194,6 +211,9 @@ std::vector<Field> run_fields() {
         free(number(
             "preview_every", &S::preview_every, 0, 1e7,
             {"How often a preview is drawn, always from the same noise; 0 never.", "", "steps"})),
+        choice("take", &S::take, {"last", "best"},
+               {"Which word comes out: that of the last step, or that of the lowest validation "
+                "loss. The run goes on from the last step either way."}),
     };
 }
 

@@ -42,6 +42,18 @@ std::string default_compute(const TrainSettings& settings) {
     return rounded ? "bf16" : "fp32";
 }
 
+void fill_in_noise(TrainSettings& settings, const Architecture& architecture) {
+    const BetaSchedule& betas = architecture.betas;
+    if (settings.prediction == "auto") {
+        settings.prediction = architecture.prediction == Prediction::v ? "v" : "epsilon";
+    }
+    if (settings.zero_snr == "auto") settings.zero_snr = betas.zero_snr ? "on" : "off";
+    if (settings.beta_schedule == "auto") settings.beta_schedule = betas.kind;
+    if (settings.beta_schedule != "scaled_linear" && settings.beta_schedule != "linear") return;
+    if (settings.beta_start == 0) settings.beta_start = betas.start;
+    if (settings.beta_end == 0) settings.beta_end = betas.end;
+}
+
 void fill_in(TrainSettings& settings, const Architecture& architecture) {
     if (settings.compute == "auto") settings.compute = default_compute(settings);
     const bool exact = settings.method == "exact";
@@ -52,6 +64,7 @@ void fill_in(TrainSettings& settings, const Architecture& architecture) {
     if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
+    fill_in_noise(settings, architecture);
     settings.average_steps = std::min(settings.average_steps, settings.steps);
 }
 
@@ -84,6 +97,8 @@ void check(const TrainSettings& settings) {
                     : "is for directions related, got directions " + settings.directions);
     require(settings.early_stop == 0 || settings.validate_every > 0,
             "early_stop: needs validate_every above 0, got 0");
+    require(settings.take == "last" || settings.validate_every > 0,
+            "take: best needs validate_every above 0, got 0");
 }
 
 }  // namespace

@@ -43,19 +43,24 @@ struct TrainSettings {
 
     std::int64_t clip_skip = 1;
     std::string prediction = "auto";
+    std::string zero_snr = "auto";
+    std::string beta_schedule = "auto";
+    double beta_start = 0;
+    double beta_end = 0;
     std::string weights = "int8";
     std::string compute = "auto";
     std::string device = "cpu";
     std::int64_t threads = 0;
     std::int64_t memory_limit = 0;
 
-    std::int64_t validate_every = 500;
+    std::int64_t validate_every = 100;
     std::int64_t validation_samples = 8;
     std::int64_t early_stop = 0;
     double divergence = 3;
     std::int64_t checkpoint_every = 500;
     std::int64_t checkpoints_kept = 3;
     std::int64_t preview_every = 0;
+    std::string take = "last";
 };
 
 const std::vector<Setting<TrainSettings>>& train_setting_fields();
@@ -69,6 +74,7 @@ const std::vector<Setting<TrainSettings>>& train_setting_fields();
 //   compute        bf16 on a CPU that multiplies it, with weights in integers; else fp32
 //   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion
 //   resolution     what the model was made for
+//   prediction, zero_snr, beta_*  what the model was trained on
 // Method "auto" is taken as rge: choose_method (train/method_choice.h) goes before.
 // Throws Error for an unknown name, a value out of range, or two that contradict each other.
 TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture = {});

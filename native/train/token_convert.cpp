@@ -4,6 +4,8 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "io/outputs.h"
+#include "train/run_outputs.h"
 #include "train/token_keys.h"
 
 namespace zoodip {
@@ -87,8 +89,8 @@ void convert_token(const TokenConversion& conversion) {
     const fs::path& out = conversion.out;
     require(out.extension() == ".safetensors", "out: '", out.string(),
             "' needs the ending .safetensors");
-    require(conversion.overwrite || !fs::exists(out), out.string(),
-            " exists: name another --out, or add --overwrite");
+    const auto held =
+        hold_output("zoodip token convert", {}, out, conversion.overwrite, token_of(out));
     const TokenFile token = read_token(conversion.in, conversion.word);
     refuse_loss(token, conversion.in);
     warn_of_others(token, conversion.in);

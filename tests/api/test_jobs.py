@@ -92,6 +92,41 @@ def test_models_are_named_by_their_paths_below_the_roots(serve, material, tmp_pa
         assert client.wait(job.id, JOB_S).state == "finished", name
 
 
+def test_a_finished_job_is_extended_by_another(client):
+    """It ends as one of so many steps from the start; the one before stays as it is."""
+    first = client.wait(train(client, **QUICK).id, JOB_S)
+    word = client.token(first.id)
+    more = QUICK["steps"] + 20
+    second = client.extend(first.id, more)
+    assert second.id != first.id and second.settings["steps"] == more
+    done = client.wait(second.id, JOB_S)
+    assert (done.state, done.step) == ("finished", more), done.message
+    whole = client.wait(train(client, **QUICK | {"steps": more}).id, JOB_S)
+    assert client.token(done.id) == client.token(whole.id)
+    assert client.token(first.id) == word
+    begun = [event.data["step"] for event in client.events(done.id) if event.name == "step"]
+    assert min(begun) > QUICK["steps"]
+
+
+def test_what_cannot_be_extended_is_refused_by_what_is_wrong(client):
+    fixed = QUICK | {"learning_rate_schedule": "cosine"}
+    job = client.wait(train(client, **fixed).id, JOB_S)
+    for steps, says in ((QUICK["steps"] - 1, "at least as many"), (100, "falls over all of its")):
+        with pytest.raises(ApiError, match=says) as refused:
+            client.extend(job.id, steps)
+        assert refused.value.status == 422
+        assert ".new-" not in str(refused.value) and "/" not in str(refused.value)
+    running = train(client, **LONG)
+    has_stepped(client, running)
+    with pytest.raises(ApiError, match="once it has ended") as refused:
+        client.extend(running.id, 10**6)
+    assert refused.value.status == 409
+    client.cancel(running.id)
+    client.wait(running.id, JOB_S)
+    with pytest.raises(ApiError, match="kept nothing to go on from"):
+        client.extend(running.id, 10**6)
+
+
 def test_jobs_are_done_in_the_order_in_which_they_came(client):
     first = train(client, **LONG)
     has_stepped(client, first)

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from demo.show import PRESET
+from demo.world import SIZE
 
 Settings = Mapping[str, Any]
 
 # ZOODiP as the paper sets it up, tau in its proportion to the model's width of 128. The rest keeps
 # the word as the last step left it.
-BASELINE: dict[str, Any] = PRESET | {
+BASELINE: dict[str, Any] = {
+    "resolution": SIZE,
     "method": "rge",
     "slope": "loss",
     "directions": "normal",

@@ -28,7 +28,6 @@ import torch
 import zoodip
 
 from demo.model_file import PACKED, unpack
-from demo.show import PRESET
 from demo.subjects import Subject, all_subjects
 from demo.torch_model import GRADIENT_TUPLES, load_token, save_token
 from demo.world import describe
@@ -43,6 +42,7 @@ ZEROTH_ORDER: dict[str, dict[str, Any]] = {
     "ZOODiP fp32": {"weights": "dense"},
     "ZOODiP INT8": {"weights": "int8"},
 }
+SLOPES = 2  # of a step: the engine's own n
 PAIRS = [("ZOODiP fp32", "RGE"), ("ZOODiP INT8", "RGE"), ("RGE, PUTS", "RGE")]
 PAIRS += [("ZOODiP fp32", "RGE, PUTS"), ("ZOODiP INT8", "ZOODiP fp32")]
 WITHOUT_SEED = ("initialiser", "description", "gradient")  # once for each initialiser
@@ -115,15 +115,14 @@ def run_zeroth_order(
             init=job.initialiser,
             out=out,
             on_step=on_step,
-            **PRESET | ZEROTH_ORDER[job.method],
+            **ZEROTH_ORDER[job.method],
             steps=plan.steps,
             seed=job.seed,
             checkpoint_every=every,
             threads=1,
         )
         words.append((plan.steps, load_token(out)))
-    n = int(PRESET.get("n", 2))
-    return words, n + 1
+    return words, SLOPES + 1
 
 
 def run_job(job: Job, plan: Plan, work: Path) -> Result:
@@ -203,7 +202,6 @@ def main(arguments: list[str]) -> None:
         earlier.unlink()
     settings = {
         "plan": asdict(plan),
-        "preset": PRESET,
         "methods": ZEROTH_ORDER,
         "model_sha256": hashlib.sha256(PACKED.read_bytes()).hexdigest(),
         "zoodip": zoodip.__version__,

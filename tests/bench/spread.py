@@ -21,7 +21,6 @@ import torch
 import zoodip
 
 from demo.model_file import unpack
-from demo.show import PRESET
 from demo.subjects import find_subject
 from demo.torch_model import ALL_TIMESTEPS, TorchModel, Tuples, load_token
 
@@ -37,10 +36,10 @@ def held_out(model: TorchModel) -> Tuples:
 
 
 def train(out: Path, **settings: Any) -> None:
-    """A training from the initialiser of the wrong class. `settings`: beside those of the demo."""
+    """A training from the initialiser of the wrong class. `settings`: beside the defaults."""
     subject = find_subject(SUBJECT)
     words = {"word": "zwx", "init": subject.wrong_class, "out": out}
-    zoodip.train(unpack(), subject.folder, **words, **PRESET | settings)
+    zoodip.train(unpack(), subject.folder, **words, **settings)
 
 
 def fall_of_loss(seed: int, threads: int = 0) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent / "tools")]
 
+from make_checkpoint import to_original  # noqa: E402
 from picture_files import (  # noqa: E402
     ADOBE_RGB,
     HEIC,
@@ -31,6 +32,7 @@ from picture_files import (  # noqa: E402
     with_segments,
     xmp_segment,
 )
+from random_modules import PARTS, SHAPES, Modules, construct  # noqa: E402
 from server_seeds import form_seeds, http_head_seeds  # noqa: E402
 
 CORPUS = HERE / "corpus"
@@ -344,6 +346,20 @@ def diffusers_config_seeds() -> Seeds:
         "text": {"model_type": "clip_text_model", "num_attention_heads": 12},
         "activation": {"hidden_act": "gelu"},
         "scheduler": {"prediction_type": "v_prediction", "num_train_timesteps": 1000},
+        "zero-snr": {
+            "_class_name": "DDIMScheduler",
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "rescale_betas_zero_snr": True,
+        },
+        "cosine": {"_class_name": "DDPMScheduler", "beta_schedule": "squaredcos_cap_v2"},
+        "betas": {"trained_betas": [0.001, 1e300, None, "0.1"], "beta_start": -1},
+        "flow": {"_class_name": "FlowMatchEulerDiscreteScheduler", "use_flow_sigmas": True},
+        "continuous": {"timestep_type": "continuous", "num_train_timesteps": 1e3},
+        "sizes": {"sample_size": [64, 64], "block_out_channels": [32] * 4},
+        "large-size": {"sample_size": 1 << 62, "block_out_channels": [1] * 100},
+        "operations": {"act_fn": "gelu", "norm_eps": [], "mid_block_type": None},
         "vae": {"scaling_factor": 0.13025, "shift_factor": None},
         "shift": {"scaling_factor": 1e300, "shift_factor": "0.1"},
         "index": {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet"]},
@@ -358,6 +374,30 @@ def diffusers_config_seeds() -> Seeds:
     yield "deep.json", b'{"attention_head_dim":' + b"[" * 500 + b"]" * 500 + b"}"
     yield "empty.json", b""
     yield "cut-off.json", b'{"scaling_factor": 0.'
+
+
+# --- names: a model's tensors, one a line -------------------------------------------------------
+
+
+def model_names_seeds() -> Seeds:
+    def lines(shapes: dict[str, list[int]]) -> bytes:
+        return "\n".join(" ".join(map(str, (n, *s))) for n, s in shapes.items()).encode()
+
+    for shape in ("tiny", "tiny-taesd"):
+        modules = Modules(**{part: construct(SHAPES[shape], part, "meta") for part in PARTS})
+        whole = {name: list(tensor.shape) for name, tensor in to_original(modules).items()}
+        yield f"{shape}.txt", lines(whole)
+        holes = {name: size for i, (name, size) in enumerate(whole.items()) if i % 7}
+        yield f"{shape}-holes.txt", lines(holes) + b"\nzoodip.text_layers=3\nzoodip.zero_snr=true"
+    few = {
+        "model.diffusion_model.input_blocks.0.0.weight": [32, 4, 3, 3],
+        "model.diffusion_model.input_blocks.99.1.transformer_blocks.99.attn2.to_k.weight": [8, 8],
+        "model.diffusion_model.output_blocks.98.1.conv.weight": [],
+        "cond_stage_model.transformer.embeddings.token_embedding.weight": [9, 8],
+        "first_stage_model.taesd_decoder.99.weight": [1],
+        "first_stage_model.taesd_encoder.5.conv.0.weight": [1, 2, 3],
+    }
+    yield "strange.txt", lines(few)
 
 
 def text_seeds() -> Seeds:
@@ -410,6 +450,7 @@ TARGETS = {
     "run_state": run_state_seeds,
     "settings": settings_seeds,
     "diffusers_config": diffusers_config_seeds,
+    "model_names": model_names_seeds,
     "text": text_seeds,
     "caption_file": caption_file_seeds,
     "http_head": http_head_seeds,

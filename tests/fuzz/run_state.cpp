@@ -1,8 +1,8 @@
 // Any bytes as the state of a run, and its identity beside another run's.
-#include "train/run_state.h"
-
 #include "fuzz.h"
 #include "memory_file.h"
+
+#include "train/going_on.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace zoodip;
@@ -21,6 +21,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                   {"model", "model"},
                                   {"pictures", {"first", "second"}}};
     const bool same = accepted([&] { require_same_run(run.identity, asked, file.path()); });
-    expect(same == (run.identity == asked), "another run is refused");
+    nlohmann::json decides = run.identity;
+    if (decides.contains("settings") && decides["settings"].is_object()) {
+        for (const char* end : {"steps", "take"}) decides["settings"].erase(end);
+    }
+    expect(same == (decides == asked), "another run is refused");
+    TrainSettings settings;
+    settings.steps = run.state.step;
+    if (accepted([&] { require_reachable(run, settings, file.path()); })) {
+        expect(state_for(run, settings).step == run.state.step, "a run goes on where it was");
+    }
+    settings.steps = run.state.step - 1;
+    const nlohmann::json begun =
+        run.identity.value("/settings/steps"_json_pointer, nlohmann::json());
+    const bool reachable = accepted([&] { require_reachable(run, settings, file.path()); });
+    expect(!reachable || begun == settings.steps, "no run goes back");
     return 0;
 }

@@ -40,7 +40,7 @@ void check_prepared(const PreparedText& text, std::int64_t vectors) {
 
 void check_word(const Tokenizer& tokenizer, const std::string& word, const std::string& text) {
     accepted([&] { initialiser_id(tokenizer, word); });
-    if (!accepted([&] { check_placeholder(tokenizer, word); })) return;
+    if (!accepted([&] { check_placeholder(tokenizer, word, text); })) return;
     const PlacedWord placed{word, static_cast<std::int64_t>(1 + text.size() % 4)};
     accepted([&] { check_prepared(prepare_text(tokenizer, text, {placed}), placed.vectors); });
     accepted([&] {

@@ -1,10 +1,10 @@
 """The demo's graph end to end, and the word on its way through other nodes."""
 
 import json
-import re
 
 import numpy as np
 import pytest
+from demo_lora import lora_file
 from graphs import (
     node,
     options,
@@ -17,7 +17,7 @@ from graphs import (
     training,
 )
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 WORD, OTHER = "zwx", "qvk"
 WITH, WITHOUT = f"a photo of a {WORD} on the beach", "a photo of a dog on the beach"
@@ -155,45 +155,6 @@ def test_the_word_survives_clip_skip(ran):
     assert found.text("20") == found.text("24") != found.text("21")
     assert found.text("22") == found.text("23")
     assert found.text("20") != found.text("25")
-
-
-def lora_file(comfy, name: str, seed: int) -> str:
-    """A LoRA of the demo model's attention and text layers, named as other tools name them."""
-    with safe_open(_demo_checkpoint(), "pt") as file:
-        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
-    generator = np.random.default_rng(seed)
-    tensors = {}
-    for key, shape in shapes.items():
-        found = re.fullmatch(
-            r"(?:cond_stage_model\.transformer|model\.diffusion_model)\.(.*)\.weight", key
-        )
-        if not found or len(shape) != 2 or "embedding" in key:
-            continue
-        # ComfyUI finds UNet layers by their own names, text layers by kohya's.
-        if "text_model" in key:
-            stem = "lora_te_" + found[1].replace(".", "_")
-        elif "attn2" in key:
-            stem = "diffusion_model." + found[1]
-        else:
-            continue
-        tensors[f"{stem}.lora_up.weight"] = _random(generator, shape[0], 4)
-        tensors[f"{stem}.lora_down.weight"] = _random(generator, 4, shape[1])
-    path = comfy.base / "models" / "loras" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    return name
-
-
-def _random(generator, rows: int, columns: int):
-    import torch
-
-    return torch.from_numpy(generator.standard_normal((rows, columns)).astype("float32")) * 0.05
-
-
-def _demo_checkpoint():
-    from comfy import REPOSITORY
-
-    return REPOSITORY / "demo" / "model" / "zoodip-demo.safetensors"
 
 
 def lora(comfy, model: list, clip: list, strength: float = 1.0) -> dict:

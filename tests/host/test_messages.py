@@ -140,6 +140,10 @@ FAILURES = {
         training(5, "bad", vae=["5", 0]) | {"5": node("VAELoader", vae_name="pixel_space")},
         ["VAE", "PixelspaceConversionVAE", "TAESD"],
     ),
+    "latents of another family": (
+        via("ZTestVae", 2, "vae", "16 channels"),
+        ["VAE", "16 channels in place of 4", "Stable Diffusion 1.x"],
+    ),
     "a LoRA that is left out": (via("ZTestModel", 0, "model", "hidden lora"), ["MODEL", "%"]),
     "a text LoRA that is left out": (via("ZTestClip", 1, "clip", "hidden lora"), ["CLIP", "%"]),
     "v taken for eps": (via("ZTestModel", 0, "model", "v taken for eps"), ["MODEL", "%"]),
@@ -177,6 +181,23 @@ def test_a_failed_training_says_so_in_a_sentence(comfy, what):
     if ran.progress:
         assert ran.progress[-1]["state"] == "failed"
         assert ran.progress[-1]["message"] == message
+
+
+@pytest.mark.parametrize(("word", "known"), [("cat", True), ("a", True), ("sks", False)])
+def test_a_word_that_the_model_knows_is_warned_of(comfy, word, known):
+    comfy.delete("/zoodip/store")
+    before = len(comfy.log)
+    succeeded(comfy, training(2, word))
+    assert (f"'{word}' is an ordinary word" in comfy.log[before:]) == known
+
+
+def test_an_empty_caption_of_a_list_is_that_of_its_picture(comfy):
+    prompt = training(2, "listed", captions=["5", 0])
+    prompt["5"] = node("ZTestCaptionList", captions="\n\na red {}\n\n")
+    assert "pictures: 5 (a photo of a {}; a red {})" in succeeded(comfy, prompt).text("9")
+    prompt["5"]["inputs"]["captions"] = "\na red {}\n\n"
+    message = run(comfy, prompt).message
+    assert "4 captions for 5 pictures" in message
 
 
 def test_after_a_failure_all_is_well(comfy):

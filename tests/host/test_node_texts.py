@@ -20,10 +20,24 @@ def served(comfy) -> dict:
     return {k: v for k, v in nodes.items() if v["python_module"] == f"custom_nodes.{PACKAGE}"}
 
 
-def inputs_of(node: dict) -> dict[str, str]:
-    """Name -> tooltip."""
-    kinds = (node["input"].get(kind, {}) for kind in ("required", "optional"))
-    return {name: spec[1]["tooltip"] for kind in kinds for name, spec in kind.items()}
+def described(inputs: dict) -> dict[str, dict]:
+    """Name -> what is said of an input; those that a host folds into another follow it."""
+    found = {}
+    for kind in ("required", "optional"):
+        for name, spec in inputs.get(kind, {}).items():
+            found[name] = spec[1]
+            if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+                for option in spec[1]["options"]:
+                    found |= described(option["inputs"])
+    return found
+
+
+def inputs_of(node: dict) -> dict[str, tuple[str, str]]:
+    """Name -> label and tooltip."""
+    inputs = described(node["input"])
+    return {
+        name: (spec.get("display_name") or name, spec["tooltip"]) for name, spec in inputs.items()
+    }
 
 
 def outputs_of(node: dict) -> dict[str, tuple[str, str]]:
@@ -46,8 +60,8 @@ def test_texts_of_the_locale_are_those_of_the_node(served, name):
     assert said["display_name"] == own["display_name"]
     assert said["description"] == own["description"]
     assert list(said.get("inputs", {})) == list(inputs_of(own))
-    for key, tooltip in inputs_of(own).items():
-        assert said["inputs"][key]["name"] == key
+    for key, (label, tooltip) in inputs_of(own).items():
+        assert said["inputs"][key]["name"] == label
         assert same(said["inputs"][key]["tooltip"], tooltip), (key, tooltip)
     assert list(said["outputs"]) == list(outputs_of(own))
     for key, (title, tooltip) in outputs_of(own).items():
@@ -73,6 +87,6 @@ def test_the_page_is_given_all_settings(comfy):
 def test_advanced_options_are_those_with_a_star_in_the_help(comfy, served):
     text = comfy.get(f"/extensions/{PACKAGE}/docs/TrainingOptionsZO/en.md").decode()
     starred = set(re.findall(r"^\| `(\w+)` \* \|", text, re.MULTILINE))
-    inputs = served["TrainingOptionsZO"]["input"]["required"]
-    assert {name for name, spec in inputs.items() if spec[1].get("advanced")} == starred
+    inputs = described(served["TrainingOptionsZO"]["input"])
+    assert {name for name, spec in inputs.items() if spec.get("advanced")} == starred
     assert starred and starred < set(inputs)

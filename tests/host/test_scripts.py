@@ -27,8 +27,7 @@ def serving(tmp_path_factory):
 
 
 def train(client: Client, steps: int):
-    settings = {"steps": steps, "resolution": 128}
-    return client.train(MODEL, DEMO_PICTURES, "zwy", "dog", **settings)
+    return client.train(MODEL, DEMO_PICTURES, "zwy", "dog", steps=steps)
 
 
 def test_it_is_off_by_default_and_a_route_turns_it_on_and_off(comfy):

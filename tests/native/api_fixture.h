@@ -33,7 +33,7 @@ inline std::string sent_picture(std::size_t spare = 0) {
 class ApiFolder : public TemporaryFolder {
   public:
     ApiFolder() {
-        write_text(*this / "models/m.safetensors", "m");
+        write_model(*this / "models/m.safetensors");
         write_text(*this / "images/dog/1.png", "1");
     }
 };

@@ -100,6 +100,7 @@ class FakeRunner : public Runner {
         }
         if (plan.steps > 0) {
             write_text(training.token, "a token of " + training.word);
+            write_text(state_of(training.token), "a state of " + training.word);
             write_text(training.previews / "000001.png", "a picture");
             observer.on_preview(1);
         }
@@ -112,14 +113,24 @@ class FakeRunner : public Runner {
         return {true, plan.steps};
     }
 
+    bool carry_over(const std::filesystem::path& token,
+                    const std::filesystem::path& to) const override {
+        return std::filesystem::exists(state_of(token)) &&
+               std::filesystem::copy_file(state_of(token), state_of(to));
+    }
+
   private:
     using Words = std::vector<std::string>;
+
+    static std::filesystem::path state_of(std::filesystem::path token) {
+        return token.replace_extension(".state.safetensors");
+    }
 
     class Running {
       public:
         Running(FakeRunner& runner, const Training& training)
             : runner_(runner), device_(runner.device(training.settings)) {
-            const bool goes_on = std::filesystem::exists(training.token);
+            const bool goes_on = std::filesystem::exists(state_of(training.token));
             const std::lock_guard lock(runner_.mutex_);
             runner_.begun_.push_back({training.word, device_, goes_on, training});
             runner_.most_at_once_ = std::max(runner_.most_at_once_, ++runner_.running_[device_]);

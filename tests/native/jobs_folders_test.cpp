@@ -11,7 +11,6 @@
 #include "full_disk.h"
 #include "temporary_folder.h"
 
-#include "io/folder_lock.h"
 #include "jobs/job_folders.h"
 
 namespace zoodip {
@@ -206,19 +205,6 @@ TEST(JobFolders, AreHeldByOneProcess) {
     }
     EXPECT_TRUE(other_process_takes(root.path()));
     EXPECT_NO_THROW(JobFolders(root.path()));
-}
-
-TEST(FolderLock, SaysWhatIsHeld) {
-    const TemporaryFolder root;
-    const FolderLock lock(root / "lock", "the thing");
-    try {
-        const FolderLock again(root / "lock", "the thing");
-        ADD_FAILURE() << "held twice";
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("another process holds the thing"),
-                  std::string::npos);
-    }
-    EXPECT_THROW(FolderLock(root / "missing/lock", "it"), Error);
 }
 
 }  // namespace

@@ -132,6 +132,45 @@ TEST_F(JobsTest, KeepsAFinishedWordAndItsPreviews) {
     EXPECT_EQ(record(job)["ended"], finished.ended);
 }
 
+TEST_F(JobsTest, GoesOnFromAnEndedOneAsANewJob) {
+    JobRequest request = request_of("a");
+    request.images = "";  // pictures of its own
+    const NewPicture picture{".jpg", "a picture"};
+    const Job first = jobs().submit(request, files_of(request), {&picture, 1});
+    ASSERT_TRUE(runner->waits("a"));
+    EXPECT_THROW(jobs().extend(first.id, 7), WrongState);  // it runs
+    finish(first);
+    const std::string before = read_text(root / first.id / "job.json");
+    const auto second = jobs().extend(first.id, 7);
+    ASSERT_TRUE(second);
+    EXPECT_NE(second->id, first.id);
+    EXPECT_EQ(second->request.settings["steps"], 7);
+    EXPECT_EQ(second->request.settings["device"], "cpu");
+    EXPECT_EQ(ended(jobs(), second->id).state, JobState::finished);
+    const auto begun = runner->begun();
+    ASSERT_EQ(begun.size(), 2u);
+    EXPECT_FALSE(begun[0].goes_on);
+    EXPECT_TRUE(begun[1].goes_on);
+    EXPECT_EQ(begun[1].training.settings["steps"], 7);
+    EXPECT_EQ(begun[1].training.model, begun[0].training.model);
+    EXPECT_EQ(read_text(begun[1].training.images / "001.jpg"), "a picture");
+    EXPECT_EQ(read_text(root / first.id / "job.json"), before);
+    EXPECT_TRUE(jobs().token(first.id) && jobs().token(second->id));
+}
+
+TEST_F(JobsTest, HasNothingToGoOnFromWhereNothingWasKept) {
+    const Job job = submit(jobs(), "a");
+    ASSERT_TRUE(runner->waits("a"));
+    jobs().cancel(job.id);
+    ended(jobs(), job.id);
+    EXPECT_THROW(jobs().extend(job.id, 7), WrongState);
+    EXPECT_EQ(jobs().extend("0123456789abcdef", 7), std::nullopt);
+    EXPECT_EQ(jobs().list().size(), 1u);
+    for (const auto& entry : fs::directory_iterator(root.path())) {  // nothing half-made is left
+        EXPECT_FALSE(entry.path().filename().string().starts_with(".new-")) << entry.path();
+    }
+}
+
 TEST_F(JobsTest, QueuesNoMoreThanItMay) {
     start({.queued = 2});
     const Job running = submit(jobs(), "a");

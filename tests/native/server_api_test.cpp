@@ -81,7 +81,7 @@ TEST_F(ApiTest, SaysHowItIs) {
 }
 
 TEST_F(ApiTest, ListsModelsAndSettings) {
-    write_text(root / "models/not utf8 \xff.safetensors", "x");
+    write_model(root / "models/not utf8 \xff.safetensors");
     EXPECT_EQ(expect_json(ask("GET", "/v1/models")),
               parse_json(R"({"models": [{"name": "m.safetensors"}]})"));
     const json schema = expect_json(ask("GET", "/v1/settings"));
@@ -109,6 +109,41 @@ TEST_F(ApiTest, AcceptsAJob) {
     ASSERT_EQ(list.size(), 2u);
     EXPECT_EQ(list[0]["id"], next);
     EXPECT_EQ(list[1]["id"], id);
+}
+
+TEST_F(ApiTest, ExtendsAJobThatHasEnded) {
+    const std::string id = accept("a");
+    const auto extend = [&](const std::string& of, const std::string& body) {
+        return ask(
+            "POST", "/v1/jobs/" + of + "/extend",
+            {{"content-type", "application/json"}, {"content-length", std::to_string(body.size())}},
+            body);
+    };
+    ASSERT_TRUE(runner->waits("a"));
+    expect_problem(extend(id, R"({"steps": 7})"), 409);  // it runs
+    runner->let("a");
+    ended(jobs, id);
+    for (const char* bad :
+         {"{}", R"({"steps": 0})", R"({"steps": 7.5})", R"({"steps": "7"})", R"({"steps": 1e300})",
+          R"({"steps": 10000001})", R"({"steps": 7, "word": "b"})"}) {
+        expect_problem(extend(id, bad), 422);
+    }
+    expect_problem(extend(id, "{"), 400);
+    expect_problem(extend("0123456789abcdef", R"({"steps": 7})"), 404);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend",
+            {{"content-type", "text/plain"}, {"content-length", "12"}}, R"({"steps": 7})"),
+        415);
+    expect_problem(
+        ask("POST", "/v1/jobs/" + id + "/extend", {{"content-type", "application/json"}}), 411);
+    EXPECT_EQ(jobs.list().size(), 1u);
+    const HttpResponse response = extend(id, R"({"steps": 7})");
+    const json job = expect_json(response, 202);
+    EXPECT_EQ(header(response, "Location"), "/v1/jobs/" + job["id"].get<std::string>());
+    EXPECT_EQ(job["settings"]["steps"], 7);
+    EXPECT_EQ(job["word"], "a");
+    ended(jobs, job["id"]);
+    EXPECT_TRUE(runner->begun().back().goes_on);
 }
 
 constexpr const char* form_type = "multipart/form-data; boundary=b";

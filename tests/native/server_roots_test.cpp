@@ -19,19 +19,19 @@ using Names = std::vector<std::string>;
 class RootsTest : public ::testing::Test {
   protected:
     RootsTest() {
-        write_text(folder / "models/b.safetensors", "b");
-        write_text(folder / "models/sub/a.safetensors", "a");
+        write_model(folder / "models/b.safetensors");
+        write_model(folder / "models/sub/a.safetensors");
         write_text(folder / "models/sub/notes.txt", "n");
         write_text(folder / "models/pipe/model_index.json", "{}");
-        write_text(folder / "models/pipe/unet/weights.safetensors", "w");
-        write_text(folder / "models/.hidden/c.safetensors", "c");
-        write_text(folder / "models/.d.safetensors", "d");
-        write_text(folder / "more/b.safetensors", "other");
-        write_text(folder / "more/e.safetensors", "e");
+        write_model(folder / "models/pipe/unet/weights.safetensors");
+        write_model(folder / "models/.hidden/c.safetensors");
+        write_model(folder / "models/.d.safetensors");
+        write_model(folder / "more/b.safetensors");
+        write_model(folder / "more/e.safetensors");
         write_text(folder / "images/dog/1.jpg", "1");
         write_text(folder / "images/1.jpg", "1");
-        write_text(folder / "outside/secret.safetensors", "s");
-        write_text(folder / "models-too/x.safetensors", "x");
+        write_model(folder / "outside/secret.safetensors");
+        write_model(folder / "models-too/x.safetensors");
     }
     Roots roots() const { return {{folder / "models", folder / "more"}, {folder / "images"}}; }
     int model_refusal(const std::string& name) const {
@@ -68,7 +68,17 @@ TEST_F(RootsTest, FindsEveryNameThatItLists) {
 }
 
 TEST_F(RootsTest, TakesTheFirstRootThatHasIt) {
-    EXPECT_EQ(read_text(roots().model("b.safetensors")), "b");
+    EXPECT_EQ(roots().model("b.safetensors"), folder / "models/b.safetensors");
+}
+
+TEST_F(RootsTest, ListsNoFileThatIsNoCheckpoint) {
+    write_model(folder / "models/classifier.safetensors", "classifier.weight");
+    write_model(folder / "models/lora.safetensors", "lora_unet_x.lora_up.weight");
+    write_model(folder / "models/vae.safetensors", "first_stage_model.decoder.conv_in.weight");
+    write_text(folder / "models/damaged.safetensors", "not a model");
+    write_text(folder / "models/empty.safetensors", "");
+    EXPECT_EQ(roots().models(),
+              Names({"b.safetensors", "e.safetensors", "pipe", "sub/a.safetensors"}));
 }
 
 TEST_F(RootsTest, RefusesWhatIsNoName) {
@@ -111,27 +121,37 @@ TEST_F(RootsTest, DoesNotFindWhatIsNotThere) {
     }
 }
 
-TEST_F(RootsTest, FollowsLinksWithinARootOnly) {
+// Who owns a folder makes its links, and ComfyUI lists what they lead to.
+TEST_F(RootsTest, FollowsLinksWhereverTheyLead) {
     const fs::path models = folder / "models";
     fs::create_symlink(models / "sub/a.safetensors", models / "within.safetensors");
     fs::create_directory_symlink(models / "pipe", models / "pipe-link");
     fs::create_symlink(folder / "outside/secret.safetensors", models / "out.safetensors");
-    fs::create_directory_symlink(folder / "outside", models / "out");
     fs::create_directory_symlink(folder / "models-too", models / "too");
     fs::create_symlink("../outside/secret.safetensors", models / "relative.safetensors");
     fs::create_symlink("nowhere", models / "broken.safetensors");
     fs::create_symlink("loop.safetensors", models / "loop.safetensors");
+    fs::create_symlink("/dev/zero", models / "device.safetensors");
     fs::create_directory_symlink(folder / "outside", folder / "images/out");
-    EXPECT_EQ(roots().models(), Names({"b.safetensors", "e.safetensors", "pipe", "pipe-link",
-                                       "sub/a.safetensors", "within.safetensors"}));
+    EXPECT_EQ(roots().models(), Names({"b.safetensors", "e.safetensors", "out.safetensors", "pipe",
+                                       "pipe-link", "relative.safetensors", "sub/a.safetensors",
+                                       "too/x.safetensors", "within.safetensors"}));
     EXPECT_EQ(roots().model("within.safetensors"), models / "sub/a.safetensors");
     EXPECT_EQ(roots().model("pipe-link"), models / "pipe");
-    for (const char* name :
-         {"out.safetensors", "out/secret.safetensors", "out", "too/x.safetensors",
-          "relative.safetensors", "broken.safetensors", "loop.safetensors"}) {
+    EXPECT_EQ(roots().model("too/x.safetensors"), folder / "models-too/x.safetensors");
+    EXPECT_EQ(roots().images("out"), folder / "outside");
+    for (const char* name : {"broken.safetensors", "loop.safetensors", "device.safetensors"}) {
         EXPECT_EQ(model_refusal(name), 404) << name;
     }
-    EXPECT_EQ(images_refusal("out"), 404);
+    EXPECT_EQ(model_refusal("too/../b.safetensors"), 422);  // a name itself leads nowhere
+    EXPECT_EQ(images_refusal("out/.."), 422);
+}
+
+TEST_F(RootsTest, GoesRoundNoLoop) {
+    fs::create_directory_symlink(folder / "models", folder / "models/sub/top");
+    fs::create_directory_symlink(folder / "models/sub", folder / "models/sub/self");
+    EXPECT_EQ(roots().models(),
+              Names({"b.safetensors", "e.safetensors", "pipe", "sub/a.safetensors"}));
 }
 
 TEST_F(RootsTest, MayBeLinksThemselves) {
@@ -142,8 +162,8 @@ TEST_F(RootsTest, MayBeLinksThemselves) {
 }
 
 TEST_F(RootsTest, LooksNoDeeperThanItMay) {
-    write_text(folder / "models/1/2/3/near.safetensors", "n");
-    write_text(folder / "models/1/2/3/4/far.safetensors", "f");
+    write_model(folder / "models/1/2/3/near.safetensors");
+    write_model(folder / "models/1/2/3/4/far.safetensors");
     const auto names = roots().models();
     EXPECT_NE(std::find(names.begin(), names.end(), "1/2/3/near.safetensors"), names.end());
     EXPECT_EQ(std::find(names.begin(), names.end(), "1/2/3/4/far.safetensors"), names.end());

@@ -41,6 +41,16 @@ inline void write_text(const std::filesystem::path& file, std::string_view text)
     std::ofstream(file, std::ios::binary) << text;
 }
 
+// A safetensors file with one tensor of this name.
+inline void write_model(const std::filesystem::path& file,
+                        const std::string& tensor = "model.diffusion_model.out.2.bias") {
+    const std::string header =
+        "{\"" + tensor + "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    std::string length(8, '\0');
+    length[0] = static_cast<char>(header.size());
+    write_text(file, length + header + "x");
+}
+
 inline std::string read_text(const std::filesystem::path& file) {
     std::ifstream in(file, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};

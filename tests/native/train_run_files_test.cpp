@@ -47,7 +47,7 @@ class RunFilesTest : public ::testing::Test {
         return out;
     }
     void keep(const RunFiles& run, std::initializer_list<std::int64_t> steps) const {
-        for (const std::int64_t step : steps) run.keep(state(step), state(step).theta);
+        for (const std::int64_t step : steps) run.keep(state(step), {step, state(step).theta, 0});
     }
     std::set<std::string> names() const {
         std::set<std::string> all;
@@ -86,7 +86,7 @@ TEST_F(RunFilesTest, KeepsTheWordTheNewestStateAndSoManyOlderOnes) {
     keep(files(3), {15, 20, 100});
     EXPECT_EQ(names(), (Names{"my.sks.safetensors", "my.sks.state.safetensors",
                               "my.sks.state.15.safetensors", "my.sks.state.20.safetensors"}));
-    EXPECT_EQ(files(3).newest().step, 100);
+    EXPECT_EQ(files(3).newest().state.step, 100);
     EXPECT_TRUE(at::equal(read_token(token).vectors.at("clip_l")[0], state(100).theta));
     EXPECT_EQ(read_token(token).metadata.at("step"), "100");
 }
@@ -109,15 +109,15 @@ TEST_F(RunFilesTest, AStateThatIsWrittenAgainTakesNoSecondPlace) {
 TEST_F(RunFilesTest, ADamagedStateIsPassedOverForTheNewestOlderOne) {
     keep(files(3), {9, 10, 15});
     cut(state_path(token));
-    EXPECT_EQ(files(3).newest().step, 10);
+    EXPECT_EQ(files(3).newest().state.step, 10);
     ASSERT_EQ(warnings.size(), 1u);
     EXPECT_NE(warnings[0].find("my.sks.state.safetensors"), std::string::npos) << warnings[0];
     EXPECT_NE(warnings[0].find("passed over"), std::string::npos) << warnings[0];
     cut(folder / "my.sks.state.10.safetensors");
-    EXPECT_EQ(files(3).newest().step, 9);
+    EXPECT_EQ(files(3).newest().state.step, 9);
     // The next state takes the place of the damaged one, which is not kept.
     keep(files(3), {10});
-    EXPECT_EQ(files(3).newest().step, 10);
+    EXPECT_EQ(files(3).newest().state.step, 10);
 }
 
 TEST_F(RunFilesTest, WithNothingButDamagedStatesItSaysWhatToDo) {
@@ -177,6 +177,44 @@ TEST_F(RunFilesTest, TheBestWordHasItsOwnStepAndLoss) {
     EXPECT_EQ(found.metadata.at("step"), "7");
     EXPECT_EQ(json::parse(found.metadata.at("validation_loss")).get<double>(), 0.1 + 0.2);
     EXPECT_TRUE(at::equal(found.vectors.at("clip_l")[0], best.vector));
+}
+
+TEST_F(RunFilesTest, AFinishedRunLeavesItsWordAndOneStateToGoOnFrom) {
+    keep(files(3), {5, 10, 15});
+    EXPECT_FALSE(finished_step(token));
+    files(3).finish(state(20), {20, state(20).theta, 0});
+    EXPECT_EQ(names(), (Names{"my.sks.safetensors", "my.sks.state.safetensors"}));
+    EXPECT_EQ(finished_step(token), 20);
+    EXPECT_EQ(files(3).newest().state.step, 20);
+    // With the word of another step than its last, it is finished at its last all the same.
+    files(3).finish(state(20), {12, state(12).theta, 0.5});
+    EXPECT_EQ(read_token(token).metadata.at("step"), "12");
+    EXPECT_EQ(finished_step(token), 20);
+}
+
+TEST_F(RunFilesTest, AStateIsCopiedForAnotherRunToGoOnFrom) {
+    const fs::path other = folder / "other.safetensors";
+    EXPECT_FALSE(copy_state(token, other));
+    files(1).finish(state(20), {20, state(20).theta, 0});
+    files(1).write_best({7, state(7).theta, 1});
+    EXPECT_TRUE(copy_state(token, other));
+    EXPECT_EQ(names(),
+              (Names{"my.sks.safetensors", "my.sks.state.safetensors", "my.sks.best.safetensors",
+                     "other.state.safetensors", "other.best.safetensors"}));
+    EXPECT_EQ(saved_run(other)->state.step, 20);
+    EXPECT_FALSE(saved_run(folder / "none.safetensors"));
+    EXPECT_THROW(copy_state(token, folder / "no" / "other.safetensors"), Error);
+}
+
+TEST_F(RunFilesTest, HowManyStepsARunMakesAndWhichWordItTakesMayDiffer) {
+    const json was = {{"settings", {{"steps", 80}, {"take", "last"}, {"seed", 1}}}};
+    json now = was;
+    now["settings"]["steps"] = 120;
+    now["settings"]["take"] = "best";
+    keep(files(2, was), {5});
+    EXPECT_EQ(refusal(files(2, now)), "");
+    now["settings"]["seed"] = 2;
+    EXPECT_NE(refusal(files(2, now)).find("settings.seed was 1, now 2"), std::string::npos);
 }
 
 TEST_F(RunFilesTest, WhatAKilledProcessLeftGoesAndNothingElse) {

@@ -160,6 +160,7 @@ class RunTest : public ::testing::Test {
 };
 
 using Names = std::set<std::string>;
+const Names all_of_a = {"a.safetensors", "a.best.safetensors", "a.state.safetensors"};
 
 // -------------------------------------------------------------------------------- from end to end
 
@@ -173,13 +174,13 @@ TEST_F(RunTest, TellsWhatHappensAtWhichStep) {
     EXPECT_EQ(listener.events.back()["event"], "end");
     EXPECT_EQ(listener.steps_of("step").size(), 60u);
     EXPECT_EQ(listener.steps_of("validation"),
-              (std::vector<std::int64_t>{7, 14, 21, 28, 35, 42, 49, 56, 60}));
+              (std::vector<std::int64_t>{0, 7, 14, 21, 28, 35, 42, 49, 56, 60}));
     EXPECT_EQ(listener.steps_of("checkpoint"),
               (std::vector<std::int64_t>{5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55}));
     ASSERT_EQ(listener.previews.size(), 3u);  // to the observer alone: no folder was named
     EXPECT_EQ(listener.previews.back().first, 60);
     EXPECT_TRUE(listener.steps_of("preview").empty());
-    EXPECT_EQ(names(), (Names{"a.safetensors", "a.best.safetensors"}));
+    EXPECT_EQ(names(), all_of_a);
 }
 
 TEST_F(RunTest, CountsThePassesOfItsSteps) {
@@ -209,7 +210,7 @@ TEST_F(RunTest, TheBestWordIsThatOfTheLowestValidationLoss) {
     double lowest = std::numeric_limits<double>::infinity();
     std::int64_t step = 0;
     for (const json& event : listener.events) {
-        if (event["event"] != "validation") continue;
+        if (event["event"] != "validation" || event["step"] == 0) continue;
         const double loss = event["loss"].get<double>();
         EXPECT_EQ(event["best"].get<bool>(), loss < lowest);
         if (loss < lowest) {
@@ -227,10 +228,51 @@ TEST_F(RunTest, TheBestWordIsThatOfTheLowestValidationLoss) {
     EXPECT_FALSE(at::equal(best.vectors.at("clip_l"), last.vectors.at("clip_l")));
 }
 
+// The start is what the others are compared with, and no word that was learned.
+TEST_F(RunTest, TheFixedSamplesAreLookedAtBeforeTheWordMoves) {
+    settings.steps = 20;
+    settings.early_stop = 1;
+    bowl.level = [](std::int64_t call) { return call > 5 ? 1.0 : 0.0; };  // nothing gets better
+    const PersonalizeResult result = go("a.safetensors");
+    const auto validations = listener.steps_of("validation");
+    EXPECT_EQ(validations.front(), 0);
+    EXPECT_EQ(result.best_step, 7);  // the first that was learned, though the start was better
+    for (const json& event : listener.events) {
+        if (event["event"] != "validation") continue;
+        EXPECT_EQ(event["best"].get<bool>(), event["step"] == 7) << event;
+        if (event["step"] == 0) {
+            EXPECT_LT(event["loss"].get<double>(), result.best_loss);
+        }
+    }
+    EXPECT_EQ(result.steps, 14);  // one that brought nothing better
+}
+
+TEST_F(RunTest, ForetellsTheWholeRunBeforeTheWordMoves) {
+    go("a.safetensors");
+    const auto of = [](const json& event) { return event["event"].get<std::string>(); };
+    ASSERT_EQ(of(listener.events[1]), "forecast");
+    EXPECT_EQ(listener.events[1]["step"], 0);
+    const double each = listener.events[1]["seconds_a_step"].get<double>();
+    // Sixty steps of three passes, and ten looks at two samples.
+    EXPECT_NEAR(listener.events[1]["seconds_left"].get<double>() / each, 60 + 10 * 2 / 3.0, 1e-6);
+    EXPECT_EQ(of(listener.events[2]), "validation");
+}
+
+TEST_F(RunTest, WhatIsLeftIsForetoldOfARunThatGoesOn) {
+    listener.stop = at_event("step", 40);
+    go("a.safetensors");
+    forget();
+    go("a.safetensors", true);
+    ASSERT_EQ(listener.steps_of("forecast"), (std::vector<std::int64_t>{40}));
+    const json& told = listener.events[1];
+    EXPECT_NEAR(told["seconds_left"].get<double>() / told["seconds_a_step"].get<double>(),
+                20 + 4 * 2 / 3.0, 1e-6);  // at 42, 49, 56 and 60
+}
+
 TEST_F(RunTest, WithoutValidationThereIsNoBestWord) {
     settings.validate_every = 0;
     EXPECT_TRUE(go("a.safetensors").best.empty());
-    EXPECT_EQ(names(), (Names{"a.safetensors"}));
+    EXPECT_EQ(names(), (Names{"a.safetensors", "a.state.safetensors"}));
 }
 
 TEST_F(RunTest, NeitherValidationNorPreviewsNorStatesNorTheLogChangeTheWord) {
@@ -283,7 +325,7 @@ TEST_P(StoppedRunTest, EndsAsTheUnbrokenOne) {
     auto all = before;
     for (const std::int64_t step : listener.steps_of("validation")) all.push_back(step);
     EXPECT_EQ(all, validations);  // each once
-    EXPECT_EQ(names(), (Names{"a.safetensors", "a.best.safetensors"}));
+    EXPECT_EQ(names(), all_of_a);
 }
 
 INSTANTIATE_TEST_SUITE_P(Anywhere, StoppedRunTest,
@@ -308,6 +350,133 @@ TEST_F(RunTest, AStopRightAfterGoingOnKeepsTheState) {
     EXPECT_EQ(go("a.safetensors", true).steps, 60);
 }
 
+// ------------------------------------------------------------------------------- more steps
+
+TEST_F(RunTest, AFinishedRunGoesOnToMoreStepsAndEndsAsOneOfSoManyFromTheStart) {
+    settings.average_steps = 15;
+    go("a.safetensors");
+    const auto last = bytes("a.safetensors");
+    forget();
+    settings.steps = 40;
+    go("b.safetensors");
+    forget();
+    settings.steps = 60;
+    const PersonalizeResult result = go("b.safetensors", true);
+    EXPECT_TRUE(result.finished);
+    EXPECT_EQ(listener.events.front()["step"], 40);
+    EXPECT_EQ(listener.steps_of("step").size(), 20u);
+    EXPECT_EQ(result.forward_passes, 60 * 3);
+    EXPECT_EQ(bytes("b.safetensors"), last);
+}
+
+TEST_F(RunTest, AStoppedRunMayEndEarlierOrLaterThanItWasTo) {
+    for (const std::int64_t steps : {30, 90}) {
+        settings.steps = steps;
+        go("a.safetensors");
+        const auto last = bytes("a.safetensors");
+        fs::remove_all(folder);
+        fs::create_directories(folder);
+        settings.steps = 60;
+        forget();
+        listener.stop = at_event("step", 22);
+        go("a.safetensors");
+        forget();
+        settings.steps = steps;
+        EXPECT_EQ(go("a.safetensors", true).steps, steps);
+        EXPECT_EQ(bytes("a.safetensors"), last);
+        fs::remove_all(folder);
+        fs::create_directories(folder);
+        forget();
+    }
+}
+
+TEST_F(RunTest, AFinishedRunThatIsAskedForNoMoreEndsAtOnceAsItIs) {
+    go("a.safetensors");
+    const auto last = bytes("a.safetensors"), best = bytes("a.best.safetensors");
+    forget();
+    EXPECT_TRUE(go("a.safetensors", true).finished);
+    EXPECT_TRUE(listener.steps_of("step").empty());
+    EXPECT_EQ(bytes("a.safetensors"), last);
+    EXPECT_EQ(bytes("a.best.safetensors"), best);
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("the 60 steps are done already"), std::string::npos);
+}
+
+// What of the steps was another run from the first step on is refused, and nothing is touched.
+TEST_F(RunTest, StepsThatMakeAnotherRunAreRefusedByName) {
+    const auto refused = [&](const char* part) {
+        const auto last = bytes("a.safetensors"), state = bytes("a.state.safetensors");
+        forget();
+        const std::string message = failure_of("a.safetensors", true);
+        EXPECT_NE(message.find(part), std::string::npos) << message << "\nlacks " << part;
+        EXPECT_EQ(bytes("a.safetensors"), last);
+        EXPECT_EQ(bytes("a.state.safetensors"), state);
+    };
+    go("a.safetensors");
+    settings.steps = 59;
+    refused("is at step 60 already; ask for at least as many, got 59");
+    settings.steps = 60;
+    settings.learning_rate_schedule = "cosine";
+    fs::remove(folder / "a.state.safetensors");
+    forget();
+    go("a.safetensors");
+    settings.steps = 80;
+    refused("falls over all of its 60 steps (learning_rate_schedule cosine)");
+    settings.steps = 60;
+    settings.learning_rate_schedule = "constant";
+    settings.average_steps = 30;
+    fs::remove(folder / "a.state.safetensors");
+    forget();
+    go("a.safetensors");
+    settings.steps = 80;
+    refused("behind step 50, and the run");
+    refused("Ask for at least 90 steps");
+    settings.steps = 90;
+    forget();
+    EXPECT_TRUE(go("a.safetensors", true).finished);
+}
+
+// ------------------------------------------------------------------------------- the best word
+
+TEST_F(RunTest, TheBestWordCanBeTakenInPlaceOfTheLast) {
+    settings.learning_rate = 0.4;  // too much to stay at the bottom
+    go("last.safetensors");
+    forget();
+    settings.take = "best";
+    const PersonalizeResult result = go("a.safetensors");
+    EXPECT_EQ(result.steps, 60);
+    ASSERT_LT(result.best_step, 60);
+    EXPECT_EQ(result.word_step, result.best_step);
+    const TokenFile token = read_token(result.token), best = read_token(result.best);
+    EXPECT_TRUE(at::equal(token.vectors.at("clip_l"), best.vectors.at("clip_l")));
+    EXPECT_EQ(token.metadata.at("step"), std::to_string(result.best_step));
+    EXPECT_EQ(token.metadata.at("run_step"), "60");
+    EXPECT_EQ(finished_step(result.token), 60);
+    // It goes on from the last word, not from the one that was taken.
+    forget();
+    settings.take = "last";
+    go("a.safetensors", true);
+    EXPECT_EQ(bytes("a.safetensors"), bytes("last.safetensors"));
+}
+
+TEST_F(RunTest, AStoppedRunGivesItsBestWordAndGoesOnFromItsLast) {
+    settings.learning_rate = 0.4;
+    settings.take = "best";
+    go("a.safetensors");
+    const auto whole = bytes("a.safetensors");
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    forget();
+    listener.stop = at_event("step", 55);
+    const PersonalizeResult stopped = go("a.safetensors");
+    ASSERT_LT(stopped.word_step, 55);
+    EXPECT_EQ(stopped.word_step, stopped.best_step);
+    EXPECT_EQ(read_token(stopped.token).metadata.at("step"), std::to_string(stopped.best_step));
+    forget();
+    go("a.safetensors", true);
+    EXPECT_EQ(bytes("a.safetensors"), whole);
+}
+
 // ------------------------------------------------------------------------------- stopping early
 
 TEST_F(RunTest, StopsEarlyWhenValidationBringsNothingBetter) {
@@ -320,7 +489,7 @@ TEST_F(RunTest, StopsEarlyWhenValidationBringsNothingBetter) {
     EXPECT_EQ(result.steps, 21);
     EXPECT_EQ(result.forward_passes, 21 * 3);
     EXPECT_EQ(listener.steps_of("step").size(), 21u);
-    EXPECT_EQ(names(), (Names{"a.safetensors", "a.best.safetensors"}));
+    EXPECT_EQ(names(), all_of_a);
 }
 
 // A process may end between the validation that says enough and the run's end: no step is made
@@ -382,8 +551,8 @@ TEST_F(RunTest, ADivergingLossEndsTheRunWithTheLastSoundWord) {
     settings.steps = 200;
     settings.validate_every = 10;
     settings.validation_samples = 1;
-    // Validation calls count as well: the loss rises from call 104 on, near step 94.
-    bowl.level = from_step(103, 1e4);
+    // Validation calls count as well: the loss rises from call 105 on, near step 94.
+    bowl.level = from_step(104, 1e4);
     const std::string message = failure_of("a.safetensors");
     EXPECT_NE(message.find("the loss diverges"), std::string::npos) << message;
     EXPECT_NE(message.find("The word as of step 94 is kept"), std::string::npos) << message;

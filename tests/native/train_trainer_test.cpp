@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "ops/panel_product.h"
+#include "train/going_on.h"
 #include "train/trainer.h"
 
 namespace zoodip {

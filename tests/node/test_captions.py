@@ -6,6 +6,7 @@ import pytest
 from comfyui_zoodip.node.captions import (
     TEMPLATES,
     CaptionError,
+    listed_captions,
     match_captions,
     split_captions,
     template_captions,
@@ -20,6 +21,33 @@ def test_lines():
 def test_one_for_each_or_one_for_all():
     assert match_captions(["a", "b"], 2) == ["a", "b"]
     assert match_captions(["a"], 3) == ["a", "a", "a"]
+
+
+DEFAULT = "a photo of a {}"
+
+
+@pytest.mark.parametrize(
+    ("items", "count", "captions"),
+    [
+        (["", "", "a red {}", " ", ""], 5, [DEFAULT, DEFAULT, "a red {}", DEFAULT, DEFAULT]),
+        (["a {}", "b {}\nin two lines \r\n"], 2, ["a {}", "b {} in two lines"]),
+        (["", None], 2, [DEFAULT, DEFAULT]),
+        (["a {}\n\nb {}\n"], 2, ["a {}", "b {}"]),
+        (["a {}\n"], 2, ["a {}"]),
+        (["a {}\n"], 1, ["a {}"]),
+        ([" "], 1, []),
+        (["a {}\nb {}", "c {}"], 3, ["a {}", "b {}", "c {}"]),
+        (["a {}", ""], 5, ["a {}", DEFAULT]),
+        (["", "a red {}", "", ""], 5, [DEFAULT, "a red {}", DEFAULT, DEFAULT]),
+    ],
+)
+def test_what_comes_over_a_wire(items, count, captions):
+    assert listed_captions(items, count) == captions
+
+
+def test_an_empty_caption_of_a_list_is_not_another_pictures():
+    with pytest.raises(CaptionError, match="^4 captions for 5 pictures"):
+        match_captions(listed_captions(["", "a red {}", "", ""], 5), 5)
 
 
 @pytest.mark.parametrize(

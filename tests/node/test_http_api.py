@@ -103,7 +103,10 @@ def test_a_port_that_is_taken_is_a_problem_and_no_more(make, port):
         taken.listen()
         api = make()
         api.begin()
-        assert str(port) in api.state["problem"]
+        problem = api.state["problem"]
+        assert f"port {port}: another program does" in problem
+        assert "ZOODIP_HTTP=PORT" in problem and "HTTP API for scripts" in problem
+        assert "--port" not in problem  # there is no such command line here
         assert api.enter(**TRAINING) is None
 
 

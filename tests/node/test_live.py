@@ -60,8 +60,10 @@ def test_a_payload_has_all_that_the_page_shows(page):
         "steps": 3000,
         "passes": None,
         "best_step": None,
+        "validations": [],
         "speed": None,
         "seconds_left": None,
+        "foretold": None,
         "loss": None,
         "smooth": None,
         "points": [],
@@ -167,7 +169,7 @@ def test_speed_leaves_previews_validation_and_other_stages_out(page, first):
             run.stage("saving")
         if i % 11 == 0:
             page.now += 60
-            run.validated(i, best=False)
+            run.validated(i, 1.0, best=False)
         if first == "preview":
             run.step(i, 3000, 1.0, 1.0)
     assert run.payload["speed"] == pytest.approx(2.0)
@@ -253,7 +255,13 @@ def test_a_resumed_run_goes_on_with_curve_and_preview(page):
 def test_a_reused_run_is_kept_as_finished(page):
     run = page.run()
     run.taken_over(
-        Record(A, "sks", "finished", 3000, 3000, curve=[(3000, 0.5, 0.5)], passes=9000, best_step=7)
+        Record(
+            *(A, "sks", "finished", 3000, 3000),
+            curve=[(3000, 0.5, 0.5)],
+            validations=[(0, 1.0)],
+            passes=9000,
+            best_step=7,
+        )
     )
     run.end("reused", "Nothing was trained.")
     assert page.events[-1]["state"] == run.state == "reused"
@@ -265,6 +273,7 @@ def test_a_reused_run_is_kept_as_finished(page):
         steps=3000,
         message="Nothing was trained.",
         curve=[(3000, 0.5, 0.5)],
+        validations=[(0, 1.0)],
         node="12",
         workflow="w",
         prompt="p",
@@ -277,16 +286,56 @@ def test_a_reused_run_is_kept_as_finished(page):
 def test_passes_and_the_best_step_are_told_and_kept(page):
     run = page.run()
     run.passes(3)
-    run.validated(1, best=True)
+    run.validated(1, 0.5, best=True)
     run.step(1, 3000, 1.0, 1.0)
     assert (page.events[-1]["passes"], page.events[-1]["best_step"]) == (3, 1)
-    run.validated(2, best=False)
+    run.validated(2, 0.75, best=False)
     run.passes(6)
     assert (run.record().passes, run.record().best_step) == (6, 1)
     run.end("finished")
     run.passes(9)
-    run.validated(3, best=True)
+    run.validated(3, 0.25, best=True)
+    run.best_is(3)
     assert (run.record().passes, run.record().best_step) == (6, 1)
+    assert run.record().validations == [(1, 0.5), (2, 0.75)]
+
+
+def test_the_loss_of_the_fixed_samples_is_told_from_the_start_on(page):
+    run = page.run()
+    run.validated(0, 1.5, best=False)
+    assert page.events[-1]["validations"] == [[0, 1.5]]
+    page.train(run, range(1, 3), 1.0)
+    run.validated(2, math.nan, best=False)
+    run.validated(2, 1.25, best=True)  # done again by a run that went on
+    page.train(run, range(3, 4), 1.0)
+    assert page.events[-1]["validations"] == [[0, 1.5], [2, 1.25]]
+    again = page.run()
+    again.taken_over(run.record(), 1)
+    assert page.events[-1]["validations"] == [[0, 1.5]]
+
+
+def test_many_validations_are_told_by_fewer_dots_that_lose_no_extreme(page):
+    run = page.run()
+    for step in range(2000):
+        run.validated(step, 0.01 if step == 777 else 1.0, best=False)
+    told = run.payload["validations"]
+    assert len(told) <= 400 and told[0] == [0, 1.0] and [777, 0.01] in told
+    assert len(run.record().validations) == 2000
+
+
+def test_the_time_is_foretold_as_soon_as_it_is_known(page):
+    run = page.run(steps=100)
+    run.stage("timing one step")
+    told = len(page.events)
+    run.forecast(0.5, 60.0)
+    assert len(page.events) == told + 1
+    assert (page.events[-1]["foretold"], page.events[-1]["state"]) == (60.0, "preparing")
+    page.train(run, range(1, 12), 2.0)  # another program has the cores
+    assert page.events[-1]["foretold"] == 60.0
+    assert page.events[-1]["seconds_left"] == pytest.approx(89 * 2.0)
+    run.end("finished")
+    run.forecast(0.1, 1.0)
+    assert run.payload["foretold"] == 60.0
 
 
 @pytest.mark.parametrize(("gone_on", "known"), [(2, None), (3, 3), (4, 3)])
@@ -301,7 +350,7 @@ def test_what_only_the_store_knows_is_told_alike(page):
     page.train(run, range(1, 5000), 0.01)
     run.preview(4999, b"jpeg")
     run.end("stopped", "Kept.")
-    assert stored_payload(run.record()) == run.payload | {"speed": None}
+    assert stored_payload(run.record()) == run.payload | {"speed": None, "foretold": None}
 
 
 def test_a_run_whose_process_died_is_told_as_interrupted(page):

@@ -93,6 +93,22 @@ def test_nodes_find_their_last_run_and_are_named_as_asked(house):
     assert house.json("GET", "/zoodip/nodes/8") == (200, None)
 
 
+def test_a_page_says_which_run_a_node_shows(house):
+    said = {"workflow": "a copy", "run": A}
+    assert house.json("POST", "/zoodip/nodes/4", json=said) == (200, {"run": A})
+    assert house.json("GET", "/zoodip/nodes/4?workflow=a%20copy")[1]["run"] == A
+    assert house.json("POST", "/zoodip/nodes/4", json={**said, "run": C})[0] == 404
+    for wrong in ({"run": A}, {**said, "run": 1}, [], {**said, "more": 1}):
+        assert house.json("POST", "/zoodip/nodes/4", json=wrong)[0] == 400
+    assert house.json("GET", "/zoodip/nodes/4?workflow=a%20copy")[1]["run"] == A
+    # In place of what kept it from learning.
+    failed = LiveRun(C, "4", "a copy", "p", "sks", 9, 5.0, lambda *_: None)
+    house.runs.add(failed)
+    failed.end("failed", "no such word")
+    assert house.json("POST", "/zoodip/nodes/4", json=said)[0] == 200
+    assert house.json("GET", "/zoodip/nodes/4?workflow=a%20copy")[1]["run"] == A
+
+
 def test_previews_come_from_the_run_then_from_the_store(house):
     assert house.json("GET", f"/zoodip/runs/{B}/preview")[0] == 404
     house.live.taken_over(Record(B, "sks", "stopped", 3, 9, preview_step=3))

@@ -81,6 +81,7 @@ def test_a_finished_run_is_given_back_by_another_process(store):
             prompt="p",
             preview_percent=5.0,
             preview_step=2,
+            validations=[(0, 1.5), (3, None)],
         )
         store.save(saved, preview=b"jpeg")
     other = Store(store.root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import threading
 import urllib.request
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ class FakeHost:
         self.cancel = lambda: None
         self.bar_raises = False
         self.entered = None
+        self.shown = []
 
     def send(self, event, payload):
         self.events.append(payload)
@@ -96,9 +98,11 @@ class FakeHost:
         yield
 
     def progress_bar(self, steps, node):
-        def move(step):
+        def move(step, jpeg=None):
             if self.bar_raises:
                 raise Interruption
+            if jpeg is not None:
+                self.shown.append((step, jpeg))
 
         return move
 
@@ -362,6 +366,7 @@ def test_previews_are_drawn_shown_and_kept(wanted, store):
     host = FakeHost()
     learn(shown, PLACE, store, LiveRuns(), host)
     assert host.events[-1]["preview"]["step"] > 0
+    assert host.shown[-1] == (host.events[-1]["preview"]["step"], b"jpeg 4")
     assert store.preview(key_of(shown)) == b"jpeg 4"
 
 
@@ -446,6 +451,146 @@ def test_the_curve_is_written_while_it_grows(wanted, store, monkeypatch):
     host = FakeHost(lambda *_: kept.append(len(store.record(key_of(wanted)).losses)))
     learn(wanted, PLACE, store, LiveRuns(), host)
     assert any(0 < count < STEPS for count in kept)
+
+
+# More steps, the best word, and a folder that is deleted.
+
+
+def steps_of(host):
+    """The steps that were made, not those that were taken over."""
+    told = [e for e in host.events if e["state"] == "training" and e["points"]]
+    return {point[0] for event in told for point in event["points"]}
+
+
+def test_a_finished_training_goes_on_to_more_steps(wanted, store, tmp_path):
+    first = learn(wanted, PLACE, store, LiveRuns(), FakeHost())
+    more, host = chosen(wanted, steps=LONG), FakeHost()
+    learned = learn(more, PLACE, store, LiveRuns(), host)
+    assert max(e["step"] for e in host.events if e["state"] == "preparing") == STEPS
+    assert (learned.steps, len(learned.losses)) == (LONG, LONG)
+    assert same(learned, unbroken(more, tmp_path))
+    # The shorter one is as it was, and both are there for ever.
+    for kept, steps in ((wanted, STEPS), (more, LONG)):
+        again = FakeHost()
+        assert learn(kept, PLACE, store, LiveRuns(), again).steps == steps
+        assert again.states[-1] == "reused"
+    assert same(learn(wanted, PLACE, store, LiveRuns(), FakeHost()), first)
+
+
+def test_fewer_steps_than_were_made_are_another_training(wanted, store, tmp_path):
+    long = learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), FakeHost())
+    host = FakeHost()
+    short = learn(wanted, PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "finished" and 1 in steps_of(host)
+    assert same(short, unbroken(wanted, tmp_path))
+    assert same(learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), FakeHost()), long)
+
+
+def test_the_longest_one_is_gone_on_from_and_a_stopped_one_counts(wanted, store):
+    learn(wanted, PLACE, store, LiveRuns(), FakeHost())
+    long, runs = chosen(wanted, steps=3000), LiveRuns()
+    stop = at_step(STEPS + 3, lambda *_: runs.get(key_of(long)).request_stop())
+    kept = learn(long, PLACE, store, runs, FakeHost(stop))
+    assert STEPS < kept.steps < 3000
+    host = FakeHost()
+    learn(chosen(wanted, steps=kept.steps + 5), PLACE, store, LiveRuns(), host)
+    assert min(e["step"] for e in host.events if e["state"] == "training") >= kept.steps
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"learning_rate_schedule": "cosine"},
+        {"average_steps": LONG - STEPS + 1},
+        {"seed": 1},
+        {"word": "zwx"},
+    ],
+    ids=str,
+)
+def test_what_would_have_been_another_run_is_not_gone_on_from(wanted, store, changed):
+    word = changed.pop("word", "sks")
+    learn(replace(chosen(wanted, **(changed if word == "sks" else {})), word="sks"), *_rest(store))
+    if "seed" in changed:
+        changed = {"seed": 2}
+    host = FakeHost()
+    other = replace(chosen(wanted, steps=LONG, **changed), word=word)
+    learn(other, PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "finished" and 1 in steps_of(host)
+
+
+def _rest(store):
+    return PLACE, store, LiveRuns(), FakeHost()
+
+
+def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_from(wanted, store):
+    learn(wanted, *_rest(store))
+    key = key_of(wanted)
+    store.state_path(key).unlink()
+    run = store.token_path(key).with_name("run.json")
+    values = json.loads(run.read_text())
+    del values["lineage"]
+    run.write_text(json.dumps(values))
+    host, again = FakeHost(), FakeHost()
+    learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "finished" and 1 in steps_of(host)
+    learn(wanted, PLACE, store, LiveRuns(), again)
+    assert again.states[-1] == "reused"
+
+
+def test_the_best_word_is_taken_without_learning_anew(wanted, store):
+    checked = chosen(wanted, validate_every=10, learning_rate=0.5)
+    last = learn(checked, *_rest(store))
+    host = FakeHost()
+    best = learn(chosen(checked, take="best"), PLACE, store, LiveRuns(), host)
+    told = host.events[-1]
+    assert told["best_step"] < STEPS and steps_of(host) <= {STEPS}
+    assert best.token.metadata["step"] == str(told["best_step"])
+    assert f"is that of step {told['best_step']}, which had the lowest" in told["message"]
+    assert not same(best, last)
+    kept = store.token_path(key_of(checked)).with_name("token.best.safetensors")
+    assert torch.equal(module.read_token(kept).vectors["clip_l"], best.token.vectors["clip_l"])
+
+
+def test_a_folder_that_is_deleted_in_the_middle_does_not_take_the_word(wanted, store, tmp_path):
+    long = chosen(wanted, steps=LONG, checkpoint_every=10)
+    host = FakeHost(at_step(5, lambda *_: shutil.rmtree(store.root)))
+    learned = learn(long, PLACE, store, LiveRuns(), host)
+    assert host.states[-1] == "finished"
+    assert same(learned, unbroken(long, tmp_path))
+    again = FakeHost()
+    assert same(learn(long, PLACE, store, LiveRuns(), again), learned)
+    assert again.states[-1] == "reused"
+    assert store.node_run("graph", "7") == key_of(long)
+
+
+def test_a_folder_that_is_deleted_does_not_take_a_stopped_word_either(wanted, store, tmp_path):
+    long, runs = chosen(wanted, steps=LONG), LiveRuns()
+
+    def stop(host, payload):
+        shutil.rmtree(store.root)
+        runs.get(key_of(long)).request_stop()
+
+    kept = learn(long, PLACE, store, runs, FakeHost(at_step(5, stop)))
+    assert not kept.finished and kept.steps >= 5
+    assert same(learn(long, *_rest(store)), unbroken(long, tmp_path))
+
+
+def test_the_loss_of_the_fixed_samples_is_told_from_the_start_on_and_kept(wanted, store):
+    host = FakeHost()
+    checked = chosen(wanted, validate_every=10)
+    learn(checked, PLACE, store, LiveRuns(), host)
+    told = host.events[-1]["validations"]
+    assert [step for step, _ in told] == [0, 10, 20, 30, 40]
+    assert [list(one) for one in store.record(key_of(checked)).validations] == told
+    before = [e for e in host.events if e["step"] == 0 and e["validations"]]
+    assert before and before[0]["validations"] == told[:1]
+
+
+def test_how_long_it_will_take_is_told_before_the_first_step(wanted, store):
+    host = FakeHost()
+    learn(wanted, PLACE, store, LiveRuns(), host)
+    first = next(event for event in host.events if event["foretold"])
+    assert first["step"] == 0 and 0 < first["foretold"] < 600
 
 
 # What is resolved once, before the first step.

@@ -38,6 +38,11 @@ def sampling(kind, sigmas=SIGMAS):
     return made
 
 
+class BaseModel:
+    def apply_model(self):
+        """Computes."""
+
+
 class Patcher:
     """ComfyUI's ModelPatcher, as far as it is asked."""
 
@@ -45,21 +50,24 @@ class Patcher:
         self.state, self.patches = state, patches or {}
         self.model_options = more.get("model_options", {"transformer_options": {}})
         self.object_patches = more.get("object_patches", {})
-        self.hook_patches = {}
+        self.wrappers = more.get("wrappers", {})
+        self.injections = more.get("injections", {})
+        self.weight_wrapper_patches = more.get("weight_wrappers", {})
+        self.hook_patches = more.get("hook_patches", {})
+        self.forced_hooks = more.get("forced_hooks")
         self.sampling = more.get("sampling", sampling(EPS))
-        unet = SimpleNamespace(
-            input_blocks=[], num_heads=more.get("heads", 8), num_head_channels=-1
-        )
+        unet = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        unet.input_blocks, unet.num_head_channels = [], -1
+        unet.num_heads = more.get("heads", 8)
         config = type(more.get("config", "SD15"), (), {})()
         if "resolution" in more:
             config.zoodip_resolution = more["resolution"]
         if config.__class__.__name__ != "SD15":
             del unet.input_blocks
-        self.model = SimpleNamespace(
-            diffusion_model=unet,
-            model_config=config,
-            latent_format=SimpleNamespace(scale_factor=more.get("scale", 0.18215)),
-        )
+        self.model = BaseModel()
+        self.model.diffusion_model = unet
+        self.model.model_config = config
+        self.model.latent_format = SimpleNamespace(scale_factor=more.get("scale", 0.18215))
 
     def get_key_patches(self, start=None):
         return {
@@ -86,7 +94,8 @@ TEXT = {
     "clip_l.transformer.text_projection.weight": torch.ones(2),
     "clip_l.logit_scale": torch.ones(1),
 }
-KL = {"encoder.conv_in.weight": torch.ones(3)}
+KL = {"decoder.conv_in.weight": torch.ones(512, 4, 3, 3)}
+TINY = {"taesd_decoder.1.weight": torch.ones(64, 4, 3, 3)}
 
 
 class TextModel(torch.nn.Module):
@@ -98,16 +107,31 @@ class TextModel(torch.nn.Module):
         self.transformer = SimpleNamespace(text_model=SimpleNamespace(encoder=encoder))
 
 
-def clip(layer_idx=None, names=("clip_l",), **more):
-    model = torch.nn.Module()
+class CLIP:
+    def encode_from_tokens(self):
+        """Computes."""
+
+
+class VAE:
+    def encode(self):
+        """Computes."""
+
+
+def clip(layer_idx=None, names=("clip_l",), patched=None, **more):
+    out = CLIP()
+    out.cond_stage_model = torch.nn.Module()
     for name in names:
-        setattr(model, name, TextModel(**more))
-    return SimpleNamespace(cond_stage_model=model, patcher=Patcher(TEXT), layer_idx=layer_idx)
+        setattr(out.cond_stage_model, name, TextModel(**more))
+    out.patcher, out.layer_idx = Patcher(TEXT, **(patched or {})), layer_idx
+    return out
 
 
-def vae(state=None, kind="AutoencoderKL", **more):
-    first = type(kind, (), {"state_dict": lambda self: state or KL, **more})()
-    return SimpleNamespace(first_stage_model=first)
+def vae(state=None, kind="AutoencoderKL", patched=None, **more):
+    state = state or KL
+    first = type(kind, (), {"state_dict": lambda self: state, **more})()
+    out = VAE()
+    out.first_stage_model, out.patcher = first, Patcher(state, **(patched or {}))
+    return out
 
 
 def read(**changes):
@@ -119,7 +143,7 @@ def test_names_are_those_of_checkpoints():
     assert set(read().tensors) == {
         "model.diffusion_model.a.weight",
         "cond_stage_model.transformer.text_model.b.weight",
-        "first_stage_model.encoder.conv_in.weight",
+        "first_stage_model.decoder.conv_in.weight",
     }
 
 
@@ -193,10 +217,8 @@ def test_metadata_says_what_shapes_do_not():
 
 def test_the_scale_of_a_taesd_is_taken_into_account():
     """ComfyUI divides by vae_scale, and multiplies by the format's factor: z = taesd(x) here."""
-    tiny = {"taesd_encoder.0.weight": torch.ones(1)}
-    wired = read_wires(
-        Patcher(UNET), clip(), vae(tiny, "TAESD", vae_scale=torch.tensor(0.18215)), merge
-    )
+    tiny = vae(TINY, "TAESD", taesd_encoder=None, vae_scale=torch.tensor(0.18215))
+    wired = read_wires(Patcher(UNET), clip(), tiny, merge)
     assert float(wired.metadata["zoodip.latent_scale"]) == pytest.approx(1, rel=1e-7)
 
 
@@ -243,10 +265,6 @@ REFUSED = {
         {"model_options": {"model_function_wrapper": print}},
         r"MODEL: carries patches .*\(model_function_wrapper\)",
     ),
-    "object": (
-        {"object_patches": {"diffusion_model.forward": print}},
-        r"MODEL: carries patches .*\(diffusion_model.forward\)",
-    ),
 }
 
 
@@ -255,6 +273,122 @@ def test_refused_models(name):
     changes, message = REFUSED[name]
     with pytest.raises(WireError, match=message):
         read(**changes)
+
+
+def call(*_):
+    """A patch."""
+
+
+# What changes how a wire computes -> how it is named.
+CHANGES = {
+    "a bypass LoRA": ({"injections": {"bypass_lora": [call]}}, "the injection bypass_lora"),
+    "hooks": ({"forced_hooks": SimpleNamespace(hooks=[call])}, "hooks"),
+    "registered hooks": ({"hook_patches": {"hook": {"key": call}}}, "hooks"),
+    "a weight wrapper": (
+        {"weight_wrappers": {"diffusion_model.a.weight": [call]}},
+        "the weight function of diffusion_model.a.weight",
+    ),
+    "an object": ({"object_patches": {"layers.0": call}}, "layers.0"),
+    "a wrapper": ({"wrappers": {"apply_model": {"mine": [call]}}}, "mine"),
+    "a wrapper without a name": ({"wrappers": {"diffusion_model": {None: [call]}}}, "diffusion_"),
+    "a wrapper of a kind to come": ({"wrappers": {"new_kind": {"mine": [call]}}}, "mine"),
+    "a wrapper among options": (
+        {"model_options": {"transformer_options": {"wrappers": {"apply_model": {"it": [call]}}}}},
+        "it",
+    ),
+    "attention": (
+        {"model_options": {"transformer_options": {"optimized_attention_override": call}}},
+        "optimized_attention_override",
+    ),
+}
+
+
+def changed_wires(wire, changes):
+    """MODEL, CLIP and VAE, one of them changed."""
+    return {
+        "MODEL": lambda: (Patcher(UNET, **changes), clip(), vae()),
+        "CLIP": lambda: (Patcher(UNET), clip(patched=changes), vae()),
+        "VAE": lambda: (Patcher(UNET), clip(), vae(patched=changes)),
+    }[wire]()
+
+
+@pytest.mark.parametrize("wire", ["MODEL", "CLIP", "VAE"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_the_computation_is_refused_by_name(wire, name):
+    changes, said = CHANGES[name]
+    with pytest.raises(WireError, match=rf"^{wire}: carries patches .*\({said}"):
+        read_wires(*changed_wires(wire, changes), merge)
+
+
+@pytest.mark.parametrize("wire", ["MODEL", "CLIP", "VAE"])
+def test_what_leaves_the_computation_as_it_is_may_be_there(wire):
+    """Guidance, compilation and the type that is computed in."""
+    plain = read().digest()
+    guidance = {"predict_noise": {"x": [call]}, "outer_sample": {"y": [call]}}
+    for changes in (
+        {"wrappers": {"apply_model": {"torch.compile": [call]}, **guidance}},
+        {"wrappers": {"apply_model": {"mine": []}}},
+        {"object_patches": {"manual_cast_dtype": torch.float32, "gone": None}},
+        {"injections": {"none": []}, "weight_wrappers": {"none": []}},
+        {"model_options": {"sampler_cfg_function": call, "transformer_options": {"sigmas": 1}}},
+    ):
+        assert read_wires(*changed_wires(wire, changes), merge).digest() == plain
+
+
+def test_hooks_that_a_clip_gives_to_conditionings_are_refused():
+    hooked = clip()
+    hooked.apply_hooks_to_conds = [call]
+    with pytest.raises(WireError, match=r"CLIP: .*\(hooks\).* set hooks behind the training"):
+        read_wires(Patcher(UNET), hooked, vae(), merge)
+
+
+def test_methods_replaced_on_the_objects_are_refused():
+    model, text, auto = Patcher(UNET), clip(), vae()
+    for wire, owner, method in (
+        ("MODEL", model.model, "apply_model"),
+        ("CLIP", text, "encode_from_tokens"),
+        ("VAE", auto, "encode"),
+    ):
+        before = getattr(owner, method)
+        setattr(owner, method, call)
+        with pytest.raises(WireError, match=rf"{wire}: .*\({method}\)"):
+            read_wires(model, text, auto, merge)
+        setattr(owner, method, before)
+        assert read_wires(model, text, auto, merge)
+
+
+def test_hooked_and_replaced_layers_are_refused_until_the_host_has_taken_them_out():
+    """What another wire of the same model has put there is the host's to take out."""
+    model = Patcher(UNET)
+    layer = model.model.diffusion_model[0]
+    settled = []
+    hook = layer.register_forward_hook(call)
+    with pytest.raises(WireError, match=r"MODEL: .*\(the forward pass of 0\)"):
+        read_wires(model, clip(), vae(), merge, settled.append)
+    assert settled == [model]
+    hook.remove()
+    forward = layer.forward
+    layer.forward = call
+
+    def eject(patcher):
+        layer.forward = forward
+
+    assert read_wires(model, clip(), vae(), merge, eject)
+    assert read_wires(model, clip(), vae(), merge, lambda patcher: pytest.fail("is settled"))
+
+
+def test_the_digest_follows_the_classes_and_the_patches_of_the_autoencoder():
+    class Scaled(VAE):
+        """Encodes in its own way."""
+
+    scaled = vae()
+    scaled.__class__ = Scaled
+    patched = vae()
+    patched.patcher.patches = {"decoder.conv_in.weight": [torch.full((512, 4, 3, 3), 0.5)]}
+    digests = {
+        read_wires(Patcher(UNET), clip(), each, merge).digest() for each in (vae(), scaled, patched)
+    }
+    assert len(digests) == 3
 
 
 def test_sampling_may_be_patched():
@@ -282,9 +416,33 @@ def test_other_text_encoders_are_refused(names):
         read_wires(Patcher(UNET), clip(names=names), vae(), merge)
 
 
-def test_another_autoencoder_is_refused():
-    with pytest.raises(WireError, match="VAE: is StageA, which is not supported"):
-        read_wires(Patcher(UNET), clip(), vae({"x": torch.ones(1)}, "StageA"), merge)
+OTHER_AUTOENCODERS = {
+    "Stable Cascade": (vae({"x": torch.ones(1)}, "StageA"), "is StageA, which"),
+    "Flux": (
+        vae({"decoder.conv_in.weight": torch.ones(512, 16, 3, 3)}),
+        "is AutoencoderKL with latents of 16 channels in place of 4, which",
+    ),
+    "its TAESD": (
+        vae({"taesd_decoder.1.weight": torch.ones(64, 16, 3, 3)}, "TAESD"),
+        "is TAESD with latents of 16 channels in place of 4, which",
+    ),
+    "video": (
+        vae({"decoder.conv_in.weight": torch.ones(512, 4, 3, 3, 3)}),
+        "is AutoencoderKL for video, which",
+    ),
+    "coarse": (
+        vae({"decoder.conv_in.weight": torch.ones(512, 4, 3, 3)}),
+        "is AutoencoderKL with latents of 16 pixels a side in place of 8, which",
+    ),
+}
+OTHER_AUTOENCODERS["coarse"][0].downscale_ratio = 16
+
+
+@pytest.mark.parametrize("name", OTHER_AUTOENCODERS)
+def test_another_autoencoder_is_refused(name):
+    other, said = OTHER_AUTOENCODERS[name]
+    with pytest.raises(WireError, match=f"VAE: {said} is not supported. Wire the VAE of a Stable"):
+        read_wires(Patcher(UNET), clip(), other, merge)
 
 
 @pytest.mark.parametrize("missing", ["MODEL", "CLIP", "VAE"])

@@ -110,6 +110,128 @@ def test_program_and_python_draw_the_same_with_a_word(run, model, token, tmp_pat
     assert not np.array_equal(drawn, np.asarray(without))
 
 
+LARGEST = (1 << 64) - 1
+
+
+def test_a_seed_may_be_any_of_64_bits_or_drawn(run, model, tmp_path) -> None:
+    small = {"width": 64, "height": 64, "steps": 1}
+
+    def draw(seed: object) -> tuple[bytes, str]:
+        words = ["sample", "--model", model, "--prompt", "x", "--out", tmp_path / f"{seed}.png"]
+        for name, value in (small | {"seed": seed}).items():
+            words += [f"--{name}", value]
+        told = run([str(word) for word in words])
+        assert told.returncode == 0, told.stderr
+        return (tmp_path / f"{seed}.png").read_bytes(), told.stderr
+
+    drawn, said = draw(-1)
+    seed = int(re.search(r"^seed (\d+)$", said, re.MULTILINE).group(1))
+    assert draw(seed)[0] == drawn
+    assert draw(LARGEST)[0] != draw(0)[0]
+    image = zoodip.sample(model, "x", seed=-1, **small)
+    again = zoodip.sample(model, "x", seed=image.info["seed"], **small)
+    assert image.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("seed", ["-2", str(LARGEST + 1), "1.5", "abc", ""])
+def test_other_seeds_are_refused_with_the_range(run, model, tmp_path, seed) -> None:
+    words = ["sample", "--model", str(model), "--prompt", "x", "--out", str(tmp_path / "a.png")]
+    says = f"seed: needs a whole number from 0 to {LARGEST}, or -1 for a random one, got"
+    refuses(run([*words, f"--seed={seed}"]), says, folder=tmp_path)
+    if seed.lstrip("-").isdigit():
+        with pytest.raises(zoodip.Error, match=says):
+            zoodip.sample(model, "x", seed=int(seed))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--width", "0", "needs a whole number from 8 to 4096, got '0'"),
+        ("--height", "tall", "needs a whole number from 8 to 4096, got 'tall'"),
+        ("--steps", "1e400", "needs a whole number from 1 to 999, got '1e400'"),
+        ("--guidance", "0.5", "needs a number from 1 to 100, got '0.5'"),
+        ("--guidance", "nan", "needs a number from 1 to 100, got 'nan'"),
+        ("--threads", "99999999999999999999", "needs a whole number from 0 to 1024, got"),
+    ],
+)
+def test_ranges_are_written_as_people_write_them(run, option, value, says) -> None:
+    told = run(["sample", "--model", "m", "--prompt", "x", "--out", "a.png", option, value])
+    refuses(told, f"{option}: {says}")
+    assert told.returncode == 2 and len(told.stderr) < 250
+
+
+def test_one_token_needs_no_list(model, token) -> None:
+    size = {"width": 64, "height": 64, "steps": 1}
+    listed = zoodip.sample(model, "a photo of sks", tokens=[token], **size)
+    for one in (token, str(token)):
+        assert zoodip.sample(model, "a photo of sks", tokens=one, **size) == listed
+
+
+# --- options as they are written ------------------------------------------------------------------
+
+
+def test_underscores_are_as_good(run, model, images, tmp_path) -> None:
+    words = arguments(model, images, tmp_path / "sks.safetensors", learning_rate="0.25")
+    spelt = [word.replace("--learning-rate", "--learning_rate") for word in words]
+    assert spelt != words and run(spelt).returncode == 0
+    made = zoodip.token_info(tmp_path / "sks.safetensors")["zoodip"]
+    assert made["settings"]["learning_rate"] == 0.25
+    joined = [*words[:-2], "--learning_rate=0.5", "--overwrite"]
+    assert run(joined).returncode == 0
+
+
+def test_an_option_that_is_given_twice_is_named(run) -> None:
+    told = run(["train", "--model", "m", "--steps", "3", "--seed", "1", "--steps", "4"])
+    refuses(told, "train: --steps is given twice; give it once")
+    told = run(["sample", *["--prompt", "x"] * 3])
+    refuses(told, "sample: --prompt is given 3 times; give it once")
+    refuses(run(["train", "--out", "a", "--steps"]), "train: --steps needs a value")
+    refuses(run(["train", "--steps", "--out", "a"]), "train: --steps needs a value")
+
+
+OTHERS = {
+    "lr": "learning_rate",
+    "epochs": "steps",
+    "iterations": "steps",
+    "max_train_steps": "steps",
+    "instance_data_dir": "images",
+    "train_data_dir": "images",
+    "pretrained_model": "model",
+    "pretrained_model_name_or_path": "model",
+    "placeholder_token": "word",
+    "initializer_token": "init",
+    "output": "out",
+    "output_dir": "out",
+    "batch_size": "batch",
+    "train_batch_size": "batch",
+    "save_steps": "checkpoint_every",
+    "num_vectors": "vectors",
+    "mixed_precision": "compute",
+    "lr_scheduler": "learning_rate_schedule",
+}
+
+
+@pytest.mark.parametrize(("other", "ours"), OTHERS.items())
+@pytest.mark.parametrize("spelt", ["as-options", "as_they_are"])
+def test_other_trainers_names_suggest_ours(
+    run, model, images, tmp_path, other, ours, spelt
+) -> None:
+    ours_here = ours.replace("_", "-")
+    option = f"--{other}" if spelt == "as_they_are" else f"--{other.replace('_', '-')}"
+    told = run(["train", option, "3"])
+    refuses(told, f"did you mean '--{ours_here}'?")
+    with pytest.raises(zoodip.Error, match=f"there is no '{other}'; did you mean '{ours}'"):
+        zoodip.train(model, images, "sks", "dog", tmp_path / "s.safetensors", **{other: 3})
+
+
+def test_names_that_nobody_means_get_no_guess(run) -> None:
+    told = run(["train", "--enable-xformers-memory-efficient-attention"])
+    refuses(told, "train: there is no option '--enable-xformers-memory-efficient-attention'")
+    assert "did you mean" not in told.stderr
+    refuses(run(["train", "-o", "a"]), "train: there is no option '-o'; did you mean '--out'?")
+    refuses(run(["sample", "--cfg", "7"]), "did you mean '--guidance'?")
+
+
 def test_what_stops_sampling_is_raised(model, monkeypatch) -> None:
     """Ctrl-C arrives as a signal whose Python handler raises; the engine looks at every step."""
     previous = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

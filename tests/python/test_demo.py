@@ -190,7 +190,6 @@ def test_a_word_that_the_model_never_saw_is_no_initialiser(model: Path, tmp_path
             init="zebra",
             out=tmp_path / "word.safetensors",
             steps=1,
-            resolution=SIZE,
         )
     assert not list(tmp_path.iterdir())
 
@@ -201,9 +200,7 @@ def test_real_photographs_are_learned_from(model: Path, tmp_path: Path, name: st
     that can be asked here."""
     out = tmp_path / "word.safetensors"
     photos = Path(show.__file__).parent / "photos" / name
-    result = zoodip.train(
-        model, photos, word="zwx", init="sneaker", out=out, steps=20, resolution=SIZE
-    )
+    result = zoodip.train(model, photos, word="zwx", init="sneaker", out=out, steps=20)
     assert result.finished and np.isfinite(result.loss)
     torch_model = TorchModel(model)
     assert not torch.equal(load_token(out), torch_model.row("sneaker"))

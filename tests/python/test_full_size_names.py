@@ -1,4 +1,4 @@
-"""The checkpoint that tests in a ComfyUI write is of the very names and shapes of diffusers' own."""
+"""The checkpoint that tests in a ComfyUI write has the names and shapes of diffusers' own."""
 
 import full_size
 from make_checkpoint import Modules, to_original

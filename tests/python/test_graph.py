@@ -59,11 +59,11 @@ def pictures(images):
     return found
 
 
-def learn(tensors, pictures, out, settings=None, **more):
+def learn(tensors, pictures, out, settings=None, word=WORD, **more):
     weights = in_memory(*tensors) if isinstance(tensors, tuple) else tensors
     chosen = {"steps": 4, "resolution": 64, **(settings or {})}
     return graph.train(
-        weights, pictures, WORD, ("dog", DOG), out, empty_text=EMPTY, settings=chosen, **more
+        weights, pictures, word, ("dog", DOG), out, empty_text=EMPTY, settings=chosen, **more
     )
 
 
@@ -84,6 +84,12 @@ def test_the_same_bits_as_from_files(tensors, pictures, model, images, tmp_path)
         resolution=64,
     )
     assert torch.equal(vector(tmp_path / "graph.safetensors"), vector(files.token))
+
+
+@pytest.mark.parametrize("word", ["dog", "a"])
+def test_an_ordinary_word_gets_a_warning(tensors, pictures, tmp_path, caplog, word):
+    learn(tensors, pictures, tmp_path / "word.safetensors", {"steps": 1}, word=word)
+    assert f"'{word}' is an ordinary word" in caplog.text
 
 
 def test_weights_are_pulled_one_at_a_time_and_let_go(tensors, pictures, tmp_path):

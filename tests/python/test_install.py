@@ -66,6 +66,46 @@ def fake_program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+# --- --link ------------------------------------------------------------------------------------
+
+
+def test_a_python_is_told_of_the_package_and_the_program_when_asked(
+    install: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """As `python install.py --link` does in the Python that runs ComfyUI; nothing without it."""
+    host, built = tmp_path / "host", tmp_path / "modules"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(host)], check=True)
+    built.mkdir()
+    fake_program(built / "zoodip", 'echo "called $1"')
+    environment = venv.describe_interpreter(venv.python_of(host), install.ROOT)
+    monkeypatch.setattr(install, "describe", lambda: replace(environment, torch="2.11.0"))
+    monkeypatch.setattr(install.system, "require_tools", lambda *_: None)
+    monkeypatch.setattr(install, "build", lambda *_, **__: built)
+    monkeypatch.setattr(install, "unpack_demo_model", lambda: None)
+    scripts = venv.python_of(host).parent
+    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(scripts))
+
+    before = sorted(host.rglob("*"))
+    install.run([])
+    said = capsys.readouterr().out
+    assert str(built / "zoodip") in said and "install.py --link" in said
+    assert sorted(host.rglob("*")) == before  # nobody asked
+
+    install.run(["--link"])
+    assert str(scripts / "zoodip") in capsys.readouterr().out
+    assert run(scripts / "zoodip", "train").stdout == "called train\n"
+    done = run(venv.python_of(host), "-c", "import zoodip; print(zoodip.__version__)")
+    assert done.stdout == f"{install.__version__}\n", done.stderr
+    install.run(["--link"])  # again, after an update
+
+
+@pytest.mark.parametrize("words", [["--link", "--venv"], ["--link", "demo"], ["--link", "test"]])
+def test_link_is_for_the_python_that_runs_it(install: ModuleType, words, capsys) -> None:
+    with pytest.raises(SystemExit):
+        install.run(words)
+    assert "--link is for the Python that runs this" in capsys.readouterr().err
+
+
 # --- what is missing is named -------------------------------------------------------------------
 
 

@@ -53,12 +53,12 @@ def peak_of(words: list[str]) -> int:
 @pytest.mark.parametrize(
     "settings",
     [
-        "--resolution 128",
+        "",
         "--resolution 256 --n 24",
         "--resolution 256 --n 24 --chunk 5",
         "--resolution 256 --method exact",
-        "--resolution 128 --weights dense",
-        "--resolution 128 --weights int4",
+        "--weights dense",
+        "--weights int4",
     ],
 )
 def test_estimate_is_within_15_percent_of_the_peak(

@@ -62,6 +62,10 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+# The word, the best word, and what a run of more steps goes on from.
+ALL_OF_A_RUN = ["sks.best.safetensors", "sks.safetensors", "sks.state.safetensors"]
+
+
 def metadata(token: Path) -> dict[str, str]:
     with safe_open(token, "pt") as file:
         return file.metadata()
@@ -146,7 +150,7 @@ def test_a_run_killed_at_random_moments_ends_as_the_unbroken_one(
     assert learn(resume=True, **chosen).finished
     assert out.read_bytes() == whole.read_bytes()
     assert best_of(out).read_bytes() == best_of(whole).read_bytes()
-    assert names(out.parent) == ["sks.best.safetensors", "sks.safetensors"]
+    assert names(out.parent) == ALL_OF_A_RUN
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_a_run_killed_while_it_writes_ends_as_the_unbroken_one(
     assert again.finish() == 0
     assert out.read_bytes() == whole.read_bytes()
     assert best_of(out).read_bytes() == best_of(whole).read_bytes()
-    assert names(out.parent) == ["sks.best.safetensors", "sks.safetensors"]
+    assert names(out.parent) == ALL_OF_A_RUN
 
 
 def test_the_log_of_a_killed_run_is_gone_on_with(
@@ -229,7 +233,7 @@ def test_with_nothing_but_damaged_states_it_is_said_what_to_do(learn, out):
     with pytest.raises(zoodip.Error, match=r"sks\.state\.safetensors.*--overwrite"):
         learn(steps=40, resume=True)
     assert learn(overwrite=True).finished
-    assert names(out.parent) == ["sks.best.safetensors", "sks.safetensors"]
+    assert names(out.parent) == ALL_OF_A_RUN
 
 
 @pytest.mark.parametrize(("kept", "older"), [(1, []), (2, ["15"]), (3, ["15", "10"])])
@@ -242,7 +246,7 @@ def test_so_many_states_are_kept_until_the_end(learn, out, kept, older):
     }
     assert set(names(out.parent)) == expected
     learn(resume=True, steps=40, checkpoints_kept=kept)
-    assert names(out.parent) == ["sks.best.safetensors", "sks.safetensors"]
+    assert names(out.parent) == ALL_OF_A_RUN
 
 
 # ------------------------------------------------------------------------------------ another run
@@ -254,7 +258,7 @@ def test_so_many_states_are_kept_until_the_end(learn, out, kept, older):
         ({"n": 3}, "settings.n was 2, now 3"),
         ({"timesteps": "snr"}, 'settings.timesteps was "puts", now "snr"'),
         ({"average_steps": 3}, "settings.average_steps was 0, now 3"),
-        ({"validate_every": 3}, "settings.validate_every was 500, now 3"),
+        ({"validate_every": 3}, "settings.validate_every was 100, now 3"),
         ({"word": "zwx"}, 'word was "sks", now "zwx"'),
         ({"init": "brown dog"}, 'initialiser was "dog", now "brown dog"'),
     ],
@@ -294,6 +298,108 @@ def test_what_does_not_decide_may_change(learn, out, tmp_path):
     assert (out.parent / "sks.previews" / "000008.png").exists()
 
 
+# ------------------------------------------------------------------------------------- more steps
+
+
+def test_a_finished_run_goes_on_to_more_steps(train, learn, out, tmp_path):
+    """Ends as a run of so many from the start; the command line as it is written."""
+    whole = tmp_path / "whole.safetensors"
+    learn(out=whole, steps=40)
+    assert train(steps=25).returncode == 0
+    again = train(steps=40)
+    refuses(again, str(out), "is the word of a finished run", "--resume and more --steps")
+    result = train(steps=40, resume=True)
+    assert result.returncode == 0, result.stderr
+    assert "15 steps at" in result.stderr
+    assert out.read_bytes() == whole.read_bytes()
+    assert names(out.parent) == ALL_OF_A_RUN
+
+
+def test_without_more_steps_a_finished_run_stays_as_it_is(train, learn, out):
+    learn(steps=25)
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    result = train(steps=25, resume=True)
+    assert result.returncode == 0
+    assert "the 25 steps are done already; ask for more to go on" in result.stderr
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
+    refuses(train(steps=20, resume=True), "is at step 25 already; ask for at least as many, got 20")
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
+
+
+def test_a_run_that_goes_on_makes_the_steps_that_it_was_to(learn, run, model, images, out):
+    """Without --steps: not those of the default."""
+    learn(stop=7, steps=20)
+    words = arguments(model, images, out, resume=True)
+    place = words.index("--steps")
+    assert run([*words[:place], *words[place + 2 :]]).returncode == 0
+    assert metadata(out)["step"] == "20"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"learning_rate_schedule": "cosine"}, "learning_rate_schedule cosine"),
+        ({"learning_rate_schedule": "linear"}, "learning_rate_schedule linear"),
+        ({"average_steps": 12}, r"average_steps.*Ask for at least 37 steps"),
+    ],
+    ids=str,
+)
+def test_steps_that_would_have_made_another_run_are_refused_before_a_weight_is_read(
+    learn, out, chosen, says
+):
+    learn(steps=25, **chosen)
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    stages = []
+    with pytest.raises(zoodip.Error, match=says):
+        learn(steps=36, resume=True, on_stage=stages.append, **chosen)
+    assert stages == ["checking"]
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
+    if "average_steps" in chosen:
+        assert learn(steps=37, resume=True, **chosen).finished
+
+
+def test_a_word_of_a_version_that_kept_no_state_cannot_be_gone_on_with(learn, out):
+    learn(steps=25)
+    state_of(out).unlink()
+    with pytest.raises(zoodip.Error, match="there is no state of this finished run at"):
+        learn(steps=40, resume=True)
+    assert metadata(out)["step"] == "25"
+
+
+def test_the_best_word_can_be_what_comes_out(train, learn, out, tmp_path):
+    chosen = {"steps": 30, "validate_every": 4, "learning_rate": 0.3}
+    last = tmp_path / "last.safetensors"
+    learn(out=last, **chosen)
+    result = train(take="best", **chosen)
+    assert result.returncode == 0, result.stderr
+    best = int(metadata(best_of(out))["step"])
+    assert best < 30
+    assert f"it is the word of step {best}, which had the lowest validation loss" in result.stderr
+    assert metadata(out)["step"] == str(best)
+    assert torch.equal(load_file(out)["clip_l"], load_file(best_of(out))["clip_l"])
+    done = learn(resume=True, take="last", **chosen)  # without a step: the last is kept as well
+    assert (done.word_step, done.steps) == (30, 30)
+    assert out.read_bytes() == last.read_bytes()
+
+
+def test_the_best_word_needs_validation(train, out):
+    refuses(
+        train(take="best", validate_every=0), "take: best needs validate_every", folder=out.parent
+    )
+
+
+def test_an_output_folder_that_is_deleted_in_the_middle_is_made_anew(learn, out, tmp_path):
+    whole = tmp_path / "whole.safetensors"
+    learn(out=whole, steps=40)
+
+    def delete(event):
+        if event["event"] == "step" and event["step"] == 12:
+            shutil.rmtree(out.parent)
+
+    assert learn(steps=40, on_event=delete).finished
+    assert out.read_bytes() == whole.read_bytes()
+
+
 # ------------------------------------------------------------------------------- the course of loss
 
 
@@ -314,7 +420,8 @@ def test_validation_decides_the_best_word_and_is_the_same_in_every_run(learn, ou
         result = learn(log=log, overwrite=True, **chosen)
     one, two = ([e for e in events_of(log) if e["event"] == "validation"] for log in logs)
     assert one == two
-    assert [e["step"] for e in one] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert [e["step"] for e in one] == [0, 4, 8, 12, 16, 20, 24, 28, 30]
+    assert not one.pop(0)["best"]  # what is not learned yet cannot be the best word
     best = min(one, key=lambda event: event["loss"])
     assert best["best"] and not any(e["best"] for e in one if e["step"] > best["step"])
     assert (result.best, result.best_step, result.best_loss) == (
@@ -336,13 +443,13 @@ def test_a_run_stops_early(learn, out, tmp_path):
     chosen = {"steps": 5000, "validate_every": 2, "early_stop": 3, "learning_rate": 0.3}
     result = learn(log=log, **chosen)
     events = events_of(log)
-    losses = [e["loss"] for e in events if e["event"] == "validation"]
+    losses = [e["loss"] for e in events if e["event"] == "validation" and e["step"] > 0]
     best = losses.index(min(losses))
     assert len(losses) == best + 4  # three without a better one
     assert events[-1]["event"] == "end"
     assert result.finished and result.steps == events[-1]["step"] == 2 * len(losses) < 5000
     assert int(metadata(best_of(out))["step"]) == 2 * (best + 1)
-    assert names(out.parent) == ["sks.best.safetensors", "sks.safetensors"]
+    assert names(out.parent) == ALL_OF_A_RUN
 
 
 def test_a_run_stopped_in_a_validation_ends_as_the_unbroken_one(learn, out, tmp_path):
@@ -382,6 +489,7 @@ SCHEMA = {
         "backward_passes_a_step": int,
         "memory": dict,
     },
+    "forecast": {"seconds_a_step": NUMBER, "seconds_left": NUMBER},
     "step": {
         "loss": float,
         "smooth_loss": float,
@@ -421,11 +529,14 @@ def test_the_log_has_every_event_and_is_gone_on_with(learn, out, tmp_path):
     told = [(e["event"], e["step"]) for e in events if e["event"] != "step"]
     assert told == [
         ("start", 0),
+        ("forecast", 0),
+        ("validation", 0),
         ("validation", 5),
         ("checkpoint", 5),
         ("preview", 5),
         ("stop", 7),
         ("start", 7),
+        ("forecast", 7),
         ("validation", 10),
         ("checkpoint", 10),
         ("preview", 10),

@@ -30,13 +30,11 @@ def encode(modules, text: str) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reference_picture(modules, prompt: str, prediction: str, noise: torch.Tensor) -> np.ndarray:
-    scheduler = DPMSolverMultistepScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type=prediction,
-    )
+def reference_picture(
+    modules, prompt: str, prediction: str, noise: torch.Tensor, **schedule
+) -> np.ndarray:
+    betas = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = DPMSolverMultistepScheduler(**betas | schedule, prediction_type=prediction)
     scheduler.set_timesteps(STEPS)
     context = torch.cat([encode(modules, ""), encode(modules, prompt)])
     latents = noise
@@ -68,6 +66,33 @@ def test_equal_to_diffusers(folder, prediction):
     )
     assert picture.size == (SIDE, SIDE)
     assert reference.std() > 20  # a picture, not a plain colour
+    assert np.abs(np.asarray(picture, dtype=np.float64) - reference).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"rescale_betas_zero_snr": True},
+        {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
+    ],
+    ids=["zero terminal SNR", "linear"],
+)
+def test_other_schedules_are_equal_to_diffusers(folder, schedule):
+    path, modules = folder
+    noise = _native.initial_noise(seed=7, height=SIDE, width=SIDE)
+    reference = reference_picture(modules, "a photo of a dog", "v_prediction", noise, **schedule)
+    zero_snr = "on" if schedule.pop("rescale_betas_zero_snr", False) else "auto"
+    options = {"steps": STEPS, "guidance": GUIDANCE, "seed": 7, "weights": "dense"}
+    picture = zoodip.sample(
+        path,
+        "a photo of a dog",
+        width=SIDE,
+        height=SIDE,
+        prediction="v",
+        zero_snr=zero_snr,
+        **schedule,
+        **options,
+    )
     assert np.abs(np.asarray(picture, dtype=np.float64) - reference).max() <= 2
 
 

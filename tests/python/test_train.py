@@ -38,7 +38,8 @@ def test_makes_a_token_file_that_embedding_readers_take(train, tmp_path):
     assert result.returncode == 0, result.stderr
     assert re.search(r"12 steps at .* s: about", result.stderr)
     left = sorted(p.name for p in tmp_path.iterdir())
-    assert left == ["sks.best.safetensors", "sks.safetensors"]  # the state is gone
+    # The state is there for a run of more steps.
+    assert left == ["sks.best.safetensors", "sks.safetensors", "sks.state.safetensors"]
     token = load_file(tmp_path / "sks.safetensors")
     assert list(token) == ["clip_l"]
     assert token["clip_l"].shape == (1, 64)
@@ -119,7 +120,6 @@ def test_a_resumed_run_has_the_bytes_of_the_unbroken_one(train, model, images, t
     assert (tmp_path / "sks.safetensors").read_bytes() == (
         tmp_path / "unbroken.safetensors"
     ).read_bytes()
-    assert not (tmp_path / "sks.state.safetensors").exists()
 
 
 def test_a_stopped_run_is_not_forgotten_by_accident(train, model, images, tmp_path):
@@ -269,6 +269,17 @@ def test_an_ordinary_word_gets_a_warning(train):
     result = train(word="house")
     assert result.returncode == 0
     assert "'house' is an ordinary word" in result.stderr
+
+
+@pytest.mark.parametrize(("word", "initialiser"), [("puffy", "puffy"), ("Puffy", "dog, puffy")])
+def test_a_word_that_starts_from_itself_gets_a_warning(train, word, initialiser):
+    """Rare enough to be a name, were it not what the subject is called."""
+    assert f"'{word}' is an ordinary word" in train(word=word, init=initialiser).stderr
+
+
+@pytest.mark.parametrize("word", ["sks", "ohwx", "zwx", "puffy"])
+def test_a_rare_word_gets_none(train, word):
+    assert "ordinary" not in train(word=word).stderr
 
 
 def test_usage_errors(run):

@@ -80,6 +80,7 @@ class Events:
         address = url.replace("http://", "ws://", 1)
         self._socket = websocket.create_connection(f"{address}/ws?clientId={self.client_id}")
         self.seen: list[dict] = []
+        self.binary: list[bytes] = []
 
     def __enter__(self) -> "Events":
         return self
@@ -87,8 +88,12 @@ class Events:
     def __exit__(self, *_):
         self._socket.close()
 
+    def tell(self, kind: str, data: dict):
+        """Sends a message to the server."""
+        self._socket.send(json.dumps({"type": kind, "data": data}))
+
     def next(self, seconds: float = 60) -> dict:
-        """The next text message; binary ones (previews) are left out. TimeoutError after it."""
+        """The next text message; binary ones (previews) go to `binary`. TimeoutError after it."""
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
@@ -102,6 +107,7 @@ class Events:
             if isinstance(message, str):
                 self.seen.append(json.loads(message))
                 return self.seen[-1]
+            self.binary.append(message)
 
     def until(self, condition, seconds: float = 120) -> dict:
         """Reads until `condition(message)` is true, and returns that message."""

@@ -34,6 +34,7 @@ class GatedRun:
         pipe.unlink(missing_ok=True)
         self._reader = open_pipe(pipe)
         self._held = b""
+        self.said = ""
         self.process = subprocess.Popen(
             [program, *words, "--log", str(pipe)], stderr=subprocess.PIPE, text=True
         )
@@ -53,7 +54,8 @@ class GatedRun:
         if found:
             more = os.read(self._reader, PIPE)
         if not more and self.process.poll() is not None:
-            raise EOFError(self.process.stderr.read())
+            self.said += self.process.stderr.read()
+            raise EOFError(self.said)
         self._held += more
         return False
 
@@ -73,7 +75,7 @@ class GatedRun:
         for event in self.events():
             if event["event"] == name and event["step"] >= step:
                 return event
-        raise AssertionError(f"the run ended before {name} {step}: {self.process.stderr.read()}")
+        raise AssertionError(f"the run ended before {name} {step}: {self.said}")
 
     def kill(self) -> None:
         self.process.kill()
@@ -82,7 +84,7 @@ class GatedRun:
         assert self.process.returncode == -signal.SIGKILL, "it ended before it could be killed"
 
     def finish(self) -> int:
-        """Lets it run to its end; returns the exit status."""
+        """Lets it run to its end; returns the exit status. What it said is `said`."""
         for _ in self.events():
             pass
         self.close()

@@ -104,3 +104,25 @@ def test_points_that_are_no_numbers_are_left_out(page):
         """model.applyEvent(event(3, [[1, null, null], [2, 0.5, null], "x", [3]]));
         return model.points;""",
     ) == [[2, 0.5, None]]
+
+
+def test_losses_of_fixed_samples_come_whole_and_stay_until_another_run(page):
+    assert run(
+        page,
+        """const seen = [];
+        const tell = (payload) => { model.applyEvent(payload); seen.push([...model.validations]); };
+        tell({ ...event(1, []), validations: [[0, 0.5], [1, null]] });
+        tell(event(2, [[2, 1, 1]]));
+        tell({ ...event(3, []), validations: [[0, 0.5], [3, 0.25]] });
+        tell(event(1, [], "b"));
+        return seen.map((each) => each.map((one) => one[0]));""",
+    ) == [[0], [0], [0, 3], []]
+
+
+def test_an_answer_brings_the_losses_of_fixed_samples(page):
+    assert run(
+        page,
+        """const since = model.expectWhole();
+        model.applyWhole(since, { ...event(3, [[1, 1, 1]]), validations: [[0, 0.5]] });
+        return model.validations;""",
+    ) == [[0, 0.5]]

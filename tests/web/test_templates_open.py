@@ -55,7 +55,6 @@ def shape(workflow: dict) -> dict:
     """What of a workflow the front end must not change."""
     nodes = {n["id"]: (n["type"], n.get("widgets_values") or []) for n in workflow["nodes"]}
     return {
-        "id": workflow["id"],
         "nodes": nodes,
         "links": sorted(map(tuple, workflow["links"])),
         "groups": sorted(group["title"] for group in workflow["groups"]),
@@ -69,6 +68,14 @@ def test_a_template_opens_as_it_was_saved(page, name):
     assert shape(saved) == shape(templates.load(name))
     assert page.evaluate(TOO_SMALL) == []
     assert problems(page) == []
+
+
+def test_each_copy_of_a_template_is_a_workflow_of_its_own(page):
+    ids = set()
+    for _ in range(2):
+        open_template(page, NAMES[0])
+        ids.add(page.evaluate("() => String(window.app.graph.id)"))
+    assert len(ids) == 2 and all(int(each.replace("-", ""), 16) for each in ids), ids
 
 
 @pytest.mark.parametrize("name", NAMES)

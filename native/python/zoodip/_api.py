@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -38,6 +40,15 @@ class TrainResult:
     """The word of the lowest validation loss, beside `token`; None without validation."""
     best_step: int = 0
     best_loss: float = 0.0
+    word_step: int = 0
+    """Of the word in `token`: the last step, or with `take="best"` that of the best word."""
+
+
+def path_list(paths: StrPath | Sequence[StrPath]) -> list[Path]:
+    """One path or several, as a list."""
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    return [Path(path) for path in paths]
 
 
 def train_result(result: Mapping[str, Any]) -> TrainResult:
@@ -53,6 +64,7 @@ def train_result(result: Mapping[str, Any]) -> TrainResult:
         Path(best) if best not in ("", ".") else None,
         result["best_step"],
         result["best_loss"],
+        result["word_step"],
     )
 
 
@@ -104,7 +116,8 @@ def train(
             not given here.
         log: a file for the run's events as JSON lines.
         previews: a folder for the pictures that `preview_every` asks for; else `OUT.previews`.
-        resume: go on from the state that a stopped run left beside `out`.
+        resume: go on from the state that a stopped run left beside `out`, or a finished one, for
+            more `steps`.
         overwrite: replace an earlier `out`.
         on_stage: called with what is being done.
         on_forecast: called once with (seconds a step, steps left) before the word first moves.
@@ -144,14 +157,18 @@ def sample(
     prompt: str,
     *,
     negative: str = "",
-    tokens: Sequence[StrPath] = (),
-    width: int = 512,
-    height: int = 512,
+    tokens: StrPath | Sequence[StrPath] = (),
+    width: int = 0,
+    height: int = 0,
     steps: int = 20,
     guidance: float = 7.5,
     seed: int = 0,
     clip_skip: int = 1,
     prediction: str = "auto",
+    zero_snr: str = "auto",
+    beta_schedule: str = "auto",
+    beta_start: float = 0.0,
+    beta_end: float = 0.0,
     weights: str = "int8",
     compute: str = "fp32",
     device: str = "cpu",
@@ -163,12 +180,14 @@ def sample(
     Args:
         model: as for `train`.
         prompt, negative: what to draw and what to keep away from; `{}` is the only token's word.
-        tokens: token files of words that the prompts use. A word that they do not hold is a
+        tokens: token files of words that the prompts use, or one. A word that they do not hold is a
             warning of the logger `zoodip`, as are signs that other programs obey.
-        width, height: pixels.
-        steps, guidance, seed: of the sampler; guidance 1 switches guidance off.
+        width, height: pixels; 0 takes the side of the pictures that the model was made for.
+        steps, guidance: of the sampler; guidance 1 switches guidance off.
+        seed: 0 to 18446744073709551615; -1 draws one. The picture's `info["seed"]` says which.
         compute: fp32 or bf16.
-        clip_skip, prediction, weights, device, threads: as in `settings()`.
+        clip_skip, prediction, zero_snr, beta_schedule, beta_start, beta_end, weights, device,
+            threads: as in `settings()`.
 
     Raises:
         Error: for bad input and failures, in one sentence.
@@ -177,11 +196,12 @@ def sample(
     from PIL import Image
 
     native = load_native()
+    seed = _drawn_or_given(seed)
     drawn_width, drawn_height, pixels = native.render(
         model=Path(model),
         prompt=prompt,
         negative=negative,
-        tokens=[Path(token) for token in tokens],
+        tokens=path_list(tokens),
         width=width,
         height=height,
         steps=steps,
@@ -189,13 +209,32 @@ def sample(
         seed=seed,
         clip_skip=clip_skip,
         prediction=prediction,
+        zero_snr=zero_snr,
+        beta_schedule=beta_schedule,
+        beta_start=beta_start,
+        beta_end=beta_end,
         weights=weights,
         compute=compute,
         device=device,
         threads=threads,
         cancel=native.CancelToken() if cancel is None else cancel,
     )
-    return Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
+    image = Image.frombytes("RGB", (drawn_width, drawn_height), pixels)
+    image.info["seed"] = seed
+    return image
+
+
+def _drawn_or_given(seed: int) -> int:
+    """For -1 a random seed of 32 bits, which other programs take as well. Raises Error."""
+    seed = operator.index(seed)
+    if seed == -1:
+        return secrets.randbits(32)
+    if not 0 <= seed < 1 << 64:
+        raise load_native().Error(
+            f"seed: needs a whole number from 0 to {(1 << 64) - 1}, or -1 for a random one, "
+            f"got {seed!r}"
+        )
+    return seed
 
 
 def settings() -> list[Mapping[str, Any]]:

@@ -141,6 +141,12 @@ class Client:
         body = _multipart(boundary, texts, _pictures(pictures))
         return self._job("POST", "/v1/jobs", body, f"multipart/form-data; boundary={boundary}")
 
+    def extend(self, id: str, steps: int) -> Job:
+        """Queues a training that goes on where an ended one was, to `steps` in all; that one stays
+        as it is."""
+        body = json.dumps({"steps": steps}).encode()
+        return self._job("POST", f"{_path(id)}/extend", body, "application/json")
+
     def jobs(self) -> list[Job]:
         """Every job that the server keeps, newest first."""
         return [_job(job) for job in self._json("GET", "/v1/jobs")["jobs"]]

@@ -32,7 +32,8 @@ class Weights:
     """Hands over one of them; called from the training thread."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """`zoodip.unet_heads`, `zoodip.text_heads`, `zoodip.prediction_type`, `zoodip.latent_scale`,
-    `zoodip.latent_shift`, `zoodip.resolution`: what shapes do not say."""
+    `zoodip.latent_shift`, `zoodip.resolution` and the like (`native/nn/family.h`): what shapes do
+    not say."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def train(
         initialiser: how the user wrote it, and its token ids or its vectors [count, width].
         out: the token file to write.
         empty_text: the empty prompt's ids, for previews.
-        alphas_cumprod: 1000 numbers, where the schedule is not Stable Diffusion's own.
+        alphas_cumprod: 1000 numbers, where the schedule is not that of the weights' metadata and
+            the settings.
         expected: what to compare the engine with before the first step.
         resume, overwrite, cancel, settings: as for `zoodip.train`.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._api import Setting, StrPath, encode_settings
+from ._api import Setting, StrPath, encode_settings, path_list
 from ._loader import load_native
 
 if TYPE_CHECKING:
@@ -26,28 +26,32 @@ class Service:
     def __init__(
         self,
         *,
-        models: Sequence[StrPath],
-        images: Sequence[StrPath],
+        models: StrPath | Sequence[StrPath],
+        images: StrPath | Sequence[StrPath],
         jobs: StrPath,
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         token: str = "",
+        when_taken: str = "Choose another port",
         defaults: Mapping[str, Setting] | None = None,
     ) -> None:
-        """models, images: folders below which jobs find what they name. jobs: where jobs are kept.
-        port: 0 for any that is free. token: what requests must bear; needed beyond the loopback.
+        """models, images: folders, or one, below which jobs find what they name. jobs: where jobs
+        are kept. port: 0 for any that is free. token: what requests must bear; needed beyond the
+        loopback. when_taken: how another port is chosen here, for the message that this one is
+        taken.
         defaults: settings for what a job does not say.
 
         Raises:
             zoodip.Error: the address or the folder is taken, or a folder is missing.
         """
         self._native = load_native().Service(
-            models=[Path(folder) for folder in models],
-            images=[Path(folder) for folder in images],
+            models=path_list(models),
+            images=path_list(images),
             jobs=Path(jobs),
             host=host,
             port=port,
             token=token,
+            when_taken=when_taken,
             defaults=encode_settings(defaults or {}),
         )
         self.url: str = self._native.url

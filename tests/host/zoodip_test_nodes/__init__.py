@@ -99,7 +99,38 @@ def many_heads(patcher):
     return out
 
 
+def injection(patcher):
+    """As bypass LoRAs and other packages put themselves into a forward pass."""
+    out = patcher.clone()
+    nothing = comfy.patcher_extension.PatcherInjection(lambda _: None, lambda _: None)
+    out.set_injections("zoodip_test", [nothing])
+    return out
+
+
+def weight_function(patcher, key):
+    out = patcher.clone()
+    out.add_weight_wrapper(key, lambda weight: weight * 0.5)
+    return out
+
+
+def forward_hook(patcher):
+    out = own_model(patcher)
+    out.model.diffusion_model.out[2].register_forward_hook(lambda _, __, found: found * 0.5)
+    return out
+
+
+def replaced_method(patcher):
+    out = own_model(patcher)
+    computes = out.model.apply_model
+    out.model.apply_model = lambda *given, **named: computes(*given, **named) * 0.5
+    return out
+
+
 MODELS = {
+    "injection": injection,
+    "weight function": lambda m: weight_function(m, UNET_KEY),
+    "forward hook": forward_hook,
+    "replaced method": replaced_method,
     "float8": lambda m: with_weight(m, UNET_KEY, lambda w: w.to(torch.float8_e4m3fn)),
     "quantised": lambda m: with_weight(m, UNET_KEY, lambda w: w.as_subclass(Quantised)),
     "meta": lambda m: with_weight(m, UNET_KEY, lambda w: w.to("meta")),
@@ -164,14 +195,28 @@ def patched_clip(change):
 
 def skip_taken_for_last(clip):
     """Computes with clip skip 2; what training is told is the last layer."""
+
+    class Skipping(type(clip)):
+        def encode_from_tokens(self, *given, **named):
+            encode = clip.clone()
+            encode.clip_layer(-2)
+            return encode.encode_from_tokens(*given, **named)
+
     out = clip.clone()
-    encode = clip.clone()
-    encode.clip_layer(-2)
-    out.encode_from_tokens = encode.encode_from_tokens
+    out.__class__ = Skipping
+    return out
+
+
+def replaced_encoding(clip):
+    out = clip.clone()
+    out.encode_from_tokens = clip.clone().encode_from_tokens
     return out
 
 
 CLIPS = {
+    "injection": patched_clip(injection),
+    "weight function": patched_clip(lambda p: weight_function(p, TEXT_KEY)),
+    "replaced method": replaced_encoding,
     "float8": patched_clip(lambda p: with_weight(p, TEXT_KEY, lambda w: w.to(torch.float8_e4m3fn))),
     "sdxl-like": sdxl_like,
     "hidden lora": patched_clip(
@@ -207,7 +252,37 @@ class ScaledVae:
         return self._of.encode(pixels) * 1.3
 
 
-VAES = {"wrong scale": ScaledVae, "none": lambda vae: None}
+def replaced_encoder(vae):
+    out = copy.copy(vae)
+    out.encode = lambda pixels: vae.encode(pixels) * 1.3
+    return out
+
+
+def changed_vae(change):
+    def made(vae):
+        out = copy.copy(vae)
+        out.patcher = change(vae.patcher)
+        return out
+
+    return made
+
+
+def sixteen_channels(vae):
+    """The autoencoder of Stable Diffusion 3 and Flux, as far as its decoder tells."""
+    out = copy.copy(vae)
+    with torch.inference_mode(False):
+        out.first_stage_model = torch.nn.ModuleDict({"decoder": torch.nn.Module()})
+        out.first_stage_model["decoder"].conv_in = torch.nn.Conv2d(16, 8, 3)
+    return out
+
+
+VAES = {
+    "injection": changed_vae(injection),
+    "replaced method": replaced_encoder,
+    "16 channels": sixteen_channels,
+    "wrong scale": ScaledVae,
+    "none": lambda vae: None,
+}
 
 
 class TestVae:
@@ -262,6 +337,20 @@ class TestImageList:
         return ([_pictures(1, 96, 80, 3), _pictures(2, 64, 128, 3)],)
 
 
+class TestCaptionList:
+    """A list of captions, as dataset nodes give them; an empty one is that of a picture without."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"captions": ("STRING", {"multiline": True})}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("STRING",), "make", "test"
+    OUTPUT_IS_LIST = (True,)
+
+    def make(self, captions):
+        return (captions.split("\n"),)
+
+
 class TestTextStates:
     """The hash of a text's states by a CLIP."""
 
@@ -299,6 +388,7 @@ NODE_CLASS_MAPPINGS = {
     "ZTestVae": TestVae,
     "ZTestImages": TestImages,
     "ZTestImageList": TestImageList,
+    "ZTestCaptionList": TestCaptionList,
     "ZTestTextStates": TestTextStates,
     "ZTestLosses": TestLosses,
 }

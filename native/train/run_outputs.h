@@ -1,0 +1,43 @@
+// What a run is going to write, made sure of before anything is read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/outputs.h"
+
+namespace zoodip {
+
+// Where the token goes, and what may be there already.
+struct Output {
+    std::filesystem::path token;          // .safetensors
+    bool resume = false;                  // go on from the state that an earlier run left
+    bool overwrite = false;               // replace what is there, and forget a stopped run
+    std::filesystem::path log = {};       // JSON lines; empty for none
+    std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
+    bool log_goes_on = false;             // the log is there, and is that of the run to resume
+};
+
+// Checks and holds the token with its neighbours, the log, and, where previews are drawn, their
+// folder. What is there already is refused, but for what the run to resume has written itself and,
+// with `overwrite`, for what is no input. Decides log_goes_on. Throws Error.
+std::shared_ptr<const Outputs> hold_outputs(Output& output, std::vector<Input> inputs,
+                                            std::int64_t preview_every);
+
+// A folder of training pictures as an input: what is in it, and would be read, counts.
+Input pictures_in(const std::filesystem::path& folder);
+
+// The token file whose lock stands for this one and for all that a run of it writes beside it:
+// sks.safetensors for sks.best.safetensors and for sks.state.500.safetensors.
+std::filesystem::path token_of(const std::filesystem::path& file);
+
+// 500 -> "000500.png", so that names sort as steps do.
+std::string preview_name(std::int64_t step);
+
+// Under which keyword a preview says of which run it is (run_id).
+inline constexpr const char* preview_mark = "zoodip run";
+
+}  // namespace zoodip
