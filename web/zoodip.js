@@ -44,8 +44,6 @@ function addPanel(node) {
     getMinHeight: () => MIN_HEIGHT + 2 * WIDGET_MARGIN,
   });
   widget.serialize = false;
-  // The panel has the preview: where the host puts its own, there would be two.
-  node.onDrawBackground = () => {};
   forwardToCanvas(panel.element);
   chain(node, "onAdded", () => panel.attach());
   chain(node, "onRemoved", () => panel.detach());
@@ -148,8 +146,7 @@ app.registerExtension({
     if (PERSONALIZE.has(node.comfyClass)) {
       addPanel(node);
       leavePreviewsToPanel(node);
-    }
-    else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
+    } else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
     else if (node.comfyClass === OPTIONS) followMethod(node);
     else if (node.comfyClass === PICTURES) addLeftOut(node);
   },
