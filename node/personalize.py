@@ -329,6 +329,15 @@ class PersonalizeFromCheckpointZO(_Personalize):
                     "words. Without it the checkpoint's own is loaded after the training.",
                 ),
                 _options_input(),
+                # Last, where it moves no value of a saved workflow.
+                io.Combo.Input(
+                    "zero_snr",
+                    options=settings.declared()["zero_snr"]["choices"],
+                    default="auto",
+                    optional=True,
+                    tooltip="Whether the checkpoint was trained with zero terminal SNR; auto "
+                    "follows the file.",
+                ),
             ],
             outputs=_outputs(),
             hidden=_HIDDEN,
@@ -342,6 +351,8 @@ class PersonalizeFromCheckpointZO(_Personalize):
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
+        if given.get("zero_snr", "auto") != "auto":
+            asked["settings"]["zero_snr"] = given["zero_snr"]
         digest = file_digest(path)
         if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)

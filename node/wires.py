@@ -167,6 +167,8 @@ def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
             f"Diffusion 2.x and XL have. {REMEDY}"
         )
     wired.metadata["zoodip.unet_heads"] = str(heads)
+    if getattr(unet, "middle_block", True) is None:  # pruned, and whole without it
+        wired.metadata["zoodip.unet_middle"] = "false"
     # Not by getattr: ComfyUI's configurations answer what they do not have with a warning.
     resolution = vars(model.model.model_config).get("zoodip_resolution")
     if resolution is not None:

@@ -52,8 +52,12 @@ MetadataRows::MetadataRows(const std::filesystem::path& file, std::string place)
 
 void MetadataRows::add_line(const std::string& line, std::size_t number) {
     const nlohmann::json row = parse_json(line);
-    require(!row.is_discarded(), place_, own_name, ": line ", number, " is not JSON: needs ",
-            R"({"file_name": "dog.jpg", "text": "a photo of a {}"}, got ')", shortened(line), "'");
+    if (row.is_discarded()) {
+        no_json_.push_back(
+            {concat(place_, own_name, ": line ", number),
+             R"(not JSON such as {"file_name": "dog.jpg", "text": "a photo of a {}"})"});
+        return;
+    }
     const std::string name =
         with_slashes(text_of(row, {"file_name", "image_path", "image", "file"}));
     const std::string text = tidy_caption(text_of(row, {"text", "caption", "prompt"}));
@@ -78,7 +82,7 @@ MetadataRows::Row* MetadataRows::find(const std::string& name) {
 }
 
 std::vector<LeftOut> MetadataRows::unused() const {
-    std::vector<LeftOut> out;
+    std::vector<LeftOut> out = no_json_;
     for (const Row& row : rows_) {
         if (!row.wanted) {
             out.push_back({concat(place_, own_name, ": ", shortened(row.name)), "no such picture"});

@@ -22,7 +22,7 @@ class MetadataRows {
     MetadataRows() = default;
     // Reads {"file_name" | "image_path" | "image" | "file": name, "text" | "caption" | "prompt":
     // caption} from each line. place: of the file, before its name in messages: "10_sks dog/".
-    // Throws Error, naming the line, for what is not JSON or not UTF-8.
+    // Throws Error for a file that is not UTF-8; lines that are not JSON are left out.
     MetadataRows(const std::filesystem::path& file, std::string place);
 
     // The row of a picture: by its name below the folder, or by the end of a longer path; the last
@@ -39,6 +39,7 @@ class MetadataRows {
     std::vector<Row> rows_;
     std::map<std::string, std::size_t> by_key_;       // of the whole name
     std::map<std::string, std::size_t> by_long_key_;  // of the last part of an absolute path
+    std::vector<LeftOut> no_json_;
     std::size_t without_text_ = 0;
 };
 

@@ -50,7 +50,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "gbk": (
         "\u4e00\u53easks\u7684\u7167\u7247".encode("gbk"),
-        "byte 0 (0xd2) is not UTF-8; it is likely of an older encoding such as GBK",
+        "byte 7 (0xb5) is not UTF-8; it is likely of an older encoding such as GBK",
     ),
     "cyrillic": ("\u0444\u043e\u0442\u043e sks".encode("cp1251"), "of an older encoding such as"),
     "cut off": ("a photo of sks \u2019".encode()[:-1], "byte 15 (0xe2) is not UTF-8"),
