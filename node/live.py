@@ -172,7 +172,7 @@ class LiveRun:
             self._validations.append((step, finite(loss)))
             if best:
                 self._best_step = step
-            if self._is_due():
+            if len(self._validations) == 1 or self._is_due():  # a curve begins with its first dot
                 self._emit()
 
     def best_is(self, step: int) -> None:

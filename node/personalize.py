@@ -20,6 +20,7 @@ from .checkpoint import TokenizerOnly, file_digest
 from .native import engine_problem, graph
 from .nodes_token import ZoToken
 from .options import Options
+from .parking import halved
 from .pictures import Picture, pictures_from
 from .schema import schema
 from .self_check import as_text, expected_of, text_states
@@ -275,9 +276,17 @@ class PersonalizeZO(_Personalize):
             alphas_cumprod=wired.alphas_cumprod,
             expected=lambda: expected_of(model, clip, vae, wired, picture.pixels, text),
             preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
+            parking=lambda: halved(_idle_models(model, clip)),
             **asked,
         )
         return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
+
+
+def _idle_models(model: Any, clip: Any) -> list[torch.nn.Module]:
+    """What ComfyUI holds in main memory and does not compute with while the engine trains."""
+    if host.device_name() != "cpu":
+        return []
+    return [model.model.diffusion_model, clip.cond_stage_model]
 
 
 def _quick_decoder(vae: Any) -> Any:
@@ -320,6 +329,15 @@ class PersonalizeFromCheckpointZO(_Personalize):
                     "words. Without it the checkpoint's own is loaded after the training.",
                 ),
                 _options_input(),
+                # Last, where it moves no value of a saved workflow.
+                io.Combo.Input(
+                    "zero_snr",
+                    options=settings.declared()["zero_snr"]["choices"],
+                    default="auto",
+                    optional=True,
+                    tooltip="Whether the checkpoint was trained with zero terminal SNR; auto "
+                    "follows the file.",
+                ),
             ],
             outputs=_outputs(),
             hidden=_HIDDEN,
@@ -333,6 +351,8 @@ class PersonalizeFromCheckpointZO(_Personalize):
         clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
+        if given.get("zero_snr", "auto") != "auto":
+            asked["settings"]["zero_snr"] = given["zero_snr"]
         digest = file_digest(path)
         if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)

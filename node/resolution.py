@@ -18,6 +18,8 @@ log = logging.getLogger("zoodip")
 # What method auto chooses between, the better one first.
 _CANDIDATES = ("exact", "rge")
 
+_SCHEDULE = {"zero_snr", "beta_schedule", "beta_start", "beta_end"}
+
 
 def resolved(training: Training, store: Store, host: Host) -> Training:
     """The training with every setting named, so that its key stands for what is really done.
@@ -43,4 +45,7 @@ def resolved(training: Training, store: Store, host: Host) -> Training:
 def _named(training: Training, asked: dict[str, Any]) -> Training:
     # The chunk follows the memory of the moment, and another moment must find the same training.
     settings = graph().resolve(training.weights, asked, fit=False)
+    if training.alphas_cumprod is not None:
+        # The wires have the schedule: what the settings would make of their weights does not act.
+        settings = {k: v for k, v in settings.items() if k not in _SCHEDULE or k in asked}
     return replace(training, settings=settings)

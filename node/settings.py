@@ -37,8 +37,12 @@ ELSEWHERE = {
     "seed",
     "weights",
     "compute",
-    # What the wires, or the checkpoint node's widget, say of the model.
+    # What the wires, or the checkpoint node's widgets and its file, say of the model.
     "prediction",
+    "zero_snr",
+    "beta_schedule",
+    "beta_start",
+    "beta_end",
     "clip_skip",
     # Where ComfyUI computes.
     "device",

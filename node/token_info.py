@@ -44,7 +44,7 @@ def _made_by(stored: str | None) -> list[str]:
 
 def _value(key: str, value: Any) -> str:
     if key == "pictures" and isinstance(value, list):
-        captions = [picture["caption"] for picture in value if _has_caption(picture)]
+        captions = [caption for picture in value for caption in _captions(picture)]
         different = "; ".join(dict.fromkeys(captions))
         return f"{len(value)}" + (f" ({different})" if different else "")
     if isinstance(value, Mapping):
@@ -54,8 +54,13 @@ def _value(key: str, value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _has_caption(picture: Any) -> bool:
-    return isinstance(picture, Mapping) and isinstance(picture.get("caption"), str)
+def _captions(picture: Any) -> list[str]:
+    """Those of a record's picture; earlier versions kept one."""
+    if not isinstance(picture, Mapping):
+        return []
+    found = picture.get("captions", [picture.get("caption")])
+    listed = found if isinstance(found, list) else []
+    return [caption for caption in listed if isinstance(caption, str)]
 
 
 def _counted(count: int, what: str) -> str:

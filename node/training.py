@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -73,6 +73,8 @@ class Training:
     preview_percent: float = 0.0
     preview: Callable[[torch.Tensor], bytes | None] | None = None
     """Latents -> JPEG."""
+    parking: Callable[[], AbstractContextManager] = nullcontext
+    """Makes the host's own model small while the engine trains."""
 
     @property
     def steps(self) -> int:
@@ -258,21 +260,22 @@ class _Session:
             on_preview=self._preview,
             preview_share=training.preview_percent / 100 if training.preview else 0.0,
         )
-        return graph().train(
-            training.weights,
-            training.pictures,
-            training.word,
-            training.initialiser,
-            self._store.token_path(live.key),
-            empty_text=training.empty_text,
-            alphas_cumprod=training.alphas_cumprod,
-            expected=expected,
-            resume=resume,
-            overwrite=True,
-            hooks=hooks,
-            cancel=self._cancel,
-            settings=training.settings,
-        )
+        with training.parking():
+            return graph().train(
+                training.weights,
+                training.pictures,
+                training.word,
+                training.initialiser,
+                self._store.token_path(live.key),
+                empty_text=training.empty_text,
+                alphas_cumprod=training.alphas_cumprod,
+                expected=expected,
+                resume=resume,
+                overwrite=True,
+                hooks=hooks,
+                cancel=self._cancel,
+                settings=training.settings,
+            )
 
     def _stage(self, text: str) -> None:
         self._live.stage(text)

@@ -120,10 +120,11 @@ def replaced_methods(owner: Any, names: Iterable[str]) -> list[str]:
 
 def _is_replaced(owner: Any, name: str) -> bool:
     mine = getattr(owner, "__dict__", {}).get(name)
+    if mine is None:
+        return False
     # Who puts a method back leaves it on the object.
-    return mine is not None and getattr(mine, "__func__", None) is not getattr(
-        type(owner), name, None
-    )
+    own = getattr(mine, "__self__", None) is owner
+    return not (own and mine.__func__ is getattr(type(owner), name, None))
 
 
 def changed_layers(root: Any) -> list[str]:

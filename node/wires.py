@@ -50,19 +50,23 @@ class WiredTensor:
     merged: Callable[[], torch.Tensor] | None = None
     """The tensor with its patches, float32; None where it has none."""
 
+    def __post_init__(self) -> None:
+        # As it is read: the host's tensor may be parked in another type.
+        self.dtype = self.stored.dtype
+
     def get(self) -> torch.Tensor:
         """A tensor outside of inference mode, on any device."""
         with torch.inference_mode(False), torch.no_grad():
-            value = self._value()
+            if self.merged is not None:
+                value = self.merged()
+            else:
+                value = self.stored.detach().to(self.dtype)
             return value.detach().clone() if value.is_inference() else value.detach()
 
     def samples(self) -> bytes:
         """Of elements all over the tensor; copies no more than those."""
         with torch.no_grad():
-            return _samples(self._value())
-
-    def _value(self) -> torch.Tensor:
-        return self.stored if self.merged is None else self.merged()
+            return _samples(self.stored if self.merged is None else self.merged())
 
 
 @dataclass
@@ -80,7 +84,7 @@ class WiredModel:
     def weights(self) -> Any:
         """As zoodip.graph.Weights."""
         listed = [
-            (name, tuple(tensor.stored.shape), tensor.stored.dtype)
+            (name, tuple(tensor.stored.shape), tensor.dtype)
             for name, tensor in self.tensors.items()
         ]
         return graph().Weights(
@@ -93,7 +97,7 @@ class WiredModel:
         hashed = hashlib.sha256()
         for name in sorted(self.tensors):
             tensor = self.tensors[name]
-            hashed.update(f"{name} {tuple(tensor.stored.shape)} {tensor.stored.dtype}".encode())
+            hashed.update(f"{name} {tuple(tensor.stored.shape)} {tensor.dtype}".encode())
             hashed.update(tensor.samples())
         rest = (sorted(self.metadata.items()), self.alphas_cumprod, self.prediction, self.clip_skip)
         hashed.update(repr((*rest, self.kinds)).encode())
@@ -163,6 +167,8 @@ def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
             f"Diffusion 2.x and XL have. {REMEDY}"
         )
     wired.metadata["zoodip.unet_heads"] = str(heads)
+    if getattr(unet, "middle_block", True) is None:  # pruned, and whole without it
+        wired.metadata["zoodip.unet_middle"] = "false"
     # Not by getattr: ComfyUI's configurations answer what they do not have with a warning.
     resolution = vars(model.model.model_config).get("zoodip_resolution")
     if resolution is not None:

@@ -12,27 +12,36 @@ const GRID_LINES = 4;
 const OUTER_SHARE = 0.1;
 /** Free share of the axis beyond the dots, so that none lies on its edge. */
 const PADDING = 0.08;
+/** The least that the axis spans, as a share of the losses: less would show rounding as change. */
+const LEAST_SPAN = 0.1;
 
 /**
- * [low, high] of the loss axis. The smoothed curve always lies inside, and the dots; where there
- * are dots, the noise of single steps has no say.
+ * [low, high] of the loss axis: the dots decide it, where there are some. Single steps, smoothed
+ * or not, swing far wider, and would press them flat.
  */
 export function lossRange(points, validations = []) {
+  if (validations.length) return dotRange(validations.map((one) => one[1]));
+  const raw = points.map((point) => point[1]).sort((a, b) => a - b);
+  const skip = Math.floor(raw.length * OUTER_SHARE);
+  const inner = raw.slice(skip, raw.length - skip);
   const smooth = points.map((point) => point[2]).filter(Number.isFinite);
-  const shown = [...validations.map((one) => one[1]), ...smooth];
-  if (validations.length < 2) {
-    const raw = points.map((point) => point[1]).sort((a, b) => a - b);
-    const skip = Math.floor(raw.length * OUTER_SHARE);
-    shown.push(...raw.slice(skip, raw.length - skip));
-  }
-  const low = shown.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = shown.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (high - low > 0) {
-    const free = validations.length ? (high - low) * PADDING : 0;
-    return [low - free, high + free];
-  }
+  const [low, high] = ends([...inner, ...smooth]);
+  if (high - low > 0) return [low, high];
   const half = Math.abs(low) * 0.05 || 0.5;
   return [low - half, high + half];
+}
+
+function dotRange(losses) {
+  const [low, high] = ends(losses);
+  const least = Math.abs(low + high) * 0.5 * LEAST_SPAN || 1;
+  const more = Math.max(high - low, least) - (high - low);
+  const free = (high - low + more) * PADDING + more / 2;
+  return [low - free, high + free];
+}
+
+function ends(values) {
+  const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+  return [low, values.reduce((a, b) => Math.max(a, b), -Infinity)];
 }
 
 /** Steps and losses -> places in a plot of `width` by `height` pixels. */

@@ -112,6 +112,13 @@ function linkStyles() {
   document.head.append(html("link", { rel: "stylesheet", href }));
 }
 
+/** ComfyUI's own previews are for apps and scripts: on the node the panel shows the same picture. */
+function leavePreviewsToPanel(node) {
+  node.hideOutputImages = true;
+  // Front ends that do not know that draw them here.
+  node.onDrawBackground = () => {};
+}
+
 app.registerExtension({
   name: "ZOODiP",
   settings: [...settings, ...apiSettings],
@@ -136,8 +143,10 @@ app.registerExtension({
     await Promise.all([readLimit(), readApiState()]);
   },
   nodeCreated(node) {
-    if (PERSONALIZE.has(node.comfyClass)) addPanel(node);
-    else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
+    if (PERSONALIZE.has(node.comfyClass)) {
+      addPanel(node);
+      leavePreviewsToPanel(node);
+    } else if (node.comfyClass === TOKEN_INFO) addTokenInfo(node);
     else if (node.comfyClass === OPTIONS) followMethod(node);
     else if (node.comfyClass === PICTURES) addLeftOut(node);
   },

@@ -101,6 +101,11 @@ std::vector<json> by_preset(const Setting<TrainSettings>& field) {
     return values;
 }
 
+// Decided by the model's files, whatever the preset.
+bool follows_files(const std::string& name) {
+    return name == "prediction" || name == "zero_snr" || name.starts_with("beta_");
+}
+
 void add_presets(std::ostream& out) {
     out << "\n## Presets\n\n"
            "`preset` auto takes the one that suits the model, and what is chosen goes before it. "
@@ -112,6 +117,7 @@ void add_presets(std::ostream& out) {
     add_head(out, titles);
     for (const auto& field : train_setting_fields()) {
         if (field.name == "preset" || field.name == "compute") continue;
+        if (follows_files(field.name)) continue;
         const std::vector<json> values = by_preset(field);
         const json usual = get_field(TrainSettings{}, field);
         const auto same = [&](const json& value) { return value == usual; };

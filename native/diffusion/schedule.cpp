@@ -56,7 +56,8 @@ void rescale_to_zero_snr(std::vector<double>& alphas_cumprod) {
         const double root = (std::sqrt(a) - last) * first / (first - last);
         a = root * root;
     }
-    alphas_cumprod.back() = std::ldexp(1.0, -24);
+    // The one before may be lower than what diffusers puts there.
+    alphas_cumprod.back() = std::min(std::ldexp(1.0, -24), alphas_cumprod.end()[-2] / 2);
 }
 
 std::vector<double> alphas_cumprod_of(const BetaSchedule& schedule) {

@@ -13,8 +13,9 @@ namespace zoodip {
 class NoiseSchedule {
   public:
     // alphas_cumprod_t = prod_{s<=t} (1 - beta_s), T = 1000. With a terminal SNR of zero the last
-    // is 2^-24 instead of 0, as diffusers' solvers have it, so that x0 and its logarithm are
-    // finite. Throws Error for betas that leave nothing of the picture before the last timestep.
+    // is at most 2^-24 instead of 0, as diffusers' solvers have it, so that x0 and its logarithm
+    // are finite. Throws Error for betas that leave nothing of the picture before the last
+    // timestep.
     explicit NoiseSchedule(const BetaSchedule& betas);
     NoiseSchedule() : NoiseSchedule(BetaSchedule()) {}
 

@@ -32,7 +32,7 @@ class Tiff {
 
 // The tag's value; nullopt when it is not there. One of another form than a whole number is 1.
 std::optional<std::uint32_t> exif_value(std::span<const std::byte> exif) {
-    constexpr std::uint32_t tag = 0x0112, byte = 1, two_bytes = 3, four_bytes = 4;
+    constexpr std::uint32_t tag = 0x0112, two_bytes = 3, four_bytes = 4;
     while (exif.size() >= 6 && std::memcmp(exif.data(), "Exif\0\0", 6) == 0) {
         exif = exif.subspan(6);
     }
@@ -47,7 +47,6 @@ std::optional<std::uint32_t> exif_value(std::span<const std::byte> exif) {
         if (*found != tag) continue;
         const std::uint32_t type = tiff.number(entry + 2, 2).value_or(0);
         if (tiff.number(entry + 4, 4) != 1u) return 1;
-        if (type == byte) return tiff.number(entry + 8, 1);
         if (type == two_bytes) return tiff.number(entry + 8, 2);
         if (type == four_bytes) return tiff.number(entry + 8, 4);
         return 1;

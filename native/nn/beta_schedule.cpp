@@ -71,12 +71,10 @@ BetaSchedule detect_beta_schedule(const WeightSource& weights) {
 }
 
 std::string describe(const BetaSchedule& schedule) {
-    std::string text = concat(schedule.kind, " betas");
-    if (schedule.kind == "scaled_linear" || schedule.kind == "linear") {
-        text +=
-            concat(" from ", format_number(schedule.start), " to ", format_number(schedule.end));
-    }
-    return schedule.zero_snr ? text + " with zero terminal SNR" : text;
+    const std::string text = concat(schedule.zero_snr ? "zero-SNR " : "", schedule.kind, " betas");
+    if (schedule.kind != "scaled_linear" && schedule.kind != "linear") return text;
+    return concat(text, " from ", format_number(schedule.start), " to ",
+                  format_number(schedule.end));
 }
 
 }  // namespace zoodip

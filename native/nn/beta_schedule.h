@@ -28,7 +28,7 @@ struct BetaSchedule {
 // that is not one of these.
 BetaSchedule detect_beta_schedule(const WeightSource& weights);
 
-// "scaled_linear betas from 0.00085 to 0.012 with zero terminal SNR"
+// "zero-SNR scaled_linear betas from 0.00085 to 0.012"
 std::string describe(const BetaSchedule& schedule);
 
 }  // namespace zoodip

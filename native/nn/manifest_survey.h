@@ -45,6 +45,11 @@ class Votes {
     std::map<std::int64_t, int> votes_;
 };
 
+// Whether two widths are known and not the same.
+inline bool differ(std::int64_t a, std::int64_t b) {
+    return a >= 0 && b >= 0 && a != b;
+}
+
 // Layers, added to a manifest as their tensors.
 class ManifestBuilder {
   public:

@@ -125,7 +125,7 @@ void add_res_block(ManifestBuilder& list, const std::string& at, std::int64_t in
     list.linear(at + "emb_layers.1", out, time);
     list.norm(at + "out_layers.0", out);
     list.conv3(at + "out_layers.3", out, out);
-    if (in != out) list.linear(at + "skip_connection", out, in);
+    if (differ(in, out)) list.linear(at + "skip_connection", out, in);
 }
 
 void add_attention(ManifestBuilder& list, const std::string& at, std::int64_t width,

@@ -55,7 +55,7 @@ void add_res_block(ManifestBuilder& list, const std::string& at, std::int64_t in
     list.conv3(at + "conv1", out, in);
     list.norm(at + "norm2", out);
     list.conv3(at + "conv2", out, out);
-    if (in != out) list.linear(at + "nin_shortcut", out, in);
+    if (differ(in, out)) list.linear(at + "nin_shortcut", out, in);
 }
 
 void add_middle(ManifestBuilder& list, const std::string& at, std::int64_t width) {
@@ -140,26 +140,34 @@ class TaesdList {
         list_.conv3(at(first), width_, decoder_ ? 4 : 3);
         // The last is a convolution as well: where a block is the highest, it is missing.
         const bool ends = count_ - 1 > first && is_convolution(count_ - 1);
-        const std::int64_t last = ends ? count_ - 1 : count_;
-        std::int64_t resamplings = 0;
+        last_ = ends ? count_ - 1 : count_;
         // Behind the decoder's first convolution a ReLU takes a number.
-        for (std::int64_t i = decoder_ ? 3 : 1; i < last; ++i) {
-            if (decoder_ && is_upsampling(i)) continue;
-            if (is_convolution(i) || (decoder_ && is_upsampling(i - 1))) {
-                add_resampling(i);
-                ++resamplings;
-            } else {
-                add_block(i);
-            }
-        }
-        list_.conv3(at(last), decoder_ ? 3 : 4, width_);
-        require(resamplings == 3, names_.weights().description(), ": its TAESD ",
-                decoder_ ? "doubles" : "halves", " the size ", resamplings,
-                " times, expected 3. The model is damaged or was cut: get it anew");
+        add_layers(decoder_ ? 3 : 1);
+        list_.conv3(at(last_), decoder_ ? 3 : 4, width_);
         return list_.take();
     }
 
   private:
+    static constexpr std::int64_t resamplings = 3;  // 2^3 pixels for a latent
+
+    void add_layers(std::int64_t begin) {
+        std::int64_t found = 0, missing = resamplings;
+        for (std::int64_t i = begin; i < last_; ++i) missing -= is_convolution(i) ? 1 : 0;
+        for (std::int64_t i = begin; i < last_; ++i) {
+            if (decoder_ && is_upsampling(i)) continue;
+            const bool lost = !decoder_ && !is_there(i) && missing-- > 0;
+            if (is_convolution(i) || lost || (decoder_ && is_upsampling(i - 1))) {
+                add_resampling(i);
+                ++found;
+            } else {
+                add_block(i);
+            }
+        }
+        require(found == resamplings, names_.weights().description(), ": its TAESD ",
+                decoder_ ? "doubles" : "halves", " the size ", found, " times, expected ",
+                resamplings, ". The model is damaged or was cut: get it anew");
+    }
+
     bool is_block(std::int64_t i) const { return names_.any(at(i) + ".conv.") || has_skip(i); }
     bool has_skip(std::int64_t i) const { return names_.any(at(i) + ".skip."); }
     bool is_convolution(std::int64_t i) const {
@@ -169,7 +177,7 @@ class TaesdList {
     // A number left out, with a convolution behind it; that may be missing itself, and then a block
     // follows.
     bool is_upsampling(std::int64_t i) const {
-        if (i < 3 || is_there(i)) return false;
+        if (i < 3 || i + 1 >= last_ || is_there(i)) return false;
         return is_convolution(i + 1) || (!is_there(i + 1) && is_block(i + 2));
     }
     std::string at(std::int64_t i) const { return concat(prefix_, i); }
@@ -192,7 +200,7 @@ class TaesdList {
         const std::int64_t out = votes.winner();
         list_.conv3(at(i) + ".conv.0", out, width_);
         for (const char* layer : {".conv.2", ".conv.4"}) list_.conv3(at(i) + layer, out, out);
-        if (has_skip(i) || (width_ > 0 && out > 0 && out != width_)) {
+        if (has_skip(i) || differ(width_, out)) {
             list_.linear(at(i) + ".skip", out, width_, false);
         }
         width_ = out;
@@ -203,6 +211,7 @@ class TaesdList {
     bool decoder_;
     ManifestBuilder list_;
     std::int64_t count_;
+    std::int64_t last_ = 0;    // of the numbers
     std::int64_t width_ = -1;  // of what comes out of the layers so far
 };
 

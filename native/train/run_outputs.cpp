@@ -100,6 +100,7 @@ void hold_log(Outputs& outputs, Output& output, const std::string& run) {
     const fs::path file = behind_links(output.log);
     std::error_code ignored;
     if (fs::is_other(file, ignored)) return;
+    outputs.check("log", output.log);  // under the name that it was given
     outputs.hold("log", file, token_of(file));
     if (!fs::exists(file, ignored)) return;
     output.log_goes_on = output.resume && (run.empty() || is_log_of(file, run));

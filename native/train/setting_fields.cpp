@@ -159,7 +159,7 @@ std::vector<Field> machine_fields() {
                {"The noise schedule that the model was trained on. auto follows a diffusers "
                 "folder's configuration, else scaled_linear; trained is the list of betas in such "
                 "a configuration. A wired model brings its own.",
-                "abar_t = prod_{s<=t} (1 - beta_s)"}),
+                "abar_t = (1 - beta_0) ... (1 - beta_t)"}),
         number("beta_start", &S::beta_start, 0, 0.999,
                {"First beta of scaled_linear and linear. 0 takes the model's, else 0.00085."}),
         number("beta_end", &S::beta_end, 0, 0.999,

@@ -49,8 +49,11 @@ std::optional<std::int64_t> parse_whole(const std::string& text) {
 }
 
 // Whether a run with the other settings alone would have taken this value: some defaults follow
-// from other settings or from the model.
+// from other settings or from the model. A wired model leaves those of its schedule as they are.
 bool is_default(const std::string& name, const json& known, const Architecture& architecture) {
+    static const json untouched = get_fields(TrainSettings(), train_setting_fields());
+    const json& value = known.at(name);
+    if ((value == "auto" || value == 0) && value == untouched.at(name)) return true;
     json others = known;
     others.erase(name);
     others.emplace("compute", "fp32");  // what auto would take depends on the processor

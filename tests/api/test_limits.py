@@ -102,16 +102,21 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
         png(60_000, 60_000, zlib.compress(bytes(10 * MIB))),
         png(2**31 - 1, 1),
         png(0, 0),
+        png(16, 16, zlib.compress(bytes(16 * 20))),
+        png(7, 16, zlib.compress(bytes(16 * 22))),
     ],
-    ids=["empty", "text", "gif", "svg", "cut", "jpeg", "webp", "bomb", "wide", "none"],
+    ids=[
+        *("empty", "text", "gif", "svg", "cut", "jpeg", "webp", "bomb", "wide", "none"),
+        *("short", "small"),
+    ],
 )
-def test_what_is_no_picture_is_refused_or_fails(wire, client, content):
-    reply = wire.post(form(*texts(), picture(content)), "multipart/form-data; boundary=b")
-    if reply.status == 202:
-        job = client.wait(reply.json["id"], JOB_S)
-        assert job.state == "failed" and job.message, job
-    else:
-        assert reply.status in (400, 413, 415, 422), reply
+def test_what_is_no_picture_is_refused_by_the_client_s_name(wire, client, material, content):
+    sound = material.pictures()[0].read_bytes()
+    sent = form(*texts(), picture(sound), picture(content, "my dog.png"))
+    reply = wire.post(sent, "multipart/form-data; boundary=b")
+    assert reply.status == 422, reply
+    assert reply.json["detail"].startswith("pictures: my dog.png: ")
+    assert client.jobs() == []
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@
 
 #include "refusal.h"
 
+#include "io/picture_names.h"
 #include "server/multipart.h"
 #include "server/submission.h"
 
@@ -68,9 +69,8 @@ void check_submission(const Submission& submission, const ServerLimits& limits) 
     expect(submission.pictures.size() <= limits.pictures, "pictures are bounded");
     for (const NewPicture& picture : submission.pictures) {
         expect(picture.bytes.size() <= limits.picture, "a picture is bounded");
-        expect(picture.extension == ".jpg" || picture.extension == ".png" ||
-                   picture.extension == ".webp",
-               "a picture is of a known kind");
+        expect(is_picture_name("a" + picture.extension), "a picture is of a known kind");
+        expect(!picture.name.empty() && is_utf8(picture.name), "a picture has a name");
     }
 }
 

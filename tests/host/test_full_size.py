@@ -17,8 +17,8 @@ CHANGED = {
     "LoraLoader": {"lora_name": LORA},
     "PersonalizeZO": {"steps": 1},
     "KSampler": {"steps": 1},
-    "EmptyLatentImage": {"width": SIDE, "height": SIDE, "batch_size": 1},
 }
+SMALL = {"EmptyLatentImage": {"width": SIDE, "height": SIDE}}
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,11 @@ def prompt_of(comfy, name: str) -> dict:
     prompt = templates.as_prompt(
         templates.load(name), lambda kind: [widget for widget, _ in widgets(kinds[kind])]
     )
+    full = name not in templates.RUNNABLE
+    changed = CHANGED | (SMALL if full else {})
     for number, each in list(prompt.items()):
-        each["inputs"] |= CHANGED.get(each["class_type"], {})
-        if each["class_type"] == "PersonalizeZO" and name not in templates.RUNNABLE:
+        each["inputs"] |= changed.get(each["class_type"], {})
+        if each["class_type"] == "PersonalizeZO" and full:
             each["inputs"]["options"] = [f"{number}0", 0]
             prompt[f"{number}0"] = options(resolution=SIDE)
     return prompt

@@ -312,10 +312,10 @@ TEST(DecodePicture, ReadsEveryFormOfTheOrientation) {
     };
     EXPECT_EQ(width(entry(big, {"\0\x03\0\0\0\x01\0\x06\0\0", 10})), 16);
     EXPECT_EQ(width(entry(big, {"\0\x04\0\0\0\x01\0\0\0\x06", 10})), 16);
-    EXPECT_EQ(width(entry(big, {"\0\x01\0\0\0\x01\x06\0\0\0", 10})), 16);
     EXPECT_EQ(width(entry(little, {"\x03\0\x01\0\0\0\x06\0\0\0", 10})), 16);
     EXPECT_EQ(width(entry(little, {"\x04\0\x01\0\0\0\x06\0\0\0", 10})), 16);
-    // A fraction, two numbers, and one that is none of the eight.
+    // A byte, a fraction, two numbers, and one that is none of the eight.
+    EXPECT_EQ(width(entry(little, {"\x01\0\x01\0\0\0\x06\0\0\0", 10})), 32);
     EXPECT_EQ(width(entry(little, {"\x05\0\x01\0\0\0\x06\0\0\0", 10})), 32);
     EXPECT_EQ(width(entry(little, {"\x03\0\x02\0\0\0\x06\0\x06\0", 10})), 32);
     EXPECT_EQ(width(entry(little, {"\x04\0\x01\0\0\0\x06\0\x01\0", 10})), 32);

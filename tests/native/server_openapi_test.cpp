@@ -77,10 +77,11 @@ TEST_F(OpenapiTest, HasEveryRouteAndNoOther) {
 TEST_F(OpenapiTest, HasThePathsOfTheContract) {
     std::set<std::string> paths;
     for (const auto& [path, item] : document["paths"].items()) paths.insert(path);
-    EXPECT_EQ(paths, (std::set<std::string>{
-                         "/v1/health", "/v1/models", "/v1/settings", "/v1/jobs", "/v1/jobs/{id}",
-                         "/v1/jobs/{id}/events", "/v1/jobs/{id}/stop", "/v1/jobs/{id}/cancel",
-                         "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
+    EXPECT_EQ(paths,
+              (std::set<std::string>{"/v1/health", "/v1/models", "/v1/settings", "/v1/jobs",
+                                     "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/stop",
+                                     "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/extend",
+                                     "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
     for (const std::string& path : paths) EXPECT_NE(ask("PUT", filled(path)).status, 404);
 }
 

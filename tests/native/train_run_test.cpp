@@ -232,7 +232,8 @@ TEST_F(RunTest, TheBestWordIsThatOfTheLowestValidationLoss) {
 TEST_F(RunTest, TheFixedSamplesAreLookedAtBeforeTheWordMoves) {
     settings.steps = 20;
     settings.early_stop = 1;
-    bowl.level = [](std::int64_t call) { return call > 5 ? 1.0 : 0.0; };  // nothing gets better
+    settings.learning_rate = 1e-8;  // nothing moves, and losses rise
+    bowl.level = [](std::int64_t call) { return 1e-3 * static_cast<double>(call); };
     const PersonalizeResult result = go("a.safetensors");
     const auto validations = listener.steps_of("validation");
     EXPECT_EQ(validations.front(), 0);
@@ -590,7 +591,9 @@ TEST_F(RunTest, AnExceptionOfTheObserverKeepsWhatWasLearned) {
         return false;
     };
     EXPECT_EQ(failure_of("a.safetensors"),
-              "no more. The word as of step 9 is kept in " + (folder / "a.safetensors").string());
+              "step 9: no more. The word as of step 9 is kept in " +
+                  (folder / "a.safetensors").string() +
+                  "; the same command with --resume goes on from there");
     forget();
     EXPECT_TRUE(go("a.safetensors", true).finished);
 }

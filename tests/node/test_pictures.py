@@ -251,20 +251,20 @@ def test_pictures_that_cannot_be_read(tmp_path):
     path = tmp_path / "0.jpg"
     Image.fromarray(random_pixels(64, 64)).save(path)
     whole = path.read_bytes()
-    for contents in (b"", b"text", whole[: len(whole) // 2]):
+    for contents, says in (
+        (b"", "is empty"),
+        (b"text", "is not a picture that can be read"),
+        (whole[: len(whole) // 2], "is a JPEG that is damaged or cut off"),
+    ):
         path.write_bytes(contents)
-        with pytest.raises(PictureError, match="^0.jpg: is damaged or no picture"):
+        with pytest.raises(PictureError, match=f"^0.jpg: {says}"):
             load_folder(tmp_path, 64, "")
     Image.fromarray(random_pixels(4, 64)).save(path)
-    with pytest.raises(PictureError, match="^0.jpg is 64 x 4; it needs 8 pixels a side"):
+    with pytest.raises(PictureError, match="^0.jpg: is 64 x 4 pixels; it needs 8 a side"):
         load_folder(tmp_path, 64, "")
     Image.new("1", (33000, 8)).save(tmp_path / "0.png")
     path.unlink()
-    with pytest.raises(PictureError, match="^0.png is 33000 x 8"):
-        load_folder(tmp_path, 64, "")
-    frames = [Image.fromarray(random_pixels(seed=seed)) for seed in (1, 2)]
-    frames[0].save(tmp_path / "0.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(PictureError, match="^0.png is an animation"):
+    with pytest.raises(PictureError, match="^0.png: has 33000 x 8 pixels"):
         load_folder(tmp_path, 64, "")
 
 

@@ -125,7 +125,7 @@ def test_a_description():
         "model": "ab" * 32,
         "pictures": [
             {"name": "0.jpg", "sha256": "0", "caption": "a photo of a {}"},
-            {"name": "1.jpg", "sha256": "1", "caption": "a photo of a {}"},
+            {"name": "1.jpg", "sha256": "1", "captions": ["a photo of a {}", "a red {}"]},
             {"name": "2.jpg"},
         ],
     }
@@ -144,7 +144,7 @@ def test_a_description():
         "initialiser: dog",
         "settings: n 2, mu 0.001, flip false",
         f"model: {'ab' * 32}",
-        "pictures: 3 (a photo of a {})",
+        "pictures: 3 (a photo of a {}; a red {})",
         "note: x",
     ]
 

@@ -154,6 +154,14 @@ def store(tmp_path):
     return Store(tmp_path / "zoodip")
 
 
+def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, monkeypatch):
+    schedule = {"zero_snr": "off", "beta_schedule": "linear", "beta_start": 0.1, "beta_end": 0.2}
+    monkeypatch.setattr(graph(), "resolve", lambda _, asked, fit: {**asked, **schedule})
+    assert schedule.keys() <= named(wanted).settings.keys()
+    wired = named(replace(wanted, alphas_cumprod=[0.5] * 1000))
+    assert wired.settings == wanted.settings
+
+
 def unbroken(wanted, folder):
     return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
 
@@ -538,7 +546,7 @@ def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_
 
 
 def test_the_best_word_is_taken_without_learning_anew(wanted, store):
-    checked = chosen(wanted, validate_every=10, learning_rate=0.5)
+    checked = chosen(wanted, validate_every=4, learning_rate=2.0)  # too much to stay there
     last = learn(checked, *_rest(store))
     host = FakeHost()
     best = learn(chosen(checked, take="best"), PLACE, store, LiveRuns(), host)

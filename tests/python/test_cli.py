@@ -146,8 +146,8 @@ def test_other_seeds_are_refused_with_the_range(run, model, tmp_path, seed) -> N
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--width", "0", "needs a whole number from 8 to 4096, got '0'"),
-        ("--height", "tall", "needs a whole number from 8 to 4096, got 'tall'"),
+        ("--width", "-8", "needs a whole number from 0 to 4096, got '-8'"),
+        ("--height", "tall", "needs a whole number from 0 to 4096, got 'tall'"),
         ("--steps", "1e400", "needs a whole number from 1 to 999, got '1e400'"),
         ("--guidance", "0.5", "needs a number from 1 to 100, got '0.5'"),
         ("--guidance", "nan", "needs a number from 1 to 100, got 'nan'"),

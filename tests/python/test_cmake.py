@@ -75,6 +75,7 @@ def test_header_libraries_come_by_fetchcontent(cmake: str, root: Path, tmp_path:
     [
         ("-DCMAKE_DISABLE_FIND_PACKAGE_JPEG=ON", "libjpeg-dev"),
         ("-DCMAKE_DISABLE_FIND_PACKAGE_PNG=ON", "libpng-dev"),
+        ("-Dlcms2_LIBRARY=", "liblcms2-dev"),
     ],
 )
 def test_a_missing_library_is_named(
@@ -83,6 +84,38 @@ def test_a_missing_library_is_named(
     done = configure(cmake, root, tmp_path, WITHOUT_TORCH, option)
     assert done.returncode != 0
     assert f"apt-get install {package}\n" in done.stderr
+
+
+def test_libraries_of_single_kinds_of_pictures_may_be_missing(root: Path, tmp_path: Path) -> None:
+    """What stands for their decoders names the package, and needs none of the headers."""
+    compiler = find_compiler()
+    if compiler is None or os.name == "nt":
+        pytest.skip("there is no compiler that links with gaps")
+    program = tmp_path / "probe.cpp"
+    program.write_text(
+        "#include <cstdio>\n#include <span>\n"
+        '#include "core/error.h"\n#include "io/picture_kind.h"\n'
+        "int main() {\n"
+        '  for (const std::string start : {"GIF89a", "BM", "    ftypheic", "    ftypavif"}) {\n'
+        "    const std::string file = start + std::string(40, 0);\n"
+        "    const auto bytes = std::as_bytes(std::span(file));\n"
+        "    try { zoodip::decoder_of(bytes)(bytes); } catch (const zoodip::Error& error) {\n"
+        "      std::puts(error.what());\n    }\n  }\n}\n"
+    )
+    sources = [root / "native" / "io" / name for name in ("decode_absent.cpp", "picture_kind.cpp")]
+    done = subprocess.run(
+        [compiler, "-std=c++20", "-I", str(root / "native"), *map(str, sources), str(program)]
+        + ["-Wl,--unresolved-symbols=ignore-all", "-o", str(tmp_path / "probe")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = subprocess.run([str(tmp_path / "probe")], capture_output=True, text=True).stdout
+    kinds = [("a GIF", "libgif-dev"), ("a BMP picture", "libstb-dev")]
+    kinds += [("a HEIC picture", "libheif-dev"), ("an AVIF picture", "libheif-dev")]
+    for line, (name, package) in zip(told.splitlines(), kinds, strict=True):
+        assert line.startswith(f"is {name}, which this build of zoodip does not read.")
+        assert f"install {package} " in line
 
 
 def test_a_cuda_build_of_torch_needs_no_toolkit(cmake: str, root: Path, tmp_path: Path) -> None:

@@ -150,6 +150,30 @@ def test_missing_tools_are_named_with_the_command(
     assert "sudo apt-get install g++ cmake ninja-build python3-dev libpng-dev" in str(failure.value)
 
 
+def test_unread_pictures_are_named_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_program(tmp_path / "apt-get", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(system, "missing_libraries", lambda headers: list(headers.values())[:2])
+    told = system.unread_pictures()
+    assert "HEIC and AVIF, GIF; to read them, sudo apt-get install libheif-dev libgif-dev" in told
+    monkeypatch.setattr(system, "missing_libraries", lambda headers: [])
+    assert system.unread_pictures() is None
+
+
+def test_headers_of_debian_s_own_folders_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CMAKE_PREFIX_PATH", str(tmp_path))
+    headers = {"nowhere/heif.h": system.PICTURE_LIBRARIES["libheif/heif.h"]}
+    assert system.missing_libraries(headers)
+    (tmp_path / "include" / "x86_64-linux-gnu" / "nowhere").mkdir(parents=True)
+    (tmp_path / "include" / "x86_64-linux-gnu" / "nowhere" / "heif.h").touch()
+    assert not system.missing_libraries(headers)
+
+
 def test_packages_are_installed_only_as_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,8 +152,8 @@ def test_crop_resize_is_as_in_pillow(tmp_path: Path, case: tuple[int, int, int, 
 def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(_native.Error, match=r"a\.png"):
         _native.load_picture(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes(b"GIF89a" + bytes(40))
-    with pytest.raises(_native.Error, match="JPEG, PNG and WebP"):
+    (tmp_path / "a.png").write_bytes(b"II*\0" + bytes(40))
+    with pytest.raises(_native.Error, match="TIFF.* JPEG, PNG, WebP, HEIC, AVIF, GIF and BMP"):
         _native.load_picture(tmp_path / "a.png")
 
 
@@ -162,10 +162,3 @@ def test_a_size_that_is_none_is_an_error(tmp_path: Path, size: tuple[int, int]) 
     Image.fromarray(noise(9, 9)).save(tmp_path / "a.png")
     with pytest.raises(_native.Error, match="above zero"):
         _native.load_picture(tmp_path / "a.png", *size)
-
-
-def test_an_animated_webp_is_refused(tmp_path: Path) -> None:
-    frames = [Image.fromarray(noise(16, 16, seed=seed)) for seed in range(3)]
-    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
-    with pytest.raises(_native.Error, match="animated"):
-        _native.load_picture(tmp_path / "a.webp")

@@ -30,8 +30,8 @@ def demo_model() -> Path:
 # --------------------------------------------------------------------------------------- addresses
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8])
-@pytest.mark.parametrize("megabytes", range(340, 661, 20))
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("megabytes", range(360, 681, 40))
 def test_a_program_without_memory_says_so(
     module_folder, demo_model, images, tmp_path, megabytes, threads
 ):
@@ -45,12 +45,9 @@ def test_a_program_without_memory_says_so(
     if told.returncode == 0:
         assert (tmp_path / "sks.safetensors").exists()
         return
-    assert told.returncode in (1, 127), told.stderr  # 127: of the linker, which says why
-    last = told.stderr.splitlines()[-1]
-    if told.returncode == 1:
-        assert "error: " in last, told.stderr
-        assert re.search("memory|threads", last), told.stderr
-    assert not list(tmp_path.iterdir())
+    assert told.returncode == 1, told.stderr
+    assert re.match(r"zoodip: .*(memory|threads|addresses)", told.stderr.splitlines()[-1])
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
 def in_python(program: str, *words: object, limit: str = "") -> subprocess.CompletedProcess:

@@ -78,11 +78,12 @@ OWN = [
 
 @pytest.mark.parametrize("config", OWN, ids=range(len(OWN)))
 def test_the_schedule_of_a_folder_is_that_of_diffusers(folder, config):
+    (folder / "scheduler" / CONFIG).unlink()  # shared with the other tests' folder
     DDIMScheduler(**config).save_pretrained(folder / "scheduler")
     expected = DDIMScheduler(**config).alphas_cumprod.double().numpy()
     ours = np.array(schedule_of(folder))
     if config.get("rescale_betas_zero_snr"):
-        assert expected[-1] == 0 and ours[-1] == LAST
+        assert expected[-1] == 0 and 0 < ours[-1] <= LAST
         ours, expected = ours[:-1], expected[:-1]
     # Theirs is a product of 1000 float32 numbers.
     assert np.allclose(ours, expected, rtol=1e-4, atol=1e-7)
@@ -363,9 +364,7 @@ def test_inspect_says_the_schedule(folder, run):
     assert zoodip.inspect(folder)["schedule"] == standard
     assert f"predicts epsilon, {standard}, kl autoencoder" in run(["inspect", folder]).stdout
     configure(folder, STANDARD | {"rescale_betas_zero_snr": True, "beta_schedule": "linear"})
-    assert zoodip.inspect(folder)["schedule"] == (
-        "linear betas from 0.00085 to 0.012 with zero terminal SNR"
-    )
+    assert zoodip.inspect(folder)["schedule"] == ("zero-SNR linear betas from 0.00085 to 0.012")
 
 
 def test_a_wired_model_brings_its_own_schedule(saved, tmp_path):

@@ -173,7 +173,8 @@ def test_what_is_missing_as_a_whole_is_missed(sd15, start):
     message = refusal({n: s for n, s in sd15.items() if n not in gone}, encoder=True, decoder=True)
     count = int(re.search(r"is not whole, (\d+) tensors? (?:is|are) missing: ", message)[1])
     named = re.findall(r"'([^']+)'", message)
-    assert count == len(gone)
+    # Whether the first block of a level had a shortcut cannot be told from a level without widths.
+    assert len(gone) - 2 * start.endswith("down.2.") <= count <= len(gone)
     assert set(named) <= set(gone)
     assert len(named) == min(5, count)
     assert (f" and {count - 5} more" in message) == (count > 5)

@@ -93,15 +93,25 @@ def _fixed(value: float) -> bytes:
     return struct.pack(">i", round(value * 65536))
 
 
+def _curve(gamma: float | None) -> bytes:
+    """A gamma, or None for the curve of sRGB (IEC 61966-2-1) in a table."""
+    if gamma is not None:
+        return b"curv\0\0\0\0" + struct.pack(">IH2x", 1, round(gamma * 256))
+    x = np.linspace(0, 1, 1024)
+    light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    table = (light * 65535).round().astype(">u2").tobytes()
+    return b"curv\0\0\0\0" + struct.pack(">I", len(x)) + table
+
+
 def profile(
-    red: tuple, green: tuple, blue: tuple, gamma: float, white=(0.9642, 1, 0.8249)
+    red: tuple, green: tuple, blue: tuple, gamma: float | None, white: tuple = (0.9642, 1, 0.8249)
 ) -> bytes:
-    """ICC of version 2: colorants as XYZ under D50, one gamma."""
+    """ICC of version 2: colorants as XYZ under D50, one curve."""
 
     def xyz(values: tuple) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(map(_fixed, values))
 
-    curve = b"curv\0\0\0\0" + struct.pack(">IH2x", 1, round(gamma * 256))
+    curve = _curve(gamma)
     text = b"a profile\0"
     name = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + b"\0" * 79
     tags = {b"desc": name + b"\0" * (-len(name) % 4), b"cprt": b"text\0\0\0\0none\0\0\0\0"}
@@ -121,14 +131,14 @@ ADOBE_RGB = profile(
     (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457), 2.2
 )
 DISPLAY_P3 = profile(
-    (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407), 2.2
+    (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407), None
 )
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def grey_profile(gamma: float) -> bytes:
     """ICC of version 2 with one curve."""
-    curve = b"curv\0\0\0\0" + struct.pack(">IH2x", 1, round(gamma * 256))
+    curve = _curve(gamma)
     white = b"XYZ \0\0\0\0" + b"".join(map(_fixed, (0.9642, 1, 0.8249)))
     at = 128 + 4 + 12 * 2
     table = struct.pack(">I", 2) + b"wtpt" + struct.pack(">II", at, len(white))

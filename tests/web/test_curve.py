@@ -55,7 +55,7 @@ def test_fixed_samples_are_dots_from_before_the_first_step_on(page):
     assert list(ys) == sorted(ys), "a lower loss lies lower"
     assert shown["first"] == "0"
     assert shown["raw"] < shown["smooth"] < 1
-    assert shown["legend"] == ["fixed samples", "smoothed", "single steps"]
+    assert shown["legend"] == ["fixed samples", "smoothed", "steps"]
     assert "fixed samples 0.49" in shown["spoken"]
 
 
@@ -74,4 +74,4 @@ def test_the_first_dot_is_shown_before_any_step(page):
 def test_without_fixed_samples_the_smoothed_steps_count(page):
     shown = drawn(page, NOISE, [])
     assert shown["dots"] == [] and shown["smooth"] == 1
-    assert shown["legend"] == ["smoothed", "single steps"]
+    assert shown["legend"] == ["smoothed", "steps"]

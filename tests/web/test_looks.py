@@ -73,6 +73,10 @@ def test_the_panel_in_nodes_drawn_by_vue(page, out):
         node = page.locator("[data-node-id]", has=page.locator(PANEL)).bounding_box()
         assert node["x"] <= box["x"] and box["x"] + box["width"] <= node["x"] + node["width"]
         assert box["height"] >= 250
+        # The host draws previews of its own, which the panel shows already.
+        page.locator(f"{PANEL} img").wait_for()
+        others = page.locator(f"[data-node-id]:has({PANEL}) img:not({PANEL} img)")
+        assert not any(other.is_visible() for other in others.all())
         assert box["y"] + box["height"] <= node["y"] + node["height"]
         page.screenshot(path=out / f"{version(page)}-vue.png")
     finally:

@@ -259,10 +259,10 @@ def test_the_pointer_reads_the_curve(page):
     run_workflow(page)
     wait_for_state(page, "finished")
     legend = page.locator(f"{PANEL} .zoodip-legend")
-    assert "smoothed" in legend.inner_text() and "single steps" in legend.inner_text()
+    assert "smoothed" in legend.inner_text() and "steps" in legend.inner_text()
     page.locator(f"{PANEL} .zoodip-plot").hover()
-    shown = re.findall(r"(smoothed|single step) ([\d.]+)", legend.inner_text())
-    assert [name for name, _ in shown] == ["smoothed", "single step"]
+    shown = re.findall(r"(smoothed|steps) ([\d.]+)", legend.inner_text())
+    assert [name for name, _ in shown] == ["smoothed", "steps"]
     assert all(float(loss) > 0 for _, loss in shown)
 
 

@@ -1,11 +1,13 @@
 """Every template in the real front end; those that need no download are run, with fewer steps."""
 
+import itertools
 import urllib.parse
 
 import pytest
 import templates
 from comfy import PACKAGE
-from templates import NAMES, NOTE, RUNNABLE
+from editor import set_setting
+from templates import NAMES, NOTE, RUNNABLE, Box, group_box
 
 STEPS = {"PersonalizeZO": 20, "KSampler": 2}
 
@@ -49,6 +51,62 @@ def open_template(page, name: str):
     page.evaluate(OPEN, [f"/workflow_templates/{PACKAGE}/{urllib.parse.quote(name)}.json", name])
     nodes = len(templates.load(name)["nodes"])
     page.wait_for_function("(nodes) => window.app.graph._nodes.length === nodes", arg=nodes)
+
+
+# What nodes drawn by Vue cover, in units of the canvas: they are larger than their saved sizes.
+DRAWN_BY_VUE = """() => {
+  const { ds } = window.app.canvas;
+  const canvas = document.querySelector("#graph-canvas").getBoundingClientRect();
+  return window.app.graph._nodes.map((node) => {
+    const box = document.querySelector(`[data-node-id="${node.id}"]`).getBoundingClientRect();
+    const x = (box.left - canvas.left) / ds.scale - ds.offset[0];
+    const y = (box.top - canvas.top) / ds.scale - ds.offset[1];
+    return [node.type, x, y, x + box.width / ds.scale, y + box.height / ds.scale];
+  });
+}"""
+IN_VIEW = """() => {
+  const { ds } = window.app.canvas;
+  ds.scale = 0.5;
+  ds.offset[0] = 40;
+  ds.offset[1] = 120;
+  window.app.canvas.setDirty(true, true);
+}"""
+
+
+@pytest.fixture
+def vue(page):
+    version = page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")
+    if [int(part) for part in version.split(".")[:2]] < [1, 50]:
+        pytest.skip("this front end has no finished Nodes 2.0")
+    set_setting(page, "Comfy.VueNodes.Enabled", True)
+    yield page
+    set_setting(page, "Comfy.VueNodes.Enabled", False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_drawn_by_vue_keep_clear_of_each_other_and_in_their_groups(vue, name):
+    open_template(vue, name)
+    vue.evaluate(IN_VIEW)
+    count = len(templates.load(name)["nodes"])
+    vue.wait_for_function(
+        "(count) => document.querySelectorAll('[data-node-id]').length === count", arg=count
+    )
+    drawn = [(kind, Box(*box)) for kind, *box in settled(vue)]
+    for (kind, box), (other, beside) in itertools.combinations(drawn, 2):
+        assert not box.meets(beside), (kind, other)
+    groups = [group_box(group) for group in templates.load(name)["groups"]]
+    for kind, box in drawn:
+        if kind != NOTE:
+            assert sum(group.holds(box) for group in groups) == 1, (kind, box)
+
+
+def settled(page) -> list:
+    """The boxes once they stay what they are: nodes grow when they are first measured."""
+    before = None
+    while (boxes := page.evaluate(DRAWN_BY_VUE)) != before:
+        before = boxes
+        page.wait_for_timeout(500)
+    return boxes
 
 
 def shape(workflow: dict) -> dict:

@@ -19,6 +19,11 @@
 #else
 #include <unistd.h>
 #endif
+#if defined(__linux__)
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#endif
 #if defined(__APPLE__)
 #include <mach-o/dyld.h>
 #endif
@@ -100,6 +105,36 @@ void check_torch(const Stamp& stamp, const std::string& command) {
                     stamp.torch_dir.string(), " is now ", found, "; run: ", command);
 }
 
+#if defined(__linux__)
+
+// Whether the program comes as far as its first line: torch's libraries end it with a signal where
+// they find no memory while they are loaded.
+bool can_start(const fs::path& program) {
+    const pid_t child = fork();
+    if (child == 0) {
+        const int nowhere = open("/dev/null", O_WRONLY);
+        for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) dup2(nowhere, stream);
+        const rlimit no_core{0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+        execl(program.c_str(), "zoodip", "--version", nullptr);
+        _exit(127);
+    }
+    int status = 0;
+    return child < 0 || waitpid(child, &status, 0) < 0 || status == 0;
+}
+
+// Throws Error where the limit on addresses (ulimit -v) leaves no room for the program itself.
+void check_addresses(const fs::path& program) {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    zoodip::require(can_start(program), "the program does not start within the ",
+                    limit.rlim_cur / 1'000'000,
+                    " MB of addresses that it may have (ulimit -v); with its libraries it takes ",
+                    "about 500 MB, and a training more. Raise the limit");
+}
+
+#endif
+
 // Becomes the program; returns only on Windows, with the program's exit code.
 int start(const fs::path& program, char** arguments, const std::string& command) {
     std::string name = "zoodip";
@@ -124,6 +159,9 @@ int launch(char** arguments) {
     check_torch(*stamp, command);
     fs::path program = folder / "zoodip-main";
     program += self.extension();
+#if defined(__linux__)
+    check_addresses(program);
+#endif
     return start(program, arguments, command);
 }
 

@@ -19,7 +19,9 @@ def own_model(patcher):
     """A clone whose weights are its own."""
     with torch.inference_mode(False):
         out = patcher.clone()
-        out.model = copy.deepcopy(patcher.model)
+        # Newer hosts' configurations cannot be copied.
+        config = getattr(patcher.model, "model_config", None)
+        out.model = copy.deepcopy(patcher.model, {id(config): config})
         return out
 
 
