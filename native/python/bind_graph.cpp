@@ -196,8 +196,7 @@ void bind_graph(py::module_& module) {
         [](const WeightSource& source, const std::string& settings) {
             return run_engine([&] {
                 const Architecture architecture = detect_architecture(source);
-                const auto chosen =
-                    resolve_settings(nlohmann::json::parse(settings), architecture);
+                const auto chosen = resolve_settings(nlohmann::json::parse(settings), architecture);
                 const NoiseSchedule schedule(choose_betas(chosen, architecture));
                 std::vector<double> all;
                 for (std::int64_t t = 0; t < schedule.steps(); ++t) {

@@ -85,10 +85,10 @@ void bind_weights(py::module_& module) {
             [](const WeightSource& self) {
                 const Architecture architecture = detect_architecture(self);
                 std::vector<std::pair<std::string, std::vector<std::int64_t>>> out;
-                for (const auto& part : {unet_manifest(self, architecture),
-                                         text_encoder_manifest(self, architecture),
-                                         latent_encoder_manifest(self, architecture),
-                                         latent_decoder_manifest(self, architecture)}) {
+                for (const auto& part :
+                     {unet_manifest(self, architecture), text_encoder_manifest(self, architecture),
+                      latent_encoder_manifest(self, architecture),
+                      latent_decoder_manifest(self, architecture)}) {
                     for (const auto& [name, shape] : part) out.emplace_back(name, shape);
                 }
                 return out;
@@ -97,8 +97,9 @@ void bind_weights(py::module_& module) {
         .def(
             "require_whole",
             [](const WeightSource& self, bool encoder, bool decoder) {
-                run_engine(
-                    [&] { require_whole(self, detect_architecture(self), {encoder, decoder}); });
+                run_engine([&] {
+                    require_whole(self, detect_architecture(self), {encoder, decoder});
+                });
             },
             py::arg("encoder") = false, py::arg("decoder") = false,
             "Error lists what is missing or misshapen; encoder, decoder: the halves of the "

@@ -271,13 +271,11 @@ TokenDescription describe_token(const TokenFile& token) {
 json to_json(const TokenDescription& token) {
     json encoders = json::array(), pictures = json::array();
     for (const auto& each : token.encoders) {
-        encoders.push_back(
-            {{"name", each.name},
-             {"vectors", each.vectors},
-             {"width", each.width},
-             {"key", token.keys.count(each.name) > 0 ? json(token.keys.at(each.name)) : json()},
-             {"stored", each.stored},
-             {"norms", each.norms}});
+        encoders.push_back({{"name", each.name},
+                            {"vectors", each.vectors},
+                            {"width", each.width},
+                            {"stored", each.stored},
+                            {"norms", each.norms}});
     }
     for (const auto& each : token.pictures) {
         pictures.push_back(

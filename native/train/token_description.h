@@ -52,8 +52,7 @@ struct TokenDescription {
 // Never throws for what is in the metadata.
 TokenDescription describe_token(const TokenFile& token);
 
-// {word, format, encoders: [{name, vectors, width, key, stored,
-// norms}], others, step, finished, zoodip:
+// {word, format, encoders: [{name, vectors, width, stored, norms}], others, step, finished, zoodip:
 // {version, family, initialiser, model, seed, settings, changed, pictures: [{name, sha256,
 // caption}], folder, more}, metadata}; null for what is not known.
 nlohmann::json to_json(const TokenDescription& token);

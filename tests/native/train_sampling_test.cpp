@@ -1,6 +1,5 @@
 // Which picture a draw takes.
 #include <map>
-#include <set>
 #include <vector>
 
 #include <ATen/ops/full.h>
@@ -32,15 +31,12 @@ std::vector<std::int64_t> drawn(const std::vector<LatentPicture>& pictures, std:
 
 TEST(Sampling, DrawsEveryPictureAsOftenAsItsRepeatsSay) {
     const auto pictures = pictures_with({1, 3, 2});
-    std::set<std::vector<std::int64_t>> orders;
-    for (std::uint64_t round = 0; round < 8; ++round) {
-        const auto order = drawn(pictures, 6 * round, 6);
+    for (const std::uint64_t round : {0u, 1u, 7u}) {
         std::map<std::int64_t, int> times;
-        for (const std::int64_t picture : order) ++times[picture];
+        for (const std::int64_t picture : drawn(pictures, 6 * round, 6)) ++times[picture];
         EXPECT_EQ(times, (std::map<std::int64_t, int>{{0, 1}, {1, 3}, {2, 2}}));
-        orders.insert(order);
     }
-    EXPECT_GT(orders.size(), 1u);  // shuffled anew
+    EXPECT_NE(drawn(pictures, 0, 36), drawn(pictures, 6, 36));
 }
 
 TEST(Sampling, RepeatsAreLikePicturesThatAreThereThatOften) {
