@@ -14,7 +14,7 @@ LEARNED = "clip token loss_map steps"
 NAMES = {
     "PersonalizeZO": (f"model clip vae {SUBJECT} train_seed options", LEARNED),
     "PersonalizeFromCheckpointZO": (
-        f"ckpt_name {SUBJECT} prediction zero_snr train_seed clip options",
+        f"ckpt_name {SUBJECT} prediction train_seed clip options zero_snr",
         LEARNED,
     ),
     "TrainingOptionsZO": (
