@@ -27,12 +27,17 @@ bool is_option(const std::string& word) {
            std::string_view("0123456789.").find(word[1]) == std::string_view::npos;
 }
 
+std::vector<std::string> options_of(const CLI::App& command) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : command.get_options()) {
+        for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+    }
+    return names;
+}
+
 // The first option that a command does not know; empty when it knows all.
 std::string unknown_option(const CLI::App& command) {
-    std::vector<std::string> known;
-    for (const CLI::Option* option : command.get_options()) {
-        for (const auto& name : option->get_lnames()) known.push_back("--" + name);
-    }
+    const std::vector<std::string> known = options_of(command);
     for (const std::string& word : command.remaining()) {
         if (!is_option(word)) continue;
         const std::string name = word.substr(0, word.find('='));
@@ -55,7 +60,19 @@ std::string wrong_count(const CLI::App& command) {
     return {};
 }
 
-// What CLI11 says of an option at the end of the line, or in front of another one.
+// An option that took the one behind it for its value, as CLI11 lets it; empty without one.
+std::string taken_option(const CLI::App& command) {
+    const std::vector<std::string> known = options_of(command);
+    for (const CLI::Option* option : command.get_options()) {
+        for (const std::string& value : option->results()) {
+            if (std::find(known.begin(), known.end(), value) == known.end()) continue;
+            return concat(command.get_name(), ": ", option->get_name(), " needs a value");
+        }
+    }
+    return {};
+}
+
+// What CLI11 says of an option at the end of the line.
 std::string missing_value(const CLI::App& command, const CLI::ParseError& error) {
     const std::string text = error.what(), name = text.substr(0, text.find(':'));
     const bool missing = error.get_name() == "ArgumentMismatch" && is_option(name) &&
@@ -64,8 +81,8 @@ std::string missing_value(const CLI::App& command, const CLI::ParseError& error)
 }
 
 std::string option_error(const CLI::App& command, const CLI::ParseError& error) {
-    for (const std::string& found :
-         {unknown_option(command), wrong_count(command), missing_value(command, error)}) {
+    for (const std::string& found : {unknown_option(command), taken_option(command),
+                                     wrong_count(command), missing_value(command, error)}) {
         if (!found.empty()) return found;
     }
     return error.what();

@@ -211,6 +211,7 @@ def test_a_second_run_leaves_pip_alone(
         shutil.copy(install.ROOT / name, tmp_path)
     monkeypatch.setattr(install, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()
+    (tmp_path / "tests").mkdir()
     calls: list[str] = []
     monkeypatch.setattr(install.system, "prepare_system", lambda *_: calls.append("system"))
     monkeypatch.setattr(install.venv, "create", lambda *_: calls.append("venv"))
