@@ -3,8 +3,8 @@
 //   metadata.jsonl, a line {"file_name": ..., "text": ...} for each picture (diffusers), or with
 //     image_path and caption (kohya's newer scripts);
 //   folders N_name inside it (kohya): their pictures are drawn N times as often, and the name is
-//   the
-//     caption of those that have none.
+//     the caption of those that have none. Folders of other names are left out, which is said
+//     like all else that is.
 // Names match in any case of letters and in either Unicode form of an accent.
 #pragma once
 

@@ -28,8 +28,7 @@ bool is_digits(const std::string& text) {
 
 // What trainers read in a folder of pictures, this one or another.
 bool is_training_file(const fs::path& file) {
-    static constexpr std::array others = {".bmp", ".gif",  ".avif", ".heic",   ".heif",
-                                          ".tif", ".tiff", ".txt",  ".caption"};
+    static constexpr std::array others = {".tif", ".tiff", ".txt", ".caption"};
     const std::string ending = lower_ascii(file.extension().string());
     return is_picture_name(file) ||
            std::find(others.begin(), others.end(), ending) != others.end() ||
