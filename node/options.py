@@ -103,13 +103,14 @@ class TrainingOptionsZO(io.ComfyNode):
     @classmethod
     def execute(cls, method: Any = None, **values: Any) -> io.NodeOutput:
         asked = ((cls.hidden.prompt or {}).get(cls.hidden.unique_id) or {}).get("inputs", {})
+        settings.check_names(asked)
         # A host that folds settings into it leaves out one that it does not know.
         method = asked.get("method") if method is None else method
         given = {**values, **(method if isinstance(method, dict) else {"method": method})}
         # One that the prompt does not give comes as None, or does not come.
         given = {name: value for name, value in given.items() if value is not None}
         spelled = settings.spelled(asked, given)
-        settings.check_choices(spelled)
+        settings.check(spelled)
         return io.NodeOutput(settings.chosen(spelled))
 
 

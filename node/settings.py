@@ -3,6 +3,7 @@ beside this so that nodes are there without the native module."""
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -157,12 +158,29 @@ def chosen(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
-def check_choices(values: Mapping[str, Any]) -> None:
-    """Raises ValueError for a name that is not among its choices, which not all hosts check."""
+def check(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a value that its setting does not take, which not all hosts check."""
     for field in options():
         name, known = field["name"], field.get("choices")
-        if known and name in values and values[name] not in known:
+        if name not in values:
+            continue
+        if known and values[name] not in known:
             raise ValueError(f"{name}: needs one of {', '.join(known)}; got '{values[name]}'")
+        low, high = field.get("minimum"), field.get("maximum")
+        number = isinstance(values[name], int | float)
+        if number and low is not None and not low <= values[name] <= high:
+            raise ValueError(f"{name}: needs {low:g} to {high:g}; got {values[name]!r}")
+
+
+def check_names(inputs: Mapping[str, Any]) -> None:
+    """Raises ValueError for an input of a prompt that is no option: hosts pass over it."""
+    known = [field["name"] for field in options()]
+    for name in inputs:
+        plain = name.removeprefix("method.")
+        if plain not in known:
+            near = difflib.get_close_matches(plain, known, 1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"there is no option '{plain}'{meant}")
 
 
 def spelled(inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ Picture decode_picture(std::span<const std::byte> bytes, const std::string& name
         for (const std::string& note : decoded.notes) log_warning(name, ": ", note);
         return apply_orientation(flatten(std::move(decoded)), orientation);
     } catch (const Error& error) {
-        fail(name, ": ", error.what());
+        const std::string_view what = error.what();
+        const bool damaged = what.find("damaged") != std::string_view::npos;
+        fail(name, ": ", what, damaged ? ". Replace it or take it out" : "");
     }
 }
 
