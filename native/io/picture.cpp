@@ -1,6 +1,7 @@
 #include "io/picture.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "core/ascii.h"
