@@ -596,7 +596,6 @@ def test_previews_are_pictures_beside_the_word(train, learn, out, tmp_path):
     elsewhere = tmp_path / "deep" / "pictures"
     learn(out=again, preview_every=5, previews=elsewhere, validate_every=3, log=tmp_path / "log")
     for name in names(folder):  # the files say of which run they are, too
-        # Not the files: each says of which run it is.
         assert Image.open(elsewhere / name).tobytes() == Image.open(folder / name).tobytes()
     assert torch.equal(load_file(again)["clip_l"], load_file(out)["clip_l"])
     plain = tmp_path / "plain.safetensors"
