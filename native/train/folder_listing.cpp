@@ -54,9 +54,10 @@ LeftOut describe_other(const std::string& name) {
     return {name, "", /*expected=*/false};
 }
 
+// Of file managers, of nobody, or the lock of an output that is written just now.
 bool is_hidden(const std::string& name) {
     const std::string lower_name = lower_ascii(name);
-    return name.empty() || name.front() == '.' ||
+    return name.empty() || name.front() == '.' || lower_name.ends_with(".safetensors.lock") ||
            std::find(of_file_managers.begin(), of_file_managers.end(), lower_name) !=
                of_file_managers.end();
 }

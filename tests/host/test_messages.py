@@ -322,7 +322,10 @@ TOKENS = {
     "other-encoder": ({"clip_g": torch.zeros(1, 1280)}, ["clip_l", "clip_g"]),
     "nan-token": ({"clip_l": torch.full((1, 128), float("nan"))}, ["NaN"]),
     "lora-file": ({"lora_te_x.lora_up.weight": torch.zeros(4, 4)}, ["a LoRA, not a token"]),
-    "whole-numbers": ({"clip_l": torch.zeros(1, 128, dtype=torch.int64)}, ["torch.int64", "float16"]),
+    "whole-numbers": (
+        {"clip_l": torch.zeros(1, 128, dtype=torch.int64)},
+        ["torch.int64", "float16"],
+    ),
 }
 
 

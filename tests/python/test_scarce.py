@@ -93,25 +93,6 @@ def test_a_host_without_memory_lives_on(demo_model, images, tmp_path):
         assert line == "" or re.search("memory|threads", line), line
 
 
-def test_a_process_that_may_have_no_more_threads_says_so(model, images, tmp_path):
-    """A thread needs its stack: without addresses for one it cannot be made."""
-    program = """if True:
-        import resource, sys, zoodip
-        model, images, out = sys.argv[1:]
-        zoodip.settings()
-        pages = int(open("/proc/self/statm").read().split()[0])
-        limit = pages * resource.getpagesize() + (40 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        try:
-            zoodip.train(model, images, "sks", "dog", out, threads=64, resolution=64)
-        except zoodip.Error as error:
-            print(error)
-        """
-    told = in_python(program, model, images, tmp_path / "sks.safetensors")
-    assert told.returncode == 0, told.stderr
-    assert re.match(r"threads: the system gives this process \d+ of the 64 threads", told.stdout)
-
-
 # --------------------------------------------------------------------------------------------- fork
 
 
