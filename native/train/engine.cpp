@@ -64,7 +64,11 @@ void try_threads(int count) {
 
 ThreadCount::ThreadCount(std::int64_t count) : before_(at::get_num_threads()) {
     if (forked_from_threads()) count = 1;
-    if (count > 0) at::set_num_threads(static_cast<int>(count));
+    if (count <= 0) return;
+    const int wanted = static_cast<int>(count);
+    // Torch makes a pool of so many at once, and waits for ever for those that it did not get.
+    if (wanted > before_) try_threads(wanted - 1);
+    at::set_num_threads(wanted);
 }
 
 ThreadCount::~ThreadCount() {
