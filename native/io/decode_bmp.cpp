@@ -17,7 +17,7 @@
 namespace zoodip {
 namespace {
 
-constexpr const char* damaged = "is a BMP that is damaged or cut off";
+constexpr const char* kind = "a BMP";
 
 // A number of `size` bytes, the lowest first; 0 beyond the end.
 std::uint32_t number(std::span<const std::byte> bytes, std::size_t at, std::size_t size) {
@@ -59,15 +59,15 @@ Header read_header(std::span<const std::byte> bytes) {
 DecodedPicture decode_bmp(std::span<const std::byte> bytes) {
     constexpr std::uint32_t none = 0, run_length_8 = 1, run_length_4 = 2, bit_fields = 3;
     const Header header = read_header(bytes);
-    require(header.width > 0 && header.height > 0, damaged);
+    require_whole(header.width > 0 && header.height > 0, kind);
     require_picture_size(header.width, header.height);
     require(header.compression != run_length_8 && header.compression != run_length_4,
             "is a run-length compressed BMP, which is not read. Save it as PNG");
     require(header.compression == none || header.compression == bit_fields,
             "is a BMP of a compression that is not read. Save it as PNG");
     const std::uint64_t row = (header.width * header.bits + 31) / 32 * 4;
-    require(header.pixels + row * header.height <= bytes.size() && bytes.size() <= INT_MAX,
-            damaged);
+    require_whole(header.pixels + row * header.height <= bytes.size() && bytes.size() <= INT_MAX,
+                  kind);
     const bool alpha =
         header.compression == bit_fields && header.bits == 32 && header.alpha_mask != 0;
     DecodedPicture picture =
@@ -78,7 +78,7 @@ DecodedPicture decode_bmp(std::span<const std::byte> bytes) {
                               static_cast<int>(bytes.size()), &width, &height, &ignored,
                               alpha ? 4 : 3),
         &stbi_image_free);
-    require(samples != nullptr && width == picture.width && height == picture.height, damaged);
+    require_whole(samples != nullptr && width == picture.width && height == picture.height, kind);
     std::copy_n(samples.get(), picture.samples.size(), picture.samples.begin());
     return picture;
 }

@@ -11,7 +11,7 @@
 namespace zoodip {
 namespace {
 
-constexpr const char* damaged = "is a GIF that is damaged or cut off";
+constexpr const char* kind = "a GIF";
 
 int read_bytes(GifFileType* gif, GifByteType* out, int size) {
     auto& left = *static_cast<std::span<const std::byte>*>(gif->UserData);
@@ -31,17 +31,17 @@ using Gif = std::unique_ptr<GifFileType, CloseGif>;
 bool find_frame(GifFileType* gif, std::optional<int>& transparent) {
     for (;;) {
         GifRecordType record{};
-        require(DGifGetRecordType(gif, &record) == GIF_OK, damaged);
+        require_whole(DGifGetRecordType(gif, &record) == GIF_OK, kind);
         if (record == TERMINATE_RECORD_TYPE) return false;
         if (record == IMAGE_DESC_RECORD_TYPE) return true;
         if (record != EXTENSION_RECORD_TYPE) continue;
         int code = 0;
         GifByteType* block = nullptr;  // its length, then its bytes
-        require(DGifGetExtension(gif, &code, &block) == GIF_OK, damaged);
+        require_whole(DGifGetExtension(gif, &code, &block) == GIF_OK, kind);
         if (code == GRAPHICS_EXT_FUNC_CODE && block != nullptr && block[0] >= 4) {
             transparent = (block[1] & 1) != 0 ? std::optional<int>(block[4]) : std::nullopt;
         }
-        while (block != nullptr) require(DGifGetExtensionNext(gif, &block) == GIF_OK, damaged);
+        while (block != nullptr) require_whole(DGifGetExtensionNext(gif, &block) == GIF_OK, kind);
     }
 }
 
@@ -59,7 +59,7 @@ std::vector<GifPixelType> read_indices(GifFileType* gif) {
         for (int y = pass.first; y < frame.Height; y += pass.step) {
             GifPixelType* row =
                 &indices[static_cast<std::size_t>(y) * static_cast<std::size_t>(frame.Width)];
-            require(DGifGetLine(gif, row, frame.Width) == GIF_OK, damaged);
+            require_whole(DGifGetLine(gif, row, frame.Width) == GIF_OK, kind);
         }
     };
     if (frame.Interlace) {
@@ -102,12 +102,12 @@ bool has_another_frame(GifFileType* gif) {
 DecodedPicture decode_gif(std::span<const std::byte> bytes) {
     std::span<const std::byte> left = bytes;
     const Gif gif(DGifOpen(&left, read_bytes, nullptr));
-    require(gif != nullptr, damaged);
+    require_whole(gif != nullptr, kind);
     std::optional<int> transparent;
     require(find_frame(gif.get(), transparent), "is a GIF without a picture");
-    require(DGifGetImageDesc(gif.get()) == GIF_OK, damaged);
+    require_whole(DGifGetImageDesc(gif.get()) == GIF_OK, kind);
     const GifImageDesc& frame = gif->Image;
-    require(frame.Width > 0 && frame.Height > 0 && frame.Left >= 0 && frame.Top >= 0, damaged);
+    require_whole(frame.Width > 0 && frame.Height > 0 && frame.Left >= 0 && frame.Top >= 0, kind);
     const int width = std::max(gif->SWidth, frame.Left + frame.Width);
     const int height = std::max(gif->SHeight, frame.Top + frame.Height);
     require_picture_size(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));

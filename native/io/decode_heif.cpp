@@ -31,7 +31,7 @@ void check(const heif_error& error, const char* kind) {
         fail("is ", kind, " of a sort that is not read (", error.message,
              "). Save it as JPEG or PNG");
     }
-    fail("is ", kind, " that is damaged or cut off (", error.message, ")");
+    require_whole(false, kind, error.message);
 }
 
 // The codecs of a libheif are packages of their own on newer systems.
@@ -141,8 +141,7 @@ DecodedPicture decode_heif(std::span<const std::byte> bytes) {
     const std::uint8_t* plane =
         heif_image_get_plane_readonly(image.get(), heif_channel_interleaved, &stride);
     const int row = (alpha ? 4 : 3) * width;
-    require(plane != nullptr && width > 0 && height > 0 && stride >= row, "is ", kind,
-            " that is damaged or cut off");
+    require_whole(plane != nullptr && width > 0 && height > 0 && stride >= row, kind);
     require_picture_size(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height));
     DecodedPicture picture =
         make_decoded(static_cast<std::uint64_t>(width), static_cast<std::uint64_t>(height),

@@ -149,7 +149,7 @@ void take_profile(Jpeg& jpeg, DecodedPicture& picture) {
 
 DecodedPicture decode_jpeg(std::span<const std::byte> bytes) {
     Jpeg jpeg;
-    require(jpeg.read_header(bytes), "is a damaged JPEG (", jpeg.handler.message.data(), ")");
+    require_whole(jpeg.read_header(bytes), "a JPEG", jpeg.handler.message.data());
     require_picture_size(jpeg.info.image_width, jpeg.info.image_height);
     const bool inks = jpeg.info.num_components == 4;
     DecodedPicture picture = make_decoded(jpeg.info.image_width, jpeg.info.image_height,
@@ -157,8 +157,7 @@ DecodedPicture decode_jpeg(std::span<const std::byte> bytes) {
     picture.grey = jpeg.info.num_components == 1;
     picture.orientation = jpeg.orientation();
     take_profile(jpeg, picture);
-    require(jpeg.read_pixels(picture.samples.data()), "is a JPEG that is damaged or cut off (",
-            jpeg.handler.message.data(), ")");
+    require_whole(jpeg.read_pixels(picture.samples.data()), "a JPEG", jpeg.handler.message.data());
     // Editors store the inks inverted, and readers take them so with Adobe's mark or without.
     if (inks) {
         for (std::uint8_t& ink : picture.samples) ink = static_cast<std::uint8_t>(255 - ink);

@@ -215,21 +215,21 @@ struct Writer {
 
 DecodedPicture decode_png(std::span<const std::byte> bytes) {
     Reader reader(bytes);
-    require(reader.read_header(), "is a damaged PNG (", reader.stream.message.data(), ")");
+    require_whole(reader.read_header(), "a PNG", reader.stream.message.data());
     const png_uint_32 width = png_get_image_width(reader.png, reader.info);
     const png_uint_32 height = png_get_image_height(reader.png, reader.info);
     const bool grey = (png_get_color_type(reader.png, reader.info) & PNG_COLOR_MASK_COLOR) == 0;
     require_picture_size(width, height);
-    require(reader.prepare() && png_get_rowbytes(reader.png, reader.info) == std::size_t{4} * width,
-            "is a damaged PNG (", reader.stream.message.data(), ")");
+    require_whole(
+        reader.prepare() && png_get_rowbytes(reader.png, reader.info) == std::size_t{4} * width,
+        "a PNG", reader.stream.message.data());
     DecodedPicture picture = make_decoded(width, height, Samples::rgba);
     picture.grey = grey;
     std::vector<png_bytep> rows(height);
     for (png_uint_32 y = 0; y < height; ++y) {
         rows[y] = picture.samples.data() + std::size_t{4} * width * y;
     }
-    require(reader.read_pixels(rows.data()), "is a PNG that is damaged or cut off (",
-            reader.stream.message.data(), ")");
+    require_whole(reader.read_pixels(rows.data()), "a PNG", reader.stream.message.data());
     picture.icc = reader.profile();
     picture.orientation = read_orientation(reader);
     if (reader.stream.profile_refused) picture.notes.emplace_back(damaged_profile);

@@ -11,7 +11,7 @@
 namespace zoodip {
 namespace {
 
-constexpr const char* damaged = "is a WebP that is damaged or cut off";
+constexpr const char* kind = "a WebP";
 
 struct DeleteDemuxer {
     void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
@@ -33,9 +33,9 @@ std::vector<std::byte> chunk(const Demuxer& demuxer, const char* name) {
 void decode_into(const WebPData& data, int width, int height, std::vector<std::uint8_t>& rgba) {
     rgba.resize(std::size_t{4} * static_cast<std::size_t>(width) *
                 static_cast<std::size_t>(height));
-    require(
+    require_whole(
         WebPDecodeRGBAInto(data.bytes, data.size, rgba.data(), rgba.size(), 4 * width) != nullptr,
-        damaged);
+        kind);
 }
 
 // The first frame of an animation where it lies on the canvas, which is transparent elsewhere.
@@ -44,10 +44,10 @@ void decode_first_frame(const Demuxer& demuxer, DecodedPicture& picture) {
     const bool found = demuxer && WebPDemuxGetFrame(demuxer.get(), 1, &frame) != 0;
     const std::unique_ptr<WebPIterator, decltype(&WebPDemuxReleaseIterator)> held(
         &frame, &WebPDemuxReleaseIterator);
-    require(found && frame.complete != 0 && frame.x_offset >= 0 && frame.y_offset >= 0 &&
-                frame.width <= picture.width - frame.x_offset &&
-                frame.height <= picture.height - frame.y_offset,
-            damaged);
+    require_whole(found && frame.complete != 0 && frame.x_offset >= 0 && frame.y_offset >= 0 &&
+                      frame.width <= picture.width - frame.x_offset &&
+                      frame.height <= picture.height - frame.y_offset,
+                  kind);
     std::vector<std::uint8_t> rgba;
     decode_into(frame.fragment, frame.width, frame.height, rgba);
     const std::size_t row = std::size_t{4} * static_cast<std::size_t>(frame.width);
@@ -64,9 +64,9 @@ void decode_first_frame(const Demuxer& demuxer, DecodedPicture& picture) {
 DecodedPicture decode_webp(std::span<const std::byte> bytes) {
     const WebPData data{reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
     WebPBitstreamFeatures features{};
-    require(WebPGetFeatures(data.bytes, data.size, &features) == VP8_STATUS_OK &&
-                features.width > 0 && features.height > 0,
-            "is a damaged WebP");
+    require_whole(WebPGetFeatures(data.bytes, data.size, &features) == VP8_STATUS_OK &&
+                      features.width > 0 && features.height > 0,
+                  kind);
     const auto width = static_cast<std::uint64_t>(features.width);
     const auto height = static_cast<std::uint64_t>(features.height);
     require_picture_size(width, height);
@@ -77,7 +77,7 @@ DecodedPicture decode_webp(std::span<const std::byte> bytes) {
         // Metadata stands behind the pixels: what was cut off might say which way up they are.
         const bool extended =
             (WebPDemuxGetI(demuxer.get(), WEBP_FF_FORMAT_FLAGS) & (EXIF_FLAG | XMP_FLAG)) != 0;
-        require(!extended || state == WEBP_DEMUX_DONE, damaged);
+        require_whole(!extended || state == WEBP_DEMUX_DONE, kind);
         const auto exif = chunk(demuxer, "EXIF"), xmp = chunk(demuxer, "XMP ");
         picture.orientation =
             orientation_of(exif, {reinterpret_cast<const char*>(xmp.data()), xmp.size()});

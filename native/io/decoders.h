@@ -40,6 +40,9 @@ void require_picture_size(std::uint64_t width, std::uint64_t height);
 Picture make_picture(int width, int height);
 DecodedPicture make_decoded(std::uint64_t width, std::uint64_t height, Samples layout);
 
+// Throws Error where a file, "a GIF", is damaged; `detail` is what its library says of it.
+void require_whole(bool whole, const char* kind, const char* detail = nullptr);
+
 constexpr const char* first_of_animation = "is an animation; its first picture is taken";
 
 // `value` with coverage alpha (0 to 255) over white, rounded.

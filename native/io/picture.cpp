@@ -4,7 +4,6 @@
 #include <string_view>
 #include <utility>
 
-#include "core/ascii.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "io/atomic_file.h"
@@ -12,7 +11,6 @@
 #include "io/decoders.h"
 #include "io/exif.h"
 #include "io/picture_kind.h"
-#include "io/picture_names.h"
 #include "io/png_text.h"
 
 namespace zoodip {
@@ -63,6 +61,12 @@ DecodedPicture make_decoded(std::uint64_t width, std::uint64_t height, Samples l
     return picture;
 }
 
+void require_whole(bool whole, const char* kind, const char* detail) {
+    require(whole, "is ", kind, " that is damaged or cut off",
+            detail == nullptr ? std::string() : concat(" (", detail, ")"),
+            ". Replace it or take it out");
+}
+
 Picture make_picture(int width, int height) {
     return {width, height,
             std::vector<std::uint8_t>(std::size_t{3} * static_cast<std::size_t>(width) *
@@ -77,9 +81,7 @@ Picture decode_picture(std::span<const std::byte> bytes, const std::string& name
         for (const std::string& note : decoded.notes) log_warning(name, ": ", note);
         return apply_orientation(flatten(std::move(decoded)), orientation);
     } catch (const Error& error) {
-        const std::string_view what = error.what();
-        const bool damaged = what.find("damaged") != std::string_view::npos;
-        fail(name, ": ", what, damaged ? ". Replace it or take it out" : "");
+        fail(name, ": ", error.what());
     }
 }
 
@@ -115,32 +117,6 @@ std::string read_png_text(const fs::path& file, const std::string& keyword) {
     } catch (const Error&) {
         return {};
     }
-}
-
-std::vector<fs::path> list_pictures(const fs::path& folder) {
-    std::error_code error;
-    require(fs::exists(folder, error), "images: there is no folder ", folder.string());
-    require(fs::is_directory(folder, error), "images: ", folder.string(), " is not a folder");
-    std::vector<fs::path> pictures;
-    std::string other;
-    fs::directory_iterator entry(folder, error);
-    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-        const fs::path& file = entry->path();
-        std::error_code ignored;
-        if (!entry->is_regular_file(ignored) || file.filename().string().front() == '.') continue;
-        if (is_picture_name(file)) {
-            pictures.push_back(file);
-        } else if (other.empty() && lower_ascii(file.extension().string()) != ".txt") {
-            other = file.filename().string();
-        }
-    }
-    require(!error, "images: cannot list ", folder.string(), ": ", error.message());
-    require(!pictures.empty(), "images: ", folder.string(),
-            " holds no .jpg, .png, .webp, .heic, .avif, .gif or .bmp",
-            other.empty() ? std::string() : " (but " + other + ")",
-            ". Put 4 to 6 pictures of the subject there");
-    std::sort(pictures.begin(), pictures.end());
-    return pictures;
 }
 
 }  // namespace zoodip

@@ -41,9 +41,4 @@ void write_png(const std::filesystem::path& file, const Picture& picture);  // a
 // bit of a weight may differ. Throws Error for a size that is not above zero.
 Picture crop_resize(const Picture& picture, int width, int height);
 
-// The files of a folder that are named as pictures that are read (.jpg, .heic; any case), by name;
-// hidden files are left out.
-// Throws Error for a missing folder and for one without pictures.
-std::vector<std::filesystem::path> list_pictures(const std::filesystem::path& folder);
-
 }  // namespace zoodip

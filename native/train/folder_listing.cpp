@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "io/picture_names.h"
 #include "nn/text_normalize.h"
+#include "train/caption_text.h"
 
 namespace zoodip {
 namespace {
@@ -32,6 +33,9 @@ constexpr std::array<Kind, 28> other_pictures = {{
 }};
 constexpr std::array<std::string_view, 7> films = {".mp4", ".mov", ".webm", ".avi",
                                                    ".mkv", ".m4v", ".3gp"};
+constexpr std::array<std::string_view, 2> text_endings = {".txt", ".caption"};
+constexpr std::string_view metadata_key = "metadata.jsonl";
+constexpr std::size_t max_repeats_digits = 3;
 constexpr std::array<std::string_view, 2> of_file_managers = {"thumbs.db", "desktop.ini"};
 
 bool is_table(const std::string& lower_name) {
@@ -40,16 +44,25 @@ bool is_table(const std::string& lower_name) {
            lower_name == "meta_lat.json";
 }
 
+template <std::size_t count>
+bool is_one_of(const std::array<std::string_view, count>& these, std::string_view text) {
+    return std::find(these.begin(), these.end(), text) != these.end();
+}
+
+std::string ending_of(const fs::path& file) {
+    return lower_ascii(file.extension().string());
+}
+
 // Why a file is left out that is neither a picture nor a text.
 LeftOut describe_other(const std::string& name) {
     const std::string lower_name = lower_ascii(name);
-    const std::string ending = lower_ascii(fs::path(name).extension().string());
+    const std::string ending = ending_of(name);
     for (const auto& [other, what] : other_pictures) {
         if (ending == other) {
             return {name, concat(what, ", which is not read: save it as JPEG or PNG")};
         }
     }
-    if (std::find(films.begin(), films.end(), ending) != films.end()) return {name, "a film"};
+    if (is_one_of(films, ending)) return {name, "a film"};
     if (is_table(lower_name)) return {name, "of such tables metadata.jsonl is read"};
     return {name, "", /*expected=*/false};
 }
@@ -58,12 +71,10 @@ LeftOut describe_other(const std::string& name) {
 bool is_hidden(const std::string& name) {
     const std::string lower_name = lower_ascii(name);
     return name.empty() || name.front() == '.' || lower_name.ends_with(".safetensors.lock") ||
-           std::find(of_file_managers.begin(), of_file_managers.end(), lower_name) !=
-               of_file_managers.end();
+           is_one_of(of_file_managers, lower_name);
 }
 
 void add_file(const fs::directory_entry& entry, FolderEntry item, FolderListing& listing) {
-    const std::string ending = lower_ascii(fs::path(item.name).extension().string());
     std::error_code error;
     if (entry.is_directory(error)) {
         listing.folders.push_back(std::move(item));
@@ -71,9 +82,9 @@ void add_file(const fs::directory_entry& entry, FolderEntry item, FolderListing&
         listing.left_out.push_back({item.name, "not a file, or a link to nothing"});
     } else if (is_picture_name(item.name)) {
         listing.pictures.push_back(std::move(item));
-    } else if (item.key == "metadata.jsonl" && listing.metadata.empty()) {
+    } else if (item.key == metadata_key && listing.metadata.empty()) {
         listing.metadata.push_back(std::move(item));
-    } else if (ending == ".txt" || ending == ".caption") {
+    } else if (is_one_of(text_endings, ending_of(item.name))) {
         listing.texts.push_back(std::move(item));
     } else {
         listing.left_out.push_back(describe_other(item.name));
@@ -86,6 +97,21 @@ void sort_by_name(std::vector<FolderEntry>& entries) {
 }
 
 }  // namespace
+
+std::optional<NamedFolder> read_folder_name(const std::string& name) {
+    const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
+    if (digits == 0 || digits > max_repeats_digits || digits == name.size()) return std::nullopt;
+    if (name[digits] != '_') return std::nullopt;
+    return NamedFolder{std::stoll(name.substr(0, digits)), tidy_caption(name.substr(digits + 1))};
+}
+
+bool is_training_file(const fs::path& file) {
+    const std::string ending = ending_of(file);
+    const auto other = std::find_if(other_pictures.begin(), other_pictures.end(),
+                                    [&](const Kind& kind) { return kind.first == ending; });
+    return is_picture_name(file) || is_one_of(text_endings, ending) ||
+           other != other_pictures.end() || lower_ascii(file.filename().string()) == metadata_key;
+}
 
 std::string match_key(const std::string& name) {
     std::string key;

@@ -2,7 +2,9 @@
 // opened.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,19 @@ struct FolderListing {
 // Hidden files and what file managers leave behind are passed over. Throws Error that names
 // `folder` when it cannot be listed.
 FolderListing list_folder(const std::filesystem::path& folder);
+
+// What the name of a folder inside it says: "10_sks dog" -> 10, "sks dog".
+struct NamedFolder {
+    std::int64_t repeats = 1;
+    std::string caption;
+};
+
+// Nothing for a name that is none; a number of more than three digits is rather a date.
+std::optional<NamedFolder> read_folder_name(const std::string& name);
+
+// Whether a file of this name would be read with the pictures, or is a picture that other trainers
+// read.
+bool is_training_file(const std::filesystem::path& file);
 
 // Equal for names that differ in the case of letters or the Unicode form of accents alone.
 std::string match_key(const std::string& name);

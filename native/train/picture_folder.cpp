@@ -10,28 +10,12 @@
 #include "core/error.h"
 #include "io/picture_names.h"
 #include "train/caption_files.h"
-#include "train/caption_text.h"
 #include "train/folder_listing.h"
 
 namespace zoodip {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::size_t max_repeats_digits = 3;
-
-struct NamedFolder {
-    std::int64_t repeats = 1;
-    std::string caption;  // what the name says
-};
-
-// "10_sks dog" -> 10, "sks dog". A longer number is rather a date.
-std::optional<NamedFolder> read_folder_name(const std::string& name) {
-    const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-    if (digits == 0 || digits > max_repeats_digits || digits == name.size()) return std::nullopt;
-    if (name[digits] != '_') return std::nullopt;
-    return NamedFolder{std::stoll(name.substr(0, digits)), tidy_caption(name.substr(digits + 1))};
-}
 
 std::string counted(std::size_t count, const char* what) {
     return concat(count, " ", what, count == 1 ? "" : "s");

@@ -1,19 +1,16 @@
 #include "train/run_outputs.h"
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <string>
 #include <system_error>
 
-#include "core/ascii.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "io/atomic_file.h"
-#include "io/picture_names.h"
 #include "io/png_text.h"
+#include "train/folder_listing.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
 
@@ -24,21 +21,6 @@ namespace fs = std::filesystem;
 
 bool is_digits(const std::string& text) {
     return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-}
-
-// What trainers read in a folder of pictures, this one or another.
-bool is_training_file(const fs::path& file) {
-    static constexpr std::array others = {".tif", ".tiff", ".txt", ".caption"};
-    const std::string ending = lower_ascii(file.extension().string());
-    return is_picture_name(file) ||
-           std::find(others.begin(), others.end(), ending) != others.end() ||
-           lower_ascii(file.filename().string()) == "metadata.jsonl";
-}
-
-// 10_sks: a folder within a folder of pictures that is read as well.
-bool is_repeats_folder(const fs::path& folder) {
-    const std::string name = folder.filename().string();
-    return is_digits(name.substr(0, name.find('_'))) && name.find('_') != std::string::npos;
 }
 
 // Whether a run's preview may have this name.
@@ -148,8 +130,8 @@ fs::path token_of(const fs::path& file) {
 Input pictures_in(const fs::path& folder) {
     const auto counts = [folder](const fs::path& file) {
         const fs::path inside = file.lexically_relative(folder).parent_path();
-        return is_training_file(file) &&
-               (inside.empty() || (!inside.has_parent_path() && is_repeats_folder(inside)));
+        return is_training_file(file) && (inside.empty() || (!inside.has_parent_path() &&
+                                                             read_folder_name(utf8_name(inside))));
     };
     return {folder, "the training pictures", counts};
 }

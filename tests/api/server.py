@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,15 +174,20 @@ def quiet(client: Client) -> None:
     """Ends and forgets every job."""
     from zoodip.client import ApiError
 
+    def unless_gone(do: Callable[..., object], *args: object) -> None:
+        """Does it to a job, which may have ended (409) or been forgotten (404) meanwhile: the server
+        keeps so many of the ended, and a request that nobody waited for may delete one."""
+        try:
+            do(*args)
+        except ApiError as error:
+            assert error.status in (404, 409), error
+
     for job in client.jobs():
         if not job.has_ended:
-            try:
-                client.cancel(job.id)
-            except ApiError as error:
-                assert error.status == 409, error  # it ended meanwhile
+            unless_gone(client.cancel, job.id)
     for job in client.jobs():
-        client.wait(job.id, JOB_S)
-        client.delete(job.id)
+        unless_gone(client.wait, job.id, JOB_S)
+        unless_gone(client.delete, job.id)
     assert client.jobs() == []
 
 

@@ -481,37 +481,8 @@ class PictureFolder : public testing::Test {
     }
     void TearDown() override { fs::remove_all(folder_); }
 
-    void touch(const std::string& name) const { std::ofstream(folder_ / name) << "x"; }
-    void expect_no_list(const fs::path& folder, const std::string& part) const {
-        try {
-            list_pictures(folder);
-            ADD_FAILURE() << "listed " << folder;
-        } catch (const Error& error) {
-            EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
-        }
-    }
-
     fs::path folder_;
 };
-
-TEST_F(PictureFolder, ListsPicturesByName) {
-    for (const auto* name : {"b.PNG", "a.jpg", "c.JPeG", "d.webp", "e.Heic", "f.jfif",
-                             ".hidden.png", "g.txt", "png", "h.tif"}) {
-        touch(name);
-    }
-    fs::create_directory(folder_ / "folder.png");
-    EXPECT_EQ(list_pictures(folder_),
-              (std::vector<fs::path>{folder_ / "a.jpg", folder_ / "b.PNG", folder_ / "c.JPeG",
-                                     folder_ / "d.webp", folder_ / "e.Heic", folder_ / "f.jfif"}));
-}
-
-TEST_F(PictureFolder, SaysWhyThereIsNothingToList) {
-    expect_no_list(folder_ / "missing", (folder_ / "missing").string());
-    expect_no_list(folder_, ".webp");
-    touch("a.tif");
-    expect_no_list(folder_, "a.tif");
-    expect_no_list(folder_ / "a.tif", "not a folder");
-}
 
 TEST_F(PictureFolder, WritesPngWholeOrNotAtAll) {
     const Picture picture = numbered(5, 4);
