@@ -48,6 +48,9 @@ void print_unread(const nlohmann::json& names) {
 }
 
 void print_memory(const nlohmann::json& report) {
+    if (const std::string choice = report["compute_choice"]; !choice.empty()) {
+        std::printf("%s\n", choice.c_str());
+    }
     std::printf("memory to expect while training at %lld x %lld, n %lld, weights %s, compute %s:\n",
                 report["resolution"].get<long long>(), report["resolution"].get<long long>(),
                 report["n"].get<long long>(), report["weights"].get<std::string>().c_str(),

@@ -4,12 +4,15 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/interruption.h"
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
+#include "core/niceness.h"
 #include "train/personalize.h"
 #include "train/settings.h"
 
@@ -19,11 +22,14 @@ namespace {
 struct TrainOptions {
     PersonalizeRequest request;
     SettingOptions settings;
+    std::string nice = "auto";
 };
 
 class TerminalObserver : public PersonalizeObserver {
   public:
-    explicit TerminalObserver(const nlohmann::json& chosen) : settings_(resolve_settings(chosen)) {}
+    // nice: auto, on or off.
+    TerminalObserver(const nlohmann::json& chosen, std::string nice)
+        : settings_(resolve_settings(chosen)), nice_(std::move(nice)) {}
 
     void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
 
@@ -62,6 +68,12 @@ class TerminalObserver : public PersonalizeObserver {
                           short_number(event["seconds_a_step"].get<double>()), " s: about ",
                           format_duration(total)));
         if (total > 3600) line_.note(quicker(total, steps_left_));
+        const bool long_on_a_desktop = nice_ == "auto" && total > 600 && serves_a_desktop();
+        if ((nice_ == "on" || long_on_a_desktop) && give_way()) {
+            line_.note(
+                "Other programs go first while they need the processor (--nice off: a "
+                "share like theirs).");
+        }
         began_ = std::chrono::steady_clock::now();
     }
 
@@ -98,15 +110,16 @@ class TerminalObserver : public PersonalizeObserver {
     }
 
     TrainSettings settings_;
-    std::string validated_;
+    std::string nice_, validated_;
     std::int64_t passes_ = 0, steps_left_ = 0;
     ProgressLine line_;
     std::chrono::steady_clock::time_point began_{};
     std::int64_t seen_ = 0;
 };
 
-int train(const PersonalizeRequest& request, const CancelToken& cancel) {
-    TerminalObserver observer(request.settings);
+int train(const TrainOptions& options, const CancelToken& cancel) {
+    const PersonalizeRequest& request = options.request;
+    TerminalObserver observer(request.settings, options.nice);
     const PersonalizeResult result = personalize(request, observer, cancel);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';
@@ -152,11 +165,17 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command->add_flag("--resume", request.resume,
                       "Go on from where a stopped run was, or a finished one with more --steps");
     command->add_flag("--overwrite", request.overwrite, "Replace an earlier --out");
+    command
+        ->add_option("--nice", options->nice,
+                     "Let other programs go first while they need the processor; auto does for a "
+                     "run of more than ten minutes on a machine with a desktop")
+        ->check(CLI::IsMember({"auto", "on", "off"}))
+        ->capture_default_str();
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {
         chosen = [options, command](const CancelToken& cancel) {
             options->request.settings = options->settings.chosen(*command);
-            return train(options->request, cancel);
+            return train(*options, cancel);
         };
     });
 }

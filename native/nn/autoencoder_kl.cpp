@@ -4,9 +4,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/upsample_nearest2d.h>
 
 #include "core/error.h"
+#include "ops/image_copies.h"
 
 namespace zoodip {
 namespace {
@@ -135,7 +135,7 @@ at::Tensor KlDecoder::decode(const at::Tensor& z) const {
     for (const VaeLevel& level : levels_) {
         x = run_blocks(level, x, cancel_);
         if (level.resample) {
-            x = (*level.resample)(at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}));
+            x = (*level.resample)(upsample_nearest(x, 2 * x.size(2), 2 * x.size(3)));
         }
     }
     return conv_out_(norm_out_.silu(x)).contiguous();

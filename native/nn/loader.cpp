@@ -143,7 +143,8 @@ FrozenWeight Loader::pack(const std::string& name, std::int64_t dimensions) cons
 
 FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) const {
     FrozenWeight weight = pack(name, dimensions);
-    if (options_.activations && weight.panels() != nullptr) {
+    if (options_.activations && weight.panels() != nullptr &&
+        weight.panels()->integers() != nullptr) {
         const auto row =
             static_cast<double>(weight.panels()->taps() * weight.panels()->in_features());
         weight.set_activation(options_.activations->add(name, row));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
@@ -66,7 +67,10 @@ struct Conv2d {
 struct LayerNorm {
     at::Tensor weight, bias;
     double eps = 1e-5;
-    at::Tensor operator()(const at::Tensor& x) const { return layer_norm(x, weight, bias, eps); }
+    // Of x's type, or of `out`.
+    at::Tensor operator()(const at::Tensor& x, std::optional<at::ScalarType> out = {}) const {
+        return layer_norm(x, weight, bias, eps, out);
+    }
 };
 
 struct GroupNorm {

@@ -4,12 +4,12 @@
 #include <span>
 #include <utility>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
@@ -58,11 +58,11 @@ at::Tensor read_tensor(const SafetensorsFile& file, const TensorInfo& info) {
     const std::span all(static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes());
     // A single thread does not read a cached file as fast as memory is filled.
     constexpr std::int64_t grain = 1 << 20;
-    at::parallel_for(
-        0, static_cast<std::int64_t>(all.size()), grain, [&](std::int64_t begin, std::int64_t end) {
-            const auto from = static_cast<std::size_t>(begin);
-            file.read(info, from, all.subspan(from, static_cast<std::size_t>(end) - from));
-        });
+    const auto size = static_cast<std::int64_t>(all.size());
+    parallel_ranges(size, grain, [&](std::int64_t begin, std::int64_t end) {
+        const auto from = static_cast<std::size_t>(begin);
+        file.read(info, from, all.subspan(from, static_cast<std::size_t>(end) - from));
+    });
     return tensor;
 }
 

@@ -47,10 +47,10 @@ at::Tensor SpatialTransformer::forward(const at::Tensor& x, const at::Tensor& co
     at::Tensor h = proj_in_(norm_(x));
     const at::Tensor text = context.to(rounded_);
     for (const Block& block : blocks_) {
-        const at::Tensor normed = block.norm1(h).to(rounded_);
+        const at::Tensor normed = block.norm1(h, rounded_);
         h = attend(block.self, normed, normed, h);
-        h = attend(block.cross, block.norm2(h).to(rounded_), text, h);
-        const at::Tensor gated = block.feed1(block.norm3(h).to(rounded_), {.geglu = true});
+        h = attend(block.cross, block.norm2(h, rounded_), text, h);
+        const at::Tensor gated = block.feed1(block.norm3(h, rounded_), {.geglu = true});
         h = block.feed2(gated, {.residual = h, .out = stream_});
     }
     h = proj_out_(h, {.residual = tokens(x)});

@@ -11,9 +11,9 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/upsample_nearest2d.h>
 
 #include "core/error.h"
+#include "ops/image_copies.h"
 
 namespace zoodip {
 namespace {
@@ -23,12 +23,6 @@ constexpr const char* root = "model.diffusion_model.";
 // Rows pass through a layer together up to so many pixels: enough for all threads. Weights are
 // unpacked once for them; of more, what lies between a layer's products would only take memory.
 constexpr std::int64_t pixels_together = 4096;
-
-// Along the channels; either may have a single row, which then serves all.
-at::Tensor join(const at::Tensor& x, const at::Tensor& skip) {
-    const std::int64_t rows = std::max(x.size(0), skip.size(0));
-    return at::cat({x.expand({rows, -1, -1, -1}), skip.expand({rows, -1, -1, -1})}, 1);
-}
 
 }  // namespace
 
@@ -170,11 +164,11 @@ at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
         return transformer->forward(in[0], in[1].to(stream_));
     }
-    const at::Tensor x = in.size() == 1 ? in[0] : join(in[0], in[1]);
+    const at::Tensor x = in.size() == 1 ? in[0] : join_channels(in[0], in[1]);
     if (const auto* res = std::get_if<ResBlock>(&layer)) return res->forward(x, fixed.embedding);
     if (const auto* down = std::get_if<Downsample>(&layer)) return down->conv(x);
     if (const auto* up = std::get_if<Upsample>(&layer)) {
-        return up->conv(at::upsample_nearest2d(x, {fixed.size.first, fixed.size.second}));
+        return up->conv(upsample_nearest(x, fixed.size.first, fixed.size.second));
     }
     return std::get<Conv2d>(layer)(x);
 }

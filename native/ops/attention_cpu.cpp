@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "ops/attention_tiles.h"
 #include "ops/brgemm.h"
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
@@ -385,7 +385,7 @@ Attention attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tens
                                               : at::Tensor()};
     if (type == at::kFloat) {
         Call<float, float>(q, k, v, shape).run(result);
-    } else if (has_amx()) {
+    } else if (bfloat16_is_faster()) {
         Call<at::BFloat16, at::BFloat16>(q, k, v, shape).run(result);
     } else {
         Call<float, at::BFloat16>(q, k, v, shape).run(result);

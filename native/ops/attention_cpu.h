@@ -22,8 +22,8 @@ struct Attention {
 
 // softmax(q k^T / sqrt(width)) v for each head. q: [rows or 1, queries, heads * width], k and v:
 // [rows or 1, keys, heads * width], all float32 or all bfloat16; a single row serves every row and
-// is not copied. Products of bfloat16 are made in bfloat16 where the processor has AMX, else in
-// float32; sums are float32.
+// is not copied. Products of bfloat16 are made in bfloat16 where that is faster, else in float32;
+// sums are float32.
 Attention attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         std::int64_t heads, bool with_log2_sum_exp2 = false);
 

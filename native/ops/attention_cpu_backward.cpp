@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sum.h>
 
@@ -8,6 +7,7 @@
 #include "ops/attention_cpu.h"
 #include "ops/attention_tiles.h"
 #include "ops/brgemm.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
@@ -184,7 +184,7 @@ AttentionGradient run(const at::Tensor& dy, const at::Tensor& q, const at::Tenso
                                    shape, keys, tile);
         }
     };
-    at::parallel_for(0, shape.rows * shape.heads, 1, work);
+    parallel_ranges(shape.rows * shape.heads, 1, work);
     return {gradient_for(q, dq), gradient_for(k, dk), gradient_for(v, dv)};
 }
 

@@ -1,6 +1,7 @@
 // Products of small matrices that lie in a core's caches, on one thread: oneDNN's micro kernels,
 // as torch exports them (ATen/native/CPUBlas.h). Chosen because they are the fastest for each
-// processor (AVX2, AVX-512, VNNI, AMX) and come with the torch that is there.
+// processor (AVX2, AVX-512, VNNI, AMX) and come with the torch that is there. For integers on
+// processors without AVX-512 there are kernels of ours (ops/int8_kernels.h).
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,13 @@ struct BrgemmShape {
 // than these must not be called.
 bool has_float_brgemm();     // AVX2 or better
 bool has_bfloat16_brgemm();  // AVX-512 BF16 or AMX
-bool has_int8_brgemm();      // AVX-512 VNNI or AMX
-bool has_amx();              // bfloat16 products several times faster than float32 ones
+bool has_int8_brgemm();      // AVX-512 VNNI or AMX; or AVX-VNNI, by a kernel of ours
+bool has_int16_brgemm();     // AVX2 or better, by a kernel of ours
+
+// Whether bfloat16 products take less time here than float32 ones of the same numbers, which are as
+// exact. Measured, once: of the processors that have them some are several times faster in
+// bfloat16, others half as fast.
+bool bfloat16_is_faster();
 
 void brgemm(const BrgemmShape& shape, const float* a, const float* b, float* c);
 
@@ -31,6 +37,11 @@ void brgemm(const BrgemmShape& shape, const at::BFloat16* a, const at::BFloat16*
 // b: fours of rows interleaved, [k / 4, n, 4]; k divisible by 4. c wraps nowhere: |c| < 2^31 for k
 // up to 65536.
 void brgemm(const BrgemmShape& shape, const std::uint8_t* a, const std::int8_t* b, std::int32_t* c);
+
+// Numbers of 8 bits in 16. n, ldb and ldc are 64. b: pairs of rows interleaved, [k / 2, 64, 2]; k
+// even.
+void brgemm(const BrgemmShape& shape, const std::int16_t* a, const std::int16_t* b,
+            std::int32_t* c);
 
 // Gives back what the products of this thread hold of the processor (the tiles of AMX) when a
 // thread's share of work ends.

@@ -1,10 +1,15 @@
 #include "ops/cpu_isa.h"
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <string_view>
 
 #include "core/error.h"
+
+#ifdef ZOODIP_X86_KERNELS
+#include <cpuid.h>
+#endif
 
 namespace zoodip {
 namespace {
@@ -18,6 +23,7 @@ bool has(CpuIsa isa) {
     if (isa == CpuIsa::avx2) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     }
+    if (isa == CpuIsa::avx_vnni) return has(CpuIsa::avx2) && has_avx_vnni();
     if (isa == CpuIsa::avx512) {
         return has(CpuIsa::avx2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -45,9 +51,33 @@ CpuIsa cpu_isa() {
     return wish == none ? chosen : static_cast<CpuIsa>(wish);
 }
 
+std::string processor_name() {
+#ifdef ZOODIP_X86_KERNELS
+    std::array<unsigned, 13> words{};
+    for (unsigned leaf = 0; leaf < 3; ++leaf) {
+        unsigned* to = words.data() + std::size_t{4} * leaf;
+        if (__get_cpuid(0x80000002u + leaf, to, to + 1, to + 2, to + 3) == 0) return {};
+    }
+    unsigned unused[3], signature = 0;
+    __get_cpuid(1, &signature, unused, unused + 1, unused + 2);
+    return concat(reinterpret_cast<const char*>(words.data()), " ", signature);
+#else
+    return {};
+#endif
+}
+
+bool has_avx_vnni() {
+#ifdef ZOODIP_X86_KERNELS
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+#else
+    return false;
+#endif
+}
+
 std::vector<CpuIsa> cpu_isas() {
     std::vector<CpuIsa> all;
-    for (const CpuIsa isa : {CpuIsa::plain, CpuIsa::avx2, CpuIsa::avx512}) {
+    for (const CpuIsa isa : {CpuIsa::plain, CpuIsa::avx2, CpuIsa::avx_vnni, CpuIsa::avx512}) {
         if (has(isa)) all.push_back(isa);
     }
     return all;
@@ -57,6 +87,8 @@ const char* name_of(CpuIsa isa) {
     switch (isa) {
         case CpuIsa::avx512:
             return "avx512";
+        case CpuIsa::avx_vnni:
+            return "avx_vnni";
         case CpuIsa::avx2:
             return "avx2";
         case CpuIsa::plain:

@@ -12,15 +12,22 @@
 // than GCC or clang on x86-64 there is the plain form alone.
 #pragma once
 
+#include <string>
 #include <vector>
 
 namespace zoodip {
 
-enum class CpuIsa { plain, avx2, avx512 };
+// avx_vnni: AVX2 with products of 8-bit integers, for the kernels that make those; the others' code
+// is that of avx2.
+enum class CpuIsa { plain, avx2, avx_vnni, avx512 };
 
 // The best that this processor has, or what ForcedCpuIsa or, read once, the environment variable
-// ZOODIP_CPU_ISA (plain, avx2, avx512) asks for, if the processor has that.
+// ZOODIP_CPU_ISA (plain, avx2, avx_vnni, avx512) asks for, if the processor has that.
 CpuIsa cpu_isa();
+
+std::string
+processor_name();     // as it calls itself, with its stepping; empty elsewhere than on x86-64
+bool has_avx_vnni();  // whether the processor has it, whatever is asked for
 
 std::vector<CpuIsa> cpu_isas();  // all that this processor has
 const char* name_of(CpuIsa isa);
@@ -63,7 +70,7 @@ void for_cpu_isa(const Body& body) {
 #ifdef ZOODIP_X86_KERNELS
     const CpuIsa isa = cpu_isa();
     if (isa == CpuIsa::avx512) return run_avx512(body);
-    if (isa == CpuIsa::avx2) return run_avx2(body);
+    if (isa != CpuIsa::plain) return run_avx2(body);
 #endif
     body();
 }

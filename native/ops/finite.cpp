@@ -3,10 +3,10 @@
 #include <atomic>
 #include <cstdint>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/isfinite.h>
 
 #include "ops/cpu_isa.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 template <class Bits>
 bool finite_bits(const Bits* numbers, std::int64_t count, Bits exponent) {
     std::atomic<bool> finite{true};
-    at::parallel_for(0, count, 1 << 18, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(count, 1 << 18, [&](std::int64_t begin, std::int64_t end) {
         for_cpu_isa([&] ZOODIP_INLINED {
             Bits largest = 0;
             for (std::int64_t i = begin; i < end; ++i) {

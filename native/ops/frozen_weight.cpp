@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "ops/int4_panels.h"
+#include "ops/panel_weight.h"
 
 namespace zoodip {
 namespace {
@@ -18,8 +20,15 @@ bool at_an_end(const std::vector<std::int64_t>& shape) {
 }
 
 bool suits_panels(const std::vector<std::int64_t>& shape, WeightType type, at::Device device) {
-    return type == WeightType::int8 && device.is_cpu() && !at_an_end(shape) &&
+    return type != WeightType::dense && device.is_cpu() && !at_an_end(shape) &&
            (shape.size() == 2 || shape[2] == shape[3]) && has_panel_product(ProductType::float32);
+}
+
+std::shared_ptr<const PanelSource> make_panels(const at::Tensor& weight, WeightType type) {
+    if (type == WeightType::int4) {
+        return std::make_shared<Int4Panels>(quantize_int4(weight.to(at::kFloat)));
+    }
+    return std::make_shared<PanelWeight>(weight);
 }
 
 }  // namespace
@@ -34,7 +43,7 @@ FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeTyp
             "frozen weight: needs [out, in] or [out, in, kernel, kernel], got ", weight.dim(),
             " dimensions");
     if (suits_panels(shape_, type, device)) {
-        panels_ = std::make_shared<const PanelWeight>(weight);
+        panels_ = make_panels(weight, type);
         return;
     }
     if (codec_ != nullptr) {
@@ -50,12 +59,12 @@ FrozenWeight::FrozenWeight(PanelWeight panels, ComputeType compute)
     : shape_(panels.shape()),
       compute_(compute),
       codec_(find_codec(WeightType::int8)),
-      panels_(std::make_shared<const PanelWeight>(std::move(panels))) {}
+      panels_(std::make_shared<PanelWeight>(std::move(panels))) {}
 
 bool FrozenWeight::packs_rows(const std::vector<std::int64_t>& shape, at::ScalarType stored,
                               WeightType type, at::Device device) {
     const bool readable = stored == at::kHalf || stored == at::kBFloat16 || stored == at::kFloat;
-    return readable && (shape.size() == 2 || shape.size() == 4) &&
+    return readable && type == WeightType::int8 && (shape.size() == 2 || shape.size() == 4) &&
            suits_panels(shape, type, device);
 }
 

@@ -35,8 +35,8 @@ class FrozenWeight {
     // after use: at most one is alive at a time.
     at::Tensor dense(at::ScalarType type) const;
 
-    // INT8 on the CPU, where it is multiplied as it lies; nullptr for another.
-    const PanelWeight* panels() const { return panels_.get(); }
+    // INT8 and INT4 on the CPU, where our own kernels multiply; nullptr for another.
+    const PanelSource* panels() const { return panels_.get(); }
 
     // What inputs of the product are rounded to, given the type of the activations: on the CPU, as
     // `compute` says; there, the first and the last layer of a network stay in float32.
@@ -59,7 +59,7 @@ class FrozenWeight {
     bool on_cpu_ = true;
     const WeightCodec* codec_ = nullptr;  // of a quantised weight
     // One of the three.
-    std::shared_ptr<const PanelWeight> panels_;
+    std::shared_ptr<const PanelSource> panels_;
     PackedWeight packed_;
     at::Tensor dense_;
 

@@ -4,11 +4,10 @@
 #include <cmath>
 #include <vector>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/silu_backward.h>
 
 #include "core/error.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
@@ -48,7 +47,7 @@ template <class Number>
 Statistics statistics(const Number* x, const Shape& shape, double eps) {
     const std::int64_t pieces = (shape.pixels + piece - 1) / piece, line = 2 * shape.channels;
     std::vector<double> sums(static_cast<std::size_t>(shape.rows * pieces * line));
-    at::parallel_for(0, shape.rows * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(shape.rows * pieces, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t row = i / pieces, first = i % pieces * piece;
             double* sum = sums.data() + i * line;
@@ -96,7 +95,7 @@ NormFactors fold(const Number* x, const Shape& shape, const GroupNormed& norm) {
 // x, whose memory is in order, -> y.
 template <class Number>
 void normalize(const Number* x, Number* y, const Shape& shape, const NormFactors& factors) {
-    at::parallel_for(0, shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t pixel = begin; pixel < end; ++pixel) {
             normalize_pixel(
                 x + pixel * shape.channels, shape.channels, factors, pixel / shape.pixels,
@@ -115,7 +114,7 @@ struct Gradient {
 // work(row, the group's first channel), each group on one thread.
 template <class Work>
 void for_each_group(const Shape& shape, const Work& work) {
-    at::parallel_for(0, shape.rows * shape.groups, 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(shape.rows * shape.groups, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t task = begin; task < end; ++task) {
             work(task / shape.groups, (task % shape.groups) * shape.width());
         }
@@ -170,7 +169,7 @@ void propagate(const at::Tensor& ds, const at::Tensor& x, at::Tensor& dx, const 
     const Number* at_x = x.const_data_ptr<Number>();
     Number* to = dx.mutable_data_ptr<Number>();
     const Gradient gradient = fold_gradient(at_x, from, shape, weight.const_data_ptr<float>(), eps);
-    at::parallel_for(0, shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t pixel = begin; pixel < end; ++pixel) {
             const std::int64_t row = pixel / shape.pixels;
             const float* gain = gradient.gain.data() + row * shape.channels;
@@ -184,6 +183,25 @@ void propagate(const at::Tensor& ds, const at::Tensor& x, at::Tensor& dx, const 
                         (slope[group] * static_cast<float>(at_x[i]) + offset[group]));
                 }
             }
+        }
+    });
+}
+
+// ds = dy silu'(s) of s, the norm of x: dL/ds.
+template <class Number>
+void differentiate_silu(const Number* dy, const Number* x, Number* ds, const Shape& shape,
+                        const NormFactors& factors) {
+    parallel_ranges(shape.rows * shape.pixels, 64, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t pixel = begin; pixel < end; ++pixel) {
+            const std::int64_t channels = shape.channels, at = pixel * channels;
+            const float* gain = factors.gain.data() + pixel / shape.pixels * channels;
+            const float* offset = factors.offset.data() + pixel / shape.pixels * channels;
+            for_cpu_isa([=] ZOODIP_INLINED {
+                for (std::int64_t c = 0; c < channels; ++c) {
+                    const float s = widened(x[at + c]) * gain[c] + offset[c], open = sigmoid(s);
+                    store(widened(dy[at + c]) * (open * (1.0f + s * (1.0f - open))), ds + at + c);
+                }
+            });
         }
     });
 }
@@ -227,12 +245,17 @@ at::Tensor group_norm_cpu(const GroupNormed& norm) {
 }
 
 at::Tensor group_norm_cpu_backward(const at::Tensor& dy, const GroupNormed& norm) {
-    GroupNormed in = ordered(norm);
-    in.silu = false;
+    const GroupNormed in = ordered(norm);
     at::Tensor ds = dy.to(in.x.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
-    if (norm.silu) ds = at::silu_backward(ds, group_norm_cpu(in));
     at::Tensor dx = at::empty_like(in.x);
     for_numbers_of(in.x, [&]<class Number>(const Number*) {
+        if (norm.silu) {
+            const Number *x = in.x.const_data_ptr<Number>(), *slopes = ds.const_data_ptr<Number>();
+            const at::Tensor before = ds;
+            ds = at::empty_like(in.x);
+            differentiate_silu(slopes, x, ds.mutable_data_ptr<Number>(), shape_of(in),
+                               fold(x, shape_of(in), in));
+        }
         propagate<Number>(ds, in.x, dx, shape_of(in), in.weight, in.eps);
     });
     return dx;

@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 #include "ops/cpu_isa.h"
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 #include "ops/weight_codec.h"
 
 namespace zoodip {

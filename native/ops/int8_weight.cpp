@@ -8,7 +8,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include "core/error.h"
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 #include "ops/vector_math.h"
 #include "ops/weight_codec.h"
 

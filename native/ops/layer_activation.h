@@ -22,7 +22,7 @@ class Activations;
 enum class Calibration {
     off,      // products of integers nowhere
     observe,  // ranges are widened
-    compare,  // both products are made, errors are noted
+    compare,  // so; and both products are made, errors are noted
     done,     // products of integers, but for sensitive layers
 };
 

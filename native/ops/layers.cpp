@@ -1,7 +1,6 @@
 #include "ops/layers.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/empty.h>
@@ -21,9 +20,12 @@
 #include <ATen/record_function.h>
 
 #include "core/error.h"
+#include "ops/activations_cpu.h"
 #include "ops/attention_cpu.h"
 #include "ops/gradient.h"
 #include "ops/group_norm_cpu.h"
+#include "ops/layer_norm_cpu.h"
+#include "ops/torch_threads.h"
 
 namespace zoodip {
 namespace {
@@ -75,15 +77,23 @@ at::Tensor conv2d_backward(const at::Tensor& dy, const FrozenWeight& weight,
     return at::conv_transpose2d(dy, weight.dense(dy.scalar_type()), {}, stride, padding, added);
 }
 
-at::Tensor layer_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                               const at::Tensor& bias, double eps) {
+// Where there is no kernel of ours: in x's type.
+at::Tensor plain_layer_norm_backward(const at::Tensor& dy, const at::Tensor& x,
+                                     const at::Tensor& weight, const at::Tensor& bias, double eps) {
+    const at::Tensor scale = in_type(weight, x), shift = in_type(bias, x);
     const auto shape = weight.sizes();
-    const auto [y, mean, rstd] = at::native_layer_norm(x, shape, weight, bias, eps);
-    return std::get<0>(at::native_layer_norm_backward(dy, x, shape, mean, rstd, weight, bias,
+    const auto [y, mean, rstd] = at::native_layer_norm(x, shape, scale, shift, eps);
+    return std::get<0>(at::native_layer_norm_backward(dy, x, shape, mean, rstd, scale, shift,
                                                       {true, false, false}));
 }
 
+at::Tensor plain_geglu(const at::Tensor& x) {
+    const auto halves = x.chunk(2, -1);
+    return halves[0] * at::gelu(halves[1]);
+}
+
 at::Tensor geglu_backward(const at::Tensor& dy, const at::Tensor& x) {
+    if (x.is_cpu()) return geglu_cpu_backward(dy, x);
     at::Tensor dx = at::empty_like(x);
     const auto halves = x.chunk(2, -1), gradients = dx.chunk(2, -1);
     at::Tensor value = gradients[0], gate = gradients[1];
@@ -118,6 +128,14 @@ struct Layer {
 
     // dL/dx of dL/dy.
     at::Tensor backward(const at::Tensor& dy, const at::Tensor& x) const {
+        if (weight.panels() != nullptr && (!image || weight.panels()->kernel() > padding)) {
+            const bool rounded = weight.input_type(dy.scalar_type()) == at::kBFloat16;
+            const ProductType type = rounded ? ProductType::bfloat16 : ProductType::float32;
+            return panel_gradient(
+                {.weight = *weight.panels(), .type = type, .out = x.scalar_type()}, dy, x.sizes(),
+                stride, padding);
+        }
+        const TorchThreads all(threads_of_pool());
         const at::Tensor in = dy.to(weight.input_type(dy.scalar_type()));
         if (image) return conv2d_backward(in, weight, x.sizes().slice(2).vec(), stride, padding);
         return at::matmul(in, dense_matrix(weight, in.scalar_type()));
@@ -126,6 +144,7 @@ struct Layer {
 
 // By torch's own operators, for weights and devices without a kernel of ours; in x's type.
 at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
+    const TorchThreads all(threads_of_pool());
     const at::Tensor in = x.to(layer.weight.input_type(x.scalar_type()));
     const at::Tensor bias = in_type(layer.bias, in);
     const at::Tensor y = layer.image
@@ -175,7 +194,9 @@ Rounded rounding_of(const FrozenWeight& weight, at::ScalarType activations) {
 at::Tensor own_product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
     LayerActivation* activation = layer.weight.activation().get();
     const Calibration calibration = calibration_of(layer.weight);
-    if (calibration == Calibration::observe) activation->observe(x);
+    if (calibration == Calibration::observe || calibration == Calibration::compare) {
+        activation->observe(x);
+    }
     const at::Tensor y = multiply(layer, x, rounding_of(layer.weight, x.scalar_type()), finish);
     if (calibration == Calibration::compare && activation->ready()) {
         activation->compare(y,
@@ -189,7 +210,7 @@ bool suits(const Finish& finish, const FrozenWeight& weight) {
     if (calibration_of(weight) == Calibration::compare) return false;
     const at::Tensor& residual = finish.residual;
     if (finish.geglu && residual.defined()) return false;
-    return !(finish.geglu && weight.out_features() % (2 * PanelWeight::width) != 0) &&
+    return !(finish.geglu && weight.out_features() % (2 * PanelSource::width) != 0) &&
            !(residual.defined() && (residual.scalar_type() != at::kFloat || tracked(residual)));
 }
 
@@ -224,16 +245,6 @@ at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Fi
     const at::ScalarType type = norm.x.scalar_type();
     return panel_product(layer, rounding_of(layer.weight, type), finish, type)
         .conv2d(norm, layer.stride, layer.padding);
-}
-
-// Torch cuts the numbers of a tensor into a piece for each thread, and computes the last few of a
-// piece by another function than the rest: of a batch they would lie elsewhere in each row.
-template <class Function>
-at::Tensor row_by_row(const at::Tensor& x, const Function& function) {
-    if (!x.is_cpu() || x.dim() < 2 || x.size(0) == 1) return function(x);
-    std::vector<at::Tensor> rows;
-    for (const at::Tensor& row : x.split(1)) rows.push_back(function(row));
-    return at::cat(rows);
 }
 
 at::Tensor with_shift(const at::Tensor& bias, const Finish& finish) {
@@ -331,26 +342,31 @@ at::Tensor group_norm(const GroupNormed& norm) {
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                      double eps) {
-    const at::Tensor scale = in_type(weight, x), shift = in_type(bias, x);
-    const auto norm = [&] { return at::layer_norm(x, scale.sizes(), scale, shift, eps); };
+                      double eps, std::optional<at::ScalarType> out) {
+    const at::ScalarType type = out.value_or(x.scalar_type());
+    const auto norm = [&] {
+        if (x.is_cpu()) return layer_norm_cpu(x, weight, bias, eps, type);
+        return at::layer_norm(x, weight.sizes(), in_type(weight, x), in_type(bias, x), eps)
+            .to(type);
+    };
     if (!tracked(x)) return norm();
     return differentiable(norm, {x}, [=, x = x.detach()](const at::Tensor& dy) -> Tensors {
-        return {layer_norm_backward(dy, x, scale, shift, eps)};
+        if (x.is_cpu()) return {layer_norm_cpu_backward(dy, x, weight, eps)};
+        return {plain_layer_norm_backward(dy.to(x.scalar_type()), x, weight, bias, eps)};
     });
 }
 
 at::Tensor quick_gelu(const at::Tensor& x) {
-    return row_by_row(x, [](const at::Tensor& row) { return row * at::sigmoid(1.702 * row); });
+    if (!x.is_cpu()) return x * at::sigmoid(1.702 * x);
+    if (!tracked(x)) return quick_gelu_cpu(x);
+    return differentiable([&] { return quick_gelu_cpu(x); }, {x},
+                          [x = x.detach()](const at::Tensor& dy) -> Tensors {
+                              return {quick_gelu_cpu_backward(dy, x)};
+                          });
 }
 
 at::Tensor geglu(const at::Tensor& x) {
-    const auto product = [&] {
-        return row_by_row(x, [](const at::Tensor& row) {
-            const auto halves = row.chunk(2, -1);
-            return halves[0] * at::gelu(halves[1]);
-        });
-    };
+    const auto product = [&] { return x.is_cpu() ? geglu_cpu(x) : plain_geglu(x); };
     if (!tracked(x)) return product();
     return differentiable(product, {x}, [x = x.detach()](const at::Tensor& dy) -> Tensors {
         return {geglu_backward(dy, x)};

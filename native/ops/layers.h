@@ -48,9 +48,9 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 // Of x's shape and type.
 at::Tensor group_norm(const GroupNormed& norm);
 
-// LayerNorm over the last dimension. weight, bias: float32 [channels].
+// LayerNorm over the last dimension, of x's type or of `out`. weight, bias: float32 [channels].
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                      double eps);
+                      double eps, std::optional<at::ScalarType> out = {});
 
 // x * sigmoid(1.702 x), the activation of OpenAI's CLIP.
 at::Tensor quick_gelu(const at::Tensor& x);

@@ -10,7 +10,7 @@
 namespace zoodip {
 namespace {
 
-constexpr std::int64_t width = PanelWeight::width;
+constexpr std::int64_t width = PanelSource::width;
 
 struct Channels {
     const std::int32_t* shift;
@@ -48,7 +48,7 @@ ZOODIP_INLINED inline void finish_row(const Sum* sums, const Channels& c, const 
 }  // namespace
 
 Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
-    const PanelWeight& weight = product.weight;
+    const PanelSource& weight = product.weight;
     const bool integers = product.type == ProductType::int8;
     panels_ = product.geglu ? weight.panels() / 2 : weight.panels();
     channels_ = product.geglu ? weight.out_features() / 2 : weight.out_features();
@@ -56,7 +56,8 @@ Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
             "geglu: needs a multiple of ", 2 * width, " output channels, got ",
             weight.out_features());
     const auto padded = static_cast<std::size_t>(weight.panels() * width);
-    gain_.assign(weight.scale(), weight.scale() + padded);
+    gain_.assign(padded, 1);
+    if (weight.gain() != nullptr) gain_.assign(weight.gain(), weight.gain() + padded);
     bias_.assign(padded, 0);
     shift_.assign(padded, 0);
     if (product.bias.defined()) {
@@ -67,7 +68,7 @@ Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
     }
     for (std::size_t n = 0; integers && n < padded; ++n) {
         gain_[n] *= product.activation.scale;
-        shift_[n] = product.activation.zero * weight.channel_sums()[n];
+        shift_[n] = product.activation.zero * weight.integers()->channel_sums()[n];
     }
     if (product.residual.defined()) {
         residual_ = product.residual.const_data_ptr<float>();

@@ -6,8 +6,9 @@
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
+#include "ops/brgemm.h"
 #include "ops/group_norm_cpu.h"
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 #include "ops/vector_math.h"
 
 namespace zoodip {
@@ -17,19 +18,28 @@ namespace {
 struct Rounding {
     float inverse = 1;  // 1 / scale, of uint8
     std::int32_t zero = 0;
-    template <class To>
-    ZOODIP_INLINED void write(float x, To* to) const {
-        store(x, to);
+    bool coarse = false;  // float32 numbers with no more bits than a bfloat16
+    ZOODIP_INLINED void write(float x, at::BFloat16* to) const { store(x, to); }
+    ZOODIP_INLINED void write(float x, float* to) const {
+        *to = coarse ? widened(at::BFloat16(to_bfloat16_bits(x), at::BFloat16::from_bits())) : x;
     }
     ZOODIP_INLINED void write(float x, std::uint8_t* to) const {
+        *to = static_cast<std::uint8_t>(integer(x));
+    }
+    ZOODIP_INLINED void write(float x, std::int16_t* to) const {
+        *to = static_cast<std::int16_t>(integer(x));
+    }
+    // What a border of zeros is.
+    float border() const { return static_cast<float>(zero); }
+
+  private:
+    ZOODIP_INLINED std::int32_t integer(float x) const {
         const float scaled = x * inverse;
         const float high = scaled < 512.0f ? scaled : 512.0f;
         const std::int32_t q = rounded_bits(high > -512.0f ? high : -512.0f) + zero;
         const std::int32_t below = q < 255 ? q : 255;
-        *to = static_cast<std::uint8_t>(below > 0 ? below : 0);
+        return below > 0 ? below : 0;
     }
-    // What a border of zeros is.
-    float border() const { return static_cast<float>(zero); }
 };
 
 template <class From, class To>
@@ -91,10 +101,14 @@ void pad(const Image<From>& x, const PaddedInput& out, std::int64_t padding,
     });
 }
 
+// Whether bfloat16 inputs are multiplied as float32 numbers.
+bool coarse(ProductType type) {
+    return type == ProductType::bfloat16 && !bfloat16_is_faster();
+}
+
 at::ScalarType scalar_type(ProductType type) {
-    return type == ProductType::float32    ? at::kFloat
-           : type == ProductType::bfloat16 ? at::kBFloat16
-                                           : at::kByte;
+    if (type == ProductType::int8) return has_int8_brgemm() ? at::kByte : at::kShort;
+    return type == ProductType::float32 || coarse(type) ? at::kFloat : at::kBFloat16;
 }
 
 template <class From>
@@ -105,12 +119,15 @@ void write(const Image<From>& x, PaddedInput& out, std::int64_t padding,
         rounding.inverse = 1 / product.activation.scale;
         rounding.zero = product.activation.zero;
     }
-    out.numbers =
-        at::empty({out.images, out.height, out.width, out.channels}, scalar_type(product.type));
-    if (product.type == ProductType::float32) {
+    const at::ScalarType type = scalar_type(product.type);
+    out.numbers = at::empty({out.images, out.height, out.width, out.channels}, type);
+    rounding.coarse = coarse(product.type);
+    if (type == at::kFloat) {
         pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<float>());
-    } else if (product.type == ProductType::bfloat16) {
+    } else if (type == at::kBFloat16) {
         pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<at::BFloat16>());
+    } else if (type == at::kShort) {
+        pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<std::int16_t>());
     } else {
         pad(x, out, padding, rounding, out.numbers.mutable_data_ptr<std::uint8_t>());
     }
@@ -138,7 +155,8 @@ PaddedInput flat_input(const at::Tensor& x, const PanelProduct& product) {
     const at::Tensor memory = x.contiguous();
     const std::int64_t channels = x.size(-1), rows = x.numel() / channels;
     PaddedInput out{{}, 1, rows, 1, product.weight.padded_in(), 1, rows, 1};
-    if (channels == out.channels && x.scalar_type() == scalar_type(product.type)) {
+    if (channels == out.channels && x.scalar_type() == scalar_type(product.type) &&
+        !coarse(product.type)) {
         out.numbers = memory;
     } else {
         write(memory, {nullptr, 1, rows, 1, channels}, out, 0, product);

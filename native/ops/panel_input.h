@@ -11,7 +11,9 @@
 namespace zoodip {
 
 struct PaddedInput {
-    at::Tensor numbers;  // [images, height, width, channels], contiguous
+    // [images, height, width, channels], contiguous; of int8 products uint8, or int16 where the
+    // processor multiplies those.
+    at::Tensor numbers;
     std::int64_t images = 1, height = 1, width = 1, channels = 0;
     std::int64_t out_height = 1, out_width = 1;
     std::int64_t stride = 1;

@@ -2,19 +2,24 @@
 
 #include <algorithm>
 #include <memory>
+#include <type_traits>
 #include <vector>
+
+#include <ATen/ops/zeros.h>
 
 #include "core/error.h"
 #include "ops/brgemm.h"
 #include "ops/group_norm_cpu.h"
 #include "ops/panel_epilogue.h"
 #include "ops/panel_input.h"
-#include "ops/parallel_rows.h"
+#include "ops/panel_weight.h"
+#include "ops/parallel.h"
+#include "ops/transposed_panels.h"
 
 namespace zoodip {
 namespace {
 
-constexpr std::int64_t width = PanelWeight::width;
+constexpr std::int64_t width = PanelSource::width;
 constexpr std::int64_t block_rows = 64;             // of one micro kernel call: its sums stay in L1
 constexpr std::int64_t tile_rows = 2 * block_rows;  // with what lies between short lines
 constexpr std::int64_t tile_size = tile_rows * width;
@@ -62,25 +67,40 @@ struct Numbers<at::BFloat16> {
     using Sum = float;
 };
 template <>
+struct Numbers<std::int16_t> {
+    using Weight = std::int16_t;
+    using Sum = std::int32_t;
+};
+template <>
 struct Numbers<std::uint8_t> {
     using Weight = std::int8_t;
     using Sum = std::int32_t;
 };
 
+// Makes the numbers of a panel.
+template <class Weight>
+void widen(const PanelSource& weight, std::int64_t index, Weight* to) {
+    if constexpr (std::is_same_v<Weight, std::int16_t>) {
+        weight.integers()->widen(index, to);
+    } else {
+        weight.widen(index, to);
+    }
+}
+
 // A thread's group of panels, as the micro kernel takes them.
 template <class Weight>
 class Panels {
   public:
-    Panels(const PanelWeight& weight, std::int64_t count)
+    Panels(const PanelSource& weight, std::int64_t count)
         : weight_(weight),
           numbers_(std::make_unique_for_overwrite<Weight[]>(
               static_cast<std::size_t>(count * weight.panel_size()))) {}
 
-    void hold(std::int64_t slot, std::int64_t index) { weight_.widen(index, at(slot)); }
+    void hold(std::int64_t slot, std::int64_t index) { widen(weight_, index, at(slot)); }
     Weight* at(std::int64_t slot) { return numbers_.get() + slot * weight_.panel_size(); }
 
   private:
-    const PanelWeight& weight_;
+    const PanelSource& weight_;
     std::unique_ptr<Weight[]> numbers_;
 };
 
@@ -88,8 +108,8 @@ class Panels {
 template <>
 class Panels<std::int8_t> {
   public:
-    Panels(const PanelWeight& weight, std::int64_t count)
-        : weight_(weight), held_(static_cast<std::size_t>(count)) {}
+    Panels(const PanelSource& weight, std::int64_t count)
+        : weight_(*weight.integers()), held_(static_cast<std::size_t>(count)) {}
 
     void hold(std::int64_t slot, std::int64_t index) {
         held_[static_cast<std::size_t>(slot)] = weight_.panel(index);
@@ -111,7 +131,7 @@ struct Cut {
     std::int64_t slab;            // input channels of a tap, at most
 };
 
-Cut cut(std::int64_t blocks, std::int64_t panels, const PanelWeight& weight, std::int64_t halves,
+Cut cut(std::int64_t blocks, std::int64_t panels, const PanelSource& weight, std::int64_t halves,
         std::int64_t number_bytes) {
     constexpr std::int64_t task_blocks = 16, group_bytes = 512 << 10, slab_bytes = 256 << 10;
     const std::int64_t bytes = weight.panel_size() * number_bytes;
@@ -212,7 +232,7 @@ class Multiplication {
     }
 
     const PaddedInput& in_;
-    const PanelWeight& weight_;
+    const PanelSource& weight_;
     const Epilogue& epilogue_;
     std::vector<Block> blocks_;
     std::int64_t halves_, panels_;  // of the result
@@ -220,17 +240,21 @@ class Multiplication {
 };
 
 at::Tensor run(const PanelProduct& product, const PaddedInput& in) {
+    require(product.type != ProductType::int8 || product.weight.integers() != nullptr,
+            "panel product: these weights are no 8-bit integers");
     Epilogue epilogue(product, in.images * in.out_height * in.out_width);
-    switch (product.type) {
-        case ProductType::float32:
+    switch (in.numbers.scalar_type()) {
+        case at::kFloat:
             Multiplication<float>(product, in, epilogue).run();
             break;
-        case ProductType::bfloat16:
+        case at::kBFloat16:
             Multiplication<at::BFloat16>(product, in, epilogue).run();
             break;
-        case ProductType::int8:
-            Multiplication<std::uint8_t>(product, in, epilogue).run();
+        case at::kShort:
+            Multiplication<std::int16_t>(product, in, epilogue).run();
             break;
+        default:
+            Multiplication<std::uint8_t>(product, in, epilogue).run();
     }
     return epilogue.take();
 }
@@ -239,8 +263,8 @@ at::Tensor run(const PanelProduct& product, const PaddedInput& in) {
 
 bool has_panel_product(ProductType type) {
     return type == ProductType::float32    ? has_float_brgemm()
-           : type == ProductType::bfloat16 ? has_bfloat16_brgemm()
-                                           : has_int8_brgemm();
+           : type == ProductType::bfloat16 ? has_float_brgemm() || has_bfloat16_brgemm()
+                                           : has_int8_brgemm() || has_int16_brgemm();
 }
 
 at::Tensor PanelProduct::linear(const at::Tensor& x) const {
@@ -270,6 +294,52 @@ at::Tensor PanelProduct::image(const at::Tensor& x, const NormFactors* norm, std
             x.dim() == 4 ? x.size(1) : -1);
     const PaddedInput in = padded_input(x, norm, *this, stride, padding);
     return run(*this, in).view({in.images, in.out_height, in.out_width, -1}).permute({0, 3, 1, 2});
+}
+
+namespace {
+
+// dy with zeros between its pixels where the product left out pixels, of which `height` and `width`
+// are made.
+at::Tensor spread(const at::Tensor& dy, std::int64_t stride, std::int64_t height,
+                  std::int64_t width_) {
+    if (stride == 1 && dy.size(2) == height && dy.size(3) == width_) return dy;
+    at::Tensor wide = at::zeros({dy.size(0), height, width_, dy.size(1)}, dy.options())
+                          .permute({0, 3, 1, 2});
+    wide.slice(2, 0, (dy.size(2) - 1) * stride + 1, stride)
+        .slice(3, 0, (dy.size(3) - 1) * stride + 1, stride)
+        .copy_(dy);
+    return wide;
+}
+
+// The gain of a weight's output channels, which its gradient takes in.
+NormFactors gain_of(const PanelSource& weight, std::int64_t rows) {
+    const auto channels = static_cast<std::size_t>(weight.out_features());
+    NormFactors factors;
+    for (std::int64_t row = 0; row < rows; ++row) {
+        factors.gain.insert(factors.gain.end(), weight.gain(), weight.gain() + channels);
+    }
+    factors.offset.assign(factors.gain.size(), 0);
+    return factors;
+}
+
+}  // namespace
+
+at::Tensor panel_gradient(const PanelProduct& product, const at::Tensor& dy, at::IntArrayRef x,
+                          std::int64_t stride, std::int64_t padding) {
+    const TransposedPanels turned(product.weight);
+    const PanelProduct back{.weight = turned, .type = product.type, .out = product.out};
+    const std::int64_t kernel = turned.kernel(), border = kernel - 1 - padding;
+    require(border >= 0, "conv2d: no gradient for a padding of ", padding, " about a kernel of ",
+            kernel);
+    const bool linear = product.weight.shape().size() == 2;
+    const std::int64_t pixels = dy.numel() / product.weight.out_features();
+    const at::Tensor in =
+        linear ? dy.reshape({1, 1, pixels, product.weight.out_features()}).permute({0, 3, 1, 2})
+               : spread(dy, stride, x[2] + kernel - 1 - 2 * border, x[3] + kernel - 1 - 2 * border);
+    const bool scaled = product.weight.gain() != nullptr;
+    const NormFactors gain = scaled ? gain_of(product.weight, in.size(0)) : NormFactors{};
+    const at::Tensor dx = back.image(in, scaled ? &gain : nullptr, 1, border);
+    return linear ? dx.permute({0, 2, 3, 1}).reshape(x) : dx;
 }
 
 }  // namespace zoodip

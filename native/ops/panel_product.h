@@ -1,5 +1,5 @@
-// Products of activations with INT8 weights on the CPU: y = s (x W_q^T) + bias, the integers W_q
-// multiplied as they are and the scales of the output channels applied to the sums.
+// Products of activations with quantised weights on the CPU. Of INT8: y = s (x W_q^T) + bias, the
+// integers W_q multiplied as they are and the scales of the output channels applied to the sums.
 //
 // Every output is summed over taps and input channels in one order, whatever the number of rows
 // and threads: a row has the same bits at any place and beside any neighbours.
@@ -18,6 +18,7 @@ namespace zoodip {
 struct NormFactors;
 
 // What the inputs of a product are rounded to. The sums are float32, of int8 products int32.
+// Numbers rounded to bfloat16 are multiplied in float32 where that is faster.
 enum class ProductType { float32, bfloat16, int8 };
 
 bool has_panel_product(ProductType type);  // on this processor
@@ -29,7 +30,7 @@ struct ActivationScale {
 };
 
 struct PanelProduct {
-    const PanelWeight& weight;
+    const PanelSource& weight;
     ProductType type = ProductType::float32;
     ActivationScale activation{};     // of ProductType::int8
     at::Tensor bias{};                // float32 [out], or undefined
@@ -46,8 +47,16 @@ struct PanelProduct {
     at::Tensor conv2d(const GroupNormed& x, std::int64_t stride, std::int64_t padding) const;
 
   private:
+    friend at::Tensor panel_gradient(const PanelProduct&, const at::Tensor&, at::IntArrayRef,
+                                     std::int64_t, std::int64_t);
     at::Tensor image(const at::Tensor& x, const NormFactors* norm, std::int64_t stride,
                      std::int64_t padding) const;
 };
+
+// dL/dx of a product from dL/dy: of product.weight, product.type (not int8) and product.out the
+// result is that of the weight turned round. Of a linear product dy is [..., out] and x [..., in];
+// of a convolution dy is [rows, out, ...] and x, of size `x`, [rows, in, height, width].
+at::Tensor panel_gradient(const PanelProduct& product, const at::Tensor& dy, at::IntArrayRef x,
+                          std::int64_t stride, std::int64_t padding);
 
 }  // namespace zoodip

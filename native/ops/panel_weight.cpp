@@ -5,14 +5,13 @@
 #include <span>
 #include <type_traits>
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include "core/error.h"
 #include "core/memory.h"
 #include "ops/cpu_isa.h"
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 #include "ops/vector_math.h"
 
 namespace zoodip {
@@ -30,6 +29,14 @@ ZOODIP_INLINED inline float value_of(std::int32_t word, int k) {
 ZOODIP_INLINED inline std::uint32_t pair_of(std::int32_t word, int k) {
     return std::bit_cast<std::uint32_t>(value_of(word, k)) >> 16 |
            std::bit_cast<std::uint32_t>(value_of(word, k + 1));
+}
+
+// The same of int16.
+ZOODIP_INLINED inline std::uint32_t short_pair_of(std::int32_t word, int k) {
+    const auto bits = static_cast<std::uint32_t>(word);
+    const auto low = static_cast<std::int32_t>(bits << (24 - 8 * k)) >> 24;
+    const auto high = static_cast<std::int32_t>(bits << (16 - 8 * k)) >> 24;
+    return (static_cast<std::uint32_t>(low) & 0xffffu) | static_cast<std::uint32_t>(high) << 16;
 }
 
 // copy(row, place, count) between rows [channel][tap][in] and panels, of one panel. count: 4, a
@@ -137,16 +144,12 @@ void PanelWeight::quantize(const MakeRows& make_rows) {
 }
 
 void PanelWeight::allocate() {
-    require(shape_.size() == 2 || (shape_.size() == 4 && shape_[2] == shape_[3] && shape_[2] > 0),
-            "panel weight: needs [out, in] or a square kernel, got ", at::IntArrayRef(shape_));
-    require(shape_[0] > 0 && shape_[1] > 0, "panel weight: needs channels, got ",
-            at::IntArrayRef(shape_));
     pages_ = allocate_pages(static_cast<std::size_t>(panels() * panel_size()));
     scale_ = at::zeros({panels() * width}, at::kFloat);
     sums_ = at::zeros({panels() * width}, at::kInt);
 }
 
-PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()) {
+PanelWeight::PanelWeight(const at::Tensor& weight) : PanelSource(weight.sizes().vec()) {
     require(weight.is_cpu(), "panel weight: needs one on the CPU, got ", weight.toString());
     allocate();
     const at::Tensor stored = weight.contiguous();
@@ -163,7 +166,7 @@ PanelWeight::PanelWeight(const at::Tensor& weight) : shape_(weight.sizes().vec()
 
 PanelWeight::PanelWeight(const std::vector<std::int64_t>& shape, at::ScalarType type,
                          const PartReader& reader)
-    : shape_(shape) {
+    : PanelSource(shape) {
     allocate();
     const auto length = static_cast<std::size_t>(taps() * in_features());
     for_stored_type(type, [&]<class Number>(const Number*) {
@@ -207,28 +210,52 @@ void PanelWeight::widen(std::int64_t index, float* out) const {
     });
 }
 
-void PanelWeight::widen(std::int64_t index, at::BFloat16* out) const {
+void PanelWeight::widen_inputs(std::int64_t index, std::int64_t tap, std::int64_t first,
+                               std::int64_t count, float* out) const {
+    const auto* words = reinterpret_cast<const std::int32_t*>(panel(index));
+    for (std::int64_t in = first; in < first + count; ++in) {
+        const std::int32_t* from = words + (tap * padded_in() + in) / 4 * width;
+        float* to = out + (in - first) * width;
+        const int k = static_cast<int>(in % 4);
+        for_cpu_isa([=] ZOODIP_INLINED {
+            for (std::int64_t n = 0; n < width; ++n) to[n] = value_of(from[n], k);
+        });
+    }
+}
+
+template <class Pair>
+void PanelWeight::widen_pairs(std::int64_t index, void* out, const Pair& pair) const {
     const auto* words = reinterpret_cast<const std::int32_t*>(panel(index));
     const std::int64_t fours = taps() * padded_in() / 4;
-    auto* pairs = reinterpret_cast<std::uint32_t*>(out);
+    auto* pairs = static_cast<std::uint32_t*>(out);
     for_cpu_isa([=] ZOODIP_INLINED {
         for (std::int64_t four = 0; four < fours; ++four) {
             const std::int32_t* __restrict from = words + four * width;
             std::uint32_t* __restrict to = pairs + four * 2 * width;
-            for (std::int64_t n = 0; n < width; ++n) to[n] = pair_of(from[n], 0);
-            for (std::int64_t n = 0; n < width; ++n) to[width + n] = pair_of(from[n], 2);
+            for (std::int64_t n = 0; n < width; ++n) to[n] = pair(from[n], 0);
+            for (std::int64_t n = 0; n < width; ++n) to[width + n] = pair(from[n], 2);
         }
     });
+}
+
+void PanelWeight::widen(std::int64_t index, at::BFloat16* out) const {
+    widen_pairs(index, out,
+                [](std::int32_t word, int k) ZOODIP_INLINED { return pair_of(word, k); });
+}
+
+void PanelWeight::widen(std::int64_t index, std::int16_t* out) const {
+    widen_pairs(index, out,
+                [](std::int32_t word, int k) ZOODIP_INLINED { return short_pair_of(word, k); });
 }
 
 PackedWeight PanelWeight::unpack() const {
     at::TensorOptions options(at::kChar);
     const at::Tensor rows =
-        shape_.size() == 4
-            ? at::empty(shape_, options.memory_format(at::MemoryFormat::ChannelsLast))
-            : at::empty(shape_, options);
+        shape().size() == 4
+            ? at::empty(shape(), options.memory_format(at::MemoryFormat::ChannelsLast))
+            : at::empty(shape(), options);
     auto* to = rows.mutable_data_ptr<std::int8_t>();
-    at::parallel_for(0, panels(), 1, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(panels(), 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int8_t* from = panel(i);
             for_each_word(*this, i, [&](std::int64_t row, std::int64_t place, auto count) {
@@ -236,7 +263,7 @@ PackedWeight PanelWeight::unpack() const {
             });
         }
     });
-    return {shape_, rows, scale_.narrow(0, 0, out_features()), {}};
+    return {shape(), rows, scale_.narrow(0, 0, out_features()), {}};
 }
 
 at::Tensor PanelWeight::dense(at::ScalarType type) const {

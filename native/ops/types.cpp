@@ -1,7 +1,7 @@
 #include "ops/types.h"
 
 #include "core/error.h"
-#include "ops/brgemm.h"
+#include "ops/panel_product.h"
 #include "ops/weight_codec.h"
 
 namespace zoodip {
@@ -48,7 +48,8 @@ at::ScalarType stream_type(ComputeType type, at::Device device) {
 
 // A processor without instructions for bfloat16 multiplies float32 faster than it imitates them.
 at::ScalarType rounded_type(ComputeType type, at::Device device) {
-    return device.is_cpu() && !has_bfloat16_brgemm() ? at::kFloat : scalar_type(type);
+    return device.is_cpu() && !has_panel_product(ProductType::bfloat16) ? at::kFloat
+                                                                        : scalar_type(type);
 }
 
 }  // namespace zoodip

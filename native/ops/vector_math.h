@@ -79,9 +79,9 @@ ZOODIP_INLINED inline float power_of_two(float t, float lowest = lowest_exponent
     return p * std::bit_cast<float>(std::bit_cast<std::uint32_t>(whole) << 23);
 }
 
-// x (1 + erf(x / sqrt 2)) / 2 with erf by Abramowitz and Stegun 7.1.26, whose error is below
-// 1.5e-7: that of the result is below 1e-7 |x| + what float32 rounds.
-ZOODIP_INLINED inline float gelu(float x) {
+// (1 + erf(x / sqrt 2)) / 2, the share of a standard normal that lies below x, with erf by
+// Abramowitz and Stegun 7.1.26, whose error is below 1.5e-7.
+ZOODIP_INLINED inline float normal_cdf(float x) {
     const float z = std::fabs(x) * 0.707106781f;
     const float t = 1.0f / (1.0f + 0.3275911f * z);
     float p = 1.061405429f;
@@ -90,10 +90,26 @@ ZOODIP_INLINED inline float gelu(float x) {
     p = p * t - 0.284496736f;
     p = p * t + 0.254829592f;
     const float tail = p * t * power_of_two<5>(-z * z * 1.44269504f);  // 1 - erf(z)
-    return 0.5f * x * (x < 0 ? tail : 2.0f - tail);
+    return 0.5f * (x < 0 ? tail : 2.0f - tail);
 }
 
-// x / (1 + e^-x). Below -44 the exponential stands still: what is left is below 1e-15.
+// e^(-x^2 / 2) / sqrt(2 pi)
+ZOODIP_INLINED inline float normal_pdf(float x) {
+    return 0.398942280f * power_of_two<5>(x * x * -0.721347520f);
+}
+
+// x normal_cdf(x): off by less than 1e-7 |x| + what float32 rounds.
+ZOODIP_INLINED inline float gelu(float x) {
+    return x * normal_cdf(x);
+}
+
+// 1 / (1 + e^-x). Below -44 the exponential stands still: what is left is below 1e-19.
+ZOODIP_INLINED inline float sigmoid(float x) {
+    const float t = -1.44269504f * x;
+    return 1.0f / (1.0f + power_of_two<5>(t < 64.0f ? t : 64.0f));
+}
+
+// x / (1 + e^-x), as above: what is left is below 1e-15.
 ZOODIP_INLINED inline float silu(float x) {
     const float t = -1.44269504f * x;
     return x / (1.0f + power_of_two<5>(t < 64.0f ? t : 64.0f));

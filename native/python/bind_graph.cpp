@@ -187,7 +187,7 @@ void bind_graph(py::module_& module) {
         [](const WeightSource& source, const std::string& settings, bool fit) {
             return run_engine([&] {
                 const auto resolved = settings_for(nlohmann::json::parse(settings), source, fit);
-                return get_fields(resolved, train_setting_fields()).dump();
+                return get_fields(resolved.settings, train_setting_fields()).dump();
             });
         },
         py::arg("source"), py::arg("settings"), py::arg("fit"), "See zoodip.graph.resolve.");

@@ -1,16 +1,13 @@
 #include "train/engine.h"
 
-#include <exception>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
 #include "core/forked.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "nn/unet.h"
 
@@ -39,51 +36,30 @@ void load_cuda_library() {
 #endif
 }
 
-// Throws Error unless so many threads can be there at once.
-void try_threads(int count) {
-    std::mutex waiting;
-    std::vector<std::thread> threads;
-    {
-        const std::lock_guard all_wait(waiting);
-        try {
-            while (static_cast<int>(threads.size()) < count) {
-                threads.emplace_back([&waiting] { const std::lock_guard ended(waiting); });
-            }
-        } catch (const std::exception&) {
-            // Told by their number.
-        }
-    }
-    for (std::thread& thread : threads) thread.join();
-    const int got = static_cast<int>(threads.size());
-    require(got == count, "threads: the system gives this process ", got + 1, " of the ", count + 1,
-            " threads that it would use: for want of memory, or by a limit on processes. Use ",
-            "--threads ", got + 1, " or fewer");
+// How many there are to be; 0 where there are some already.
+int wanted(std::int64_t count, int of_torch) {
+    if (count <= 0 && WorkerPool::current() != nullptr) return 0;
+    if (forked_from_threads()) return 1;
+    return count > 0 ? static_cast<int>(count) : of_torch;
+}
+
+void require_threads(const WorkerPool& pool, int wanted, bool chosen) {
+    if (pool.threads() == wanted) return;
+    const std::string given =
+        concat("threads: the system gives this process ", pool.threads(), " of the ", wanted,
+               " threads that it would use: for want of ", "memory, or by a limit on processes");
+    require(!chosen, given, ". Use --threads ", pool.threads(), " or fewer");
+    log_warning(given, "; the work goes on with those");
 }
 
 }  // namespace
 
-ThreadCount::ThreadCount(std::int64_t count) : before_(at::get_num_threads()) {
-    if (forked_from_threads()) count = 1;
-    if (count <= 0) return;
-    const int wanted = static_cast<int>(count);
-    // Torch makes a pool of so many at once, and waits for ever for those that it did not get.
-    if (wanted > before_) try_threads(wanted - 1);
-    at::set_num_threads(wanted);
-}
-
-ThreadCount::~ThreadCount() {
-    if (at::get_num_threads() != before_) at::set_num_threads(before_);
-}
-
-void start_threads() {
-    thread_local int started = 1;
-    const int count = at::get_num_threads();
-    if (count <= started) return;
-    try_threads(count - 1);
-    // A heap that keeps something for each thread makes it while there is memory.
-    at::parallel_for(0, count, 1,
-                     [](std::int64_t, std::int64_t) { std::vector<std::string>(1, "").clear(); });
-    started = count;
+ThreadCount::ThreadCount(std::int64_t count) : torch_(at::get_num_threads()), one_(1) {
+    const int threads = wanted(count, torch_);
+    if (threads == 0) return;
+    pool_.emplace(threads, use_one_torch_thread);
+    require_threads(*pool_, threads, count > 0);
+    used_.emplace(&*pool_);
 }
 
 ExactProducts::ExactProducts(at::Device device) : active_(device.is_cuda()) {

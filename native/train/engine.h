@@ -2,32 +2,33 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <c10/core/Device.h>
 
+#include "core/worker_pool.h"
 #include "nn/family.h"
 #include "nn/loader.h"
+#include "ops/torch_threads.h"
 
 namespace zoodip {
 
-// Torch's intra-op threads while it lives, for count > 0; the process's own count comes back after,
-// so that a host's other work is not slowed. In a process that was forked from one with threads it
-// is one thread, whatever the count.
+// The threads of this thread's work while it lives: `count`, or for 0 as many as torch has, unless
+// there are some already. They are its own (core/worker_pool.h), and torch's operators take one
+// each, which is given back after: a host's other work goes on as it was. Throws Error when the
+// system does not give `count`; for 0 what it gives is taken, with a warning. In a process that was
+// forked from one with threads it is one thread, whatever the count.
 class ThreadCount {
   public:
     explicit ThreadCount(std::int64_t count);
-    ~ThreadCount();
-    ThreadCount(const ThreadCount&) = delete;
-    ThreadCount& operator=(const ThreadCount&) = delete;
 
   private:
-    int before_;
+    int torch_;  // threads of torch outside
+    std::optional<WorkerPool> pool_;
+    std::optional<UsedPool> used_;
+    TorchThreads one_;
 };
-
-// Starts this thread's helpers now. Throws Error when the system does not give so many: OpenMP
-// would end the process.
-void start_threads();
 
 // Convolutions of float32 in float32 on a graphics card while it lives. Torch rounds their inputs
 // to TF32 (10 bits) by default, in which the differences between the losses of one step drown. The

@@ -43,10 +43,12 @@ std::string first_difference(const json& saved, const json& asked, const std::st
     return concat(path, " was ", saved.dump(), ", now ", asked.dump());
 }
 
-// What decides the words of all steps. What else lies in the pictures' folder is no part of it.
+// What decides the words of all steps. What else lies in the pictures' folder, and
+// why products of a type were taken, is no part of it.
 json without_its_end(json identity) {
     if (!identity.is_object()) return identity;
     identity.erase("folder");
+    identity.erase("compute_choice");
     const auto settings = identity.find("settings");
     if (settings != identity.end() && settings->is_object()) {
         settings->erase("steps");

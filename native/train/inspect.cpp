@@ -6,7 +6,7 @@
 #include "nn/unet.h"
 #include "train/memory_estimate.h"
 #include "train/noise.h"
-#include "train/settings.h"
+#include "train/plan.h"
 
 namespace zoodip {
 namespace {
@@ -35,7 +35,8 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
     const Architecture architecture = detect_architecture(*source);
     require_whole(*source, architecture, {});
     const Inventory inventory = take_inventory(*source);
-    const TrainSettings settings = resolve_settings(chosen, architecture);
+    const DecidedSettings decided = settings_for(chosen, *source, /*fit=*/false);
+    const TrainSettings& settings = decided.settings;
     const PartInventory vae = sum(inventory.vae_encoder, inventory.vae_decoder);
     const PartInventory all = sum(sum(inventory.unet, inventory.text_encoder), vae);
     return {{"file", path.string()},
@@ -59,6 +60,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
             {"n", settings.n},
             {"weights", settings.weights},
             {"compute", settings.compute},
+            {"compute_choice", decided.compute_choice},
             {"memory", to_json(estimate_memory(*source, inventory, settings))}};
 }
 

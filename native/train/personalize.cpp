@@ -145,7 +145,6 @@ PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ThreadCount threads(plan.settings.threads);
-    start_threads();
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
@@ -198,6 +197,7 @@ PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& obse
     const GiveBackAtEnd at_end;
     observer.on_stage("checking");
     const Plan plan = make_plan(request, cancel);
+    if (!plan.compute_choice.empty()) note(LogLevel::info, plan.compute_choice, observer);
     tell_of_pictures(plan, observer);
     return run(plan, observer);
 }

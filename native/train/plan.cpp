@@ -7,6 +7,7 @@
 #include "core/sha256.h"
 #include "nn/manifest.h"
 #include "train/caption_templates.h"
+#include "train/compute_choice.h"
 #include "train/engine.h"
 #include "train/fit.h"
 #include "train/going_on.h"
@@ -79,14 +80,17 @@ void decide_noise(Plan& plan, const nlohmann::json& chosen) {
 void require_integers(const LoadOptions& load) {
     require(load.device.is_cpu(), "compute: int8 runs on the CPU; use bf16 on ", load.device.str());
     require(has_panel_product(ProductType::int8),
-            "compute: int8 needs a processor with AVX-512 VNNI or AMX; use bf16 or fp32");
+            "compute: int8 needs a processor with AVX2 or better; use fp32");
 }
 
 // What follows from source, settings and word.
 void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel,
               bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
-    plan.settings = settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    const DecidedSettings decided =
+        settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    plan.settings = decided.settings;
+    plan.compute_choice = decided.compute_choice;
     require_whole(*plan.source, plan.architecture, halves_of(plan));
     warn_of_unread(*plan.source, plan.architecture);
     decide_noise(plan, settings);
@@ -180,14 +184,21 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 
 }  // namespace
 
-TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
+DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
     const Architecture architecture = detect_architecture(source);
     const TrainSettings asked = resolve_settings(chosen, architecture);
     const at::Device device = open_device(asked.device);
     MemoryThere there{asked.memory_limit * 1'000'000, device.is_cpu()};
     if (there.bytes == 0) there = {free_memory(device)};
-    if (fit) return fit_settings(chosen, source, architecture, there);
-    return resolve_settings(with_method(chosen, source, architecture, there), architecture);
+    nlohmann::json decided = with_method(chosen, source, architecture, there);
+    std::string choice;
+    if (decided.value("compute", nlohmann::json("auto")) == "auto") {
+        const ComputeChoice found = choose_compute(resolve_settings(decided, architecture), source);
+        decided["compute"] = found.compute;
+        choice = found.reason;
+    }
+    if (fit) return {fit_settings(decided, source, architecture, there), choice};
+    return {resolve_settings(decided, architecture), choice};
 }
 
 std::int64_t count_of(const StartVectors& start) {
@@ -263,6 +274,7 @@ nlohmann::json identity_of(const Plan& plan) {
                                {"model", plan.load.fingerprint->hex()},
                                {"pictures", pictures}};
     if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
+    if (!plan.compute_choice.empty()) identity["compute_choice"] = plan.compute_choice;
     if (!plan.own_schedule) identity["schedule"] = digest(plan.schedule);
     if (const auto* vector = std::get_if<at::Tensor>(&plan.start)) {
         identity["start"] = digest(*vector);

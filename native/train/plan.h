@@ -65,6 +65,7 @@ struct Plan {
     std::shared_ptr<const WeightSource> source;
     Architecture architecture;
     TrainSettings settings;
+    std::string compute_choice;  // why "auto" took these products; empty where none was to choose
     MemoryEstimate memory;
     NoiseSchedule schedule;
     bool own_schedule = true;  // false: the graph brought another
@@ -81,14 +82,19 @@ struct Plan {
 Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel, bool fit = true);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 
-// All settings decided for these weights, by what the device has free; fit false leaves the chunk
-// open and refuses nothing for want of memory. Throws Error.
-TrainSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
-                           bool fit = true);
+// All settings decided for these weights, by what the device has free and what the processor is
+// quickest in; fit false leaves the chunk open and refuses nothing for want of memory. Throws
+// Error.
+struct DecidedSettings {
+    TrainSettings settings;
+    std::string compute_choice;  // as in Plan
+};
+DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
+                             bool fit = true);
 
-// What a run is. Two runs with equal identities make the same word, and "folder", what was read and
-// left out of the pictures' folder, decides nothing. The model's digest is that of
-// the weights read so far: asked for once all are.
+// What a run is. Two runs with equal identities make the same word; "folder", what was read and
+// left out of the pictures' folder, and "compute_choice" decide nothing. The model's digest is that
+// of the weights read so far: asked for once all are.
 nlohmann::json identity_of(const Plan& plan);
 
 }  // namespace zoodip

@@ -128,7 +128,6 @@ Picture render(const RenderRequest& request,
     require(std::isfinite(request.guidance) && request.guidance >= 1,
             "guidance: needs at least 1, ", "got ", request.guidance);
     const ThreadCount threads(request.threads);
-    start_threads();
     const Renderer renderer(request, cancel);
     const ExactProducts exact(renderer.device());
     return renderer.decode(renderer.latents(renderer.context(), on_step));

@@ -34,14 +34,6 @@ std::int64_t default_tau(std::int64_t text_width) {
     return std::max<std::int64_t>(2, std::lround(static_cast<double>(text_width) / 6.0));
 }
 
-// Half the seconds to a quality, as measured: products in bfloat16 where the processor multiplies
-// them and the weights are packed. On a graphics card bfloat16 would be the type of everything.
-std::string default_compute(const TrainSettings& settings) {
-    const bool rounded = settings.device == "cpu" && settings.weights != "dense" &&
-                         has_panel_product(ProductType::bfloat16);
-    return rounded ? "bf16" : "fp32";
-}
-
 void fill_in_noise(TrainSettings& settings, const Architecture& architecture) {
     const BetaSchedule& betas = architecture.betas;
     if (settings.prediction == "auto") {
@@ -55,7 +47,7 @@ void fill_in_noise(TrainSettings& settings, const Architecture& architecture) {
 }
 
 void fill_in(TrainSettings& settings, const Architecture& architecture) {
-    if (settings.compute == "auto") settings.compute = default_compute(settings);
+    if (settings.compute == "auto") settings.compute = "fp32";  // chosen before, for a run
     const bool exact = settings.method == "exact";
     const bool integers = settings.compute == "int8";
     const bool coarse = settings.compute == "bf16" || settings.weights == "int4";

@@ -123,6 +123,7 @@ void take_record(json record, std::int64_t text_width, TokenDescription& token) 
     token.initialiser = take_text(record, "initialiser");
     token.model = take_text(record, "model");
     token.folder = take_text(record, "folder");
+    token.compute_choice = take_text(record, "compute_choice");
     take_settings(record, text_width, token);
     take_pictures(record, token);
     token.more = std::move(record);
@@ -213,6 +214,7 @@ void add_record(const TokenDescription& token, Lines& lines) {
         lines.add("pictures", token.folder.empty() ? std::to_string(token.pictures.size())
                                                    : printable(token.folder, shown_of_folder));
     }
+    lines.add("products", printable(token.compute_choice));
     for (const auto& picture : token.pictures) {
         lines.add("  " + printable(picture.name),
                   printable(concat(picture.sha256.substr(0, 12), "  ", picture.caption)));
@@ -292,6 +294,7 @@ json to_json(const TokenDescription& token) {
                   {"changed", token.changed},
                   {"pictures", pictures},
                   {"folder", or_null(token.folder)},
+                  {"compute_choice", or_null(token.compute_choice)},
                   {"more", token.more}};
     }
     return {{"word", or_null(token.word)},

@@ -43,6 +43,7 @@ struct TokenDescription {
     nlohmann::json settings = nlohmann::json::object();  // all that decide the numbers
     nlohmann::json changed = nlohmann::json::object();   // those that leaving out would alter
     std::vector<Picture> pictures;
+    std::string compute_choice;  // why the run's products are of their type, where it chose
     std::string folder;  // what was read of the pictures' folder and what was left out, in one line
     nlohmann::json more = nlohmann::json::object();  // the rest of the record
 
@@ -54,7 +55,7 @@ TokenDescription describe_token(const TokenFile& token);
 
 // {word, format, encoders: [{name, vectors, width, stored, norms}], others, step, finished, zoodip:
 // {version, family, initialiser, model, seed, settings, changed, pictures: [{name, sha256,
-// caption}], folder, more}, metadata}; null for what is not known.
+// caption}], compute_choice, folder, more}, metadata}; null for what is not known.
 nlohmann::json to_json(const TokenDescription& token);
 
 // The same as lines.

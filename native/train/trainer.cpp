@@ -47,7 +47,7 @@ Trainer::Trainer(const TrainSettings& settings, Objective& objective, Sampling s
 // The first draws of every range of timesteps, of those that the run will make.
 const Activations* Trainer::calibrate() {
     constexpr std::uint64_t draws = 400;
-    constexpr int enough = 3;
+    constexpr int enough = 2;
     if (objective_.activations() == nullptr) return nullptr;
     std::array<int, LayerActivation::bins> seen{};
     std::vector<Sample> samples;

@@ -7,10 +7,10 @@ On the demo model, for each --compute and mu: the correlation of one-sided diffe
 (picture, t, eps, e) near words that the model knows; slopes of the loss and of the residual. The
 exact gradient is the engine's own in float32, which the tests hold to autograd's.
 
-Then, for three seeds, the wall time of a training on the demo model, loading and calibration
-included, until its word reaches the held-out loss that every float32 training has reached by its
-end (the highest of their last), looked at every twentieth of --steps; each type with its default
-mu and with the one that its slopes are best at.
+Then, for eight seeds, the wall time (loading and calibration included) and the steps of a training
+on the demo model until its word reaches the held-out loss that every float32 training has reached
+by its end (the highest of their last), looked at every fortieth of --steps; each type with its
+default mu and with the one that its slopes are best at.
 
 With --checkpoint, on that model (Stable Diffusion 1.5's shape), for two (t, z, eps): the slopes
 along eight directions each at several mu beside their exact derivatives: correlation, and the root
@@ -49,6 +49,7 @@ DEFAULT_MUS = {"fp32": 1e-3, "bf16": 1e-2, "int8": 2e-2}  # what 0 stands for
 LARGE_MUS = (1e-3, 1e-2, 2e-2)
 T_RANGE = (500, 900)  # the paper's timesteps
 CALIBRATION = 24  # samples
+LOOKS = 40  # at a training's word
 CAPTION = "a photo of a {}"
 
 
@@ -184,35 +185,36 @@ def on_a_large_model(checkpoint: Path, directions: int = 8) -> list[dict[str, An
 
 @dataclass(frozen=True)
 class Learning:
-    """One training: [(seconds since it began, held-out loss)]."""
+    """One training: [(seconds since it began, step, held-out loss)]."""
 
     compute: str
     mu: float
     seed: int
-    curve: list[tuple[float, float]]
+    curve: list[tuple[float, int, float]]
 
-    def seconds_to(self, loss: float) -> float | None:
-        return next((seconds for seconds, reached in self.curve if reached <= loss), None)
+    def until(self, loss: float) -> tuple[float, int] | None:
+        """Seconds and steps."""
+        return next((point[:2] for point in self.curve if point[2] <= loss), None)
 
 
 def learn(judge: TorchModel, compute: str, mu: float, seed: int, steps: int) -> Learning:
     tuples = held_out(judge)
-    words: list[tuple[float, torch.Tensor]] = []
+    words: list[tuple[float, int, torch.Tensor]] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "word.safetensors"
         begun = time.perf_counter()
 
         def on_event(event: dict[str, Any]) -> None:
             if event["event"] == "checkpoint":
-                words.append((time.perf_counter() - begun, load_token(out)))
+                words.append((time.perf_counter() - begun, event["step"], load_token(out)))
 
-        chosen = {"steps": steps, "seed": seed, "checkpoint_every": steps // 20}
+        chosen = {"steps": steps, "seed": seed, "checkpoint_every": max(1, steps // LOOKS)}
         train(out, on_event=on_event, compute=compute, mu=mu, **chosen)
-        words.append((time.perf_counter() - begun, load_token(out)))
+        words.append((time.perf_counter() - begun, steps, load_token(out)))
     curve = []
-    for seconds, theta in words:
+    for seconds, step, theta in words:
         judge.use(theta)
-        curve.append((round(seconds, 2), judge.held_out_loss(tuples)))
+        curve.append((round(seconds, 2), step, judge.held_out_loss(tuples)))
     return Learning(compute, mu, seed, curve)
 
 
@@ -226,8 +228,11 @@ def wall_times(mus: dict[str, list[float]], steps: int, seeds: int) -> dict[str,
         for compute, mu in [(compute, mu) for compute, some in mus.items() for mu in some]:
             runs.append(learn(judge, compute, mu, seed, steps))
             print(runs[-1].compute, mu, seed, runs[-1].curve[-1], flush=True)
-    target = max(run.curve[-1][1] for run in runs if run.compute == "fp32")
-    told = [asdict(run) | {"seconds_to_target": run.seconds_to(target)} for run in runs]
+    target = max(run.curve[-1][-1] for run in runs if run.compute == "fp32")
+    told = []
+    for run in runs:
+        seconds, step = run.until(target) or (None, None)
+        told.append(asdict(run) | {"seconds_to_target": seconds, "steps_to_target": step})
     return {"start": start, "target": target, "runs": told}
 
 
@@ -262,18 +267,43 @@ def slopes_table(rows: list[dict[str, Any]], figure: str) -> str:
     return "\n".join(lines)
 
 
+def steps_of(run: dict[str, Any]) -> int:
+    """To the target; all of them where it was not reached."""
+    return int(run["steps_to_target"] or run["curve"][-1][1])
+
+
+def step_factor(steps: list[int], exact: list[int]) -> tuple[float, float]:
+    """The ratio of the means, and its standard error by those of both."""
+    ratio = statistics.fmean(steps) / statistics.fmean(exact)
+    spread = [
+        statistics.stdev(some) / statistics.fmean(some) / math.sqrt(len(some))
+        for some in (steps, exact)
+        if len(some) > 1
+    ]
+    return ratio, ratio * math.hypot(*spread)
+
+
 def learning_table(learning: dict[str, Any]) -> str:
-    lines = ["| `--compute` | mu | seconds to it, by seed | seconds of all steps | last loss |"]
-    lines.append("|-|-|-|-|-|")
+    lines = [
+        "| `--compute` | mu | seconds to it, by seed | steps to it, by seed | their mean beside "
+        "fp32's (and its standard error) | seconds of all steps | last loss |"
+    ]
+    lines.append("|-|-|-|-|-|-|-|")
     runs = learning["runs"]
+    exact = [steps_of(run) for run in runs if (run["compute"], run["mu"]) == ("fp32", 1e-3)]
     for compute, mu in dict.fromkeys((run["compute"], run["mu"]) for run in runs):
         mine = [run for run in runs if (run["compute"], run["mu"]) == (compute, mu)]
         reached = [run["seconds_to_target"] for run in mine]
         times = ", ".join("not reached" if one is None else f"{one:.1f}" for one in reached)
+        steps = ", ".join(str(run["steps_to_target"] or "not reached") for run in mine)
+        factor, error = step_factor([steps_of(run) for run in mine], exact)
         whole = ", ".join(f"{run['curve'][-1][0]:.1f}" for run in mine)
-        losses = ", ".join(f"{run['curve'][-1][1]:.4f}" for run in mine)
+        losses = ", ".join(f"{run['curve'][-1][-1]:.4f}" for run in mine)
         named = f"{mu:g}" + (", the default" if mu == DEFAULT_MUS[compute] else "")
-        lines.append(f"| {compute} | {named} | {times} | {whole} | {losses} |")
+        lines.append(
+            f"| {compute} | {named} | {times} | {steps} | {factor:.2f} ({error:.2f}) | {whole} "
+            f"| {losses} |"
+        )
     return "\n".join(lines)
 
 
@@ -307,7 +337,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--samples", type=int, default=256, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=1200, help="default: %(default)s")
-    parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seeds", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="a model of Stable Diffusion 1.5's shape")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: results/numerics")
     options = parser.parse_args(arguments)

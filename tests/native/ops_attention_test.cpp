@@ -4,10 +4,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/worker_pool.h"
 #include "ops/attention_cpu.h"
 #include "ops/attention_tiles.h"
 #include "ops/cpu_isa.h"
@@ -275,9 +275,9 @@ TEST_P(AttentionCpu, ARowAloneHasTheBitsItHasAmongOthersOnAnyNumberOfThreads) {
     const Inputs in = make_inputs({3, 130, 300, 40}, GetParam());
     const at::Tensor out = in.attend().out;
     const AttentionGradient gradient = in.gradient();
-    const int threads = at::get_num_threads();
     for (const int number : {1, 2, 5}) {
-        at::set_num_threads(number);
+        WorkerPool pool(number);
+        const UsedPool used(&pool);
         for (std::int64_t row = 0; row < 3; ++row) {
             const auto alone = [&](const at::Tensor& x) { return x.slice(0, row, row + 1); };
             const Inputs single{alone(in.q), alone(in.k), alone(in.v), alone(in.dy), heads};
@@ -286,7 +286,6 @@ TEST_P(AttentionCpu, ARowAloneHasTheBitsItHasAmongOthersOnAnyNumberOfThreads) {
         }
         EXPECT_TRUE(same_bits(in.attend().out, out));
     }
-    at::set_num_threads(threads);
 }
 
 TEST_P(AttentionCpu, TakesAnyStrideOfRowsAndTokens) {

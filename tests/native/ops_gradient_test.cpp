@@ -74,7 +74,7 @@ TEST_P(FrozenGradient, Conv2d) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, FrozenGradient,
-                         testing::Values(WeightType::dense, WeightType::int8));
+                         testing::Values(WeightType::dense, WeightType::int8, WeightType::int4));
 
 TEST(Gradient, GroupNorm) {
     const at::Tensor weight = random({64}, 3), bias = random({64}, 4);

@@ -3,10 +3,10 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/worker_pool.h"
 #include "ops/layers.h"
 
 namespace zoodip {
@@ -117,13 +117,12 @@ TEST_P(RowIdentity, Norms) {
 // Ten threads' pieces of three rows do not end where a row does.
 TEST(RowIdentityOfFunctions, HoldsForAnyNumberOfThreads) {
     const at::Tensor row = random({1, 77, 3072}, 1), rows = row.expand({3, -1, -1}).contiguous();
-    const int threads = at::get_num_threads();
-    at::set_num_threads(10);
+    WorkerPool pool(10);
+    const UsedPool used(&pool);
     for (const auto function : {quick_gelu, geglu}) {
         const at::Tensor alone = function(row), together = function(rows);
         for (int i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(together.slice(0, i, i + 1), alone));
     }
-    at::set_num_threads(threads);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, RowIdentity,

@@ -10,7 +10,9 @@
 #include "core/error.h"
 #include "ops/cpu_isa.h"
 #include "ops/group_norm_cpu.h"
+#include "ops/int4_panels.h"
 #include "ops/panel_product.h"
+#include "ops/transposed_panels.h"
 
 namespace zoodip {
 namespace {
@@ -272,6 +274,74 @@ TEST(PanelWeight, IntegersAndScalesAreThoseOfTheCodec) {
             }
         }
     }
+}
+
+// All of a weight's numbers, put together from its panels.
+template <class Number>
+at::Tensor gathered(const PanelSource& weight) {
+    constexpr std::int64_t pair = std::is_same_v<Number, float> ? 1 : 2;
+    const std::int64_t in = weight.padded_in(), taps = weight.taps();
+    std::vector<Number> numbers(static_cast<std::size_t>(weight.panel_size()));
+    std::vector<at::Tensor> panels;
+    for (std::int64_t panel = 0; panel < weight.panels(); ++panel) {
+        weight.widen(panel, numbers.data());
+        panels.push_back(at::from_blob(numbers.data(), {taps, in / pair, 64, pair},
+                                       c10::CppTypeToScalarType<Number>::value)
+                             .permute({2, 1, 3, 0})
+                             .reshape({64, in, taps})
+                             .to(at::kFloat)
+                             .clone());
+    }
+    at::Tensor all = at::cat(panels);
+    if (weight.gain() != nullptr) {
+        all = all * at::from_blob(const_cast<float*>(weight.gain()), {all.size(0), 1, 1});
+    }
+    EXPECT_EQ(all.slice(0, weight.out_features()).count_nonzero().item<std::int64_t>(), 0);
+    EXPECT_EQ(all.slice(1, weight.in_features()).count_nonzero().item<std::int64_t>(), 0);
+    return all.slice(0, 0, weight.out_features())
+        .slice(1, 0, weight.in_features())
+        .reshape(weight.shape());
+}
+
+TEST(PanelSource, PanelsAreTheWeightAndItsTranspose) {
+    for (const auto& sizes : std::vector<std::vector<std::int64_t>>{
+             {70, 33}, {64, 64}, {130, 260}, {65, 17, 3, 3}, {48, 128, 3, 3}}) {
+        const at::Tensor weight = random(sizes, 5);
+        const PackedWeight packed = quantize_int4(weight);
+        const PanelWeight int8(weight);
+        const Int4Panels int4(packed);
+        EXPECT_TRUE(same_bits(int4.dense(at::kFloat).contiguous(),
+                              dequantize_int4(packed, at::kFloat).contiguous()));
+        EXPECT_TRUE(same_bits(int4.dense(at::kBFloat16).contiguous(),
+                              dequantize_int4(packed, at::kBFloat16).contiguous()));
+        for (const PanelSource* source :
+             {static_cast<const PanelSource*>(&int8), static_cast<const PanelSource*>(&int4)}) {
+            const at::Tensor dense = source->dense(at::kFloat);
+            EXPECT_TRUE(same_bits(gathered<float>(*source), dense.contiguous()));
+            const TransposedPanels turned(*source);
+            const at::Tensor back = turned.dense(at::kFloat);
+            EXPECT_EQ(back.size(0), dense.size(1));
+            // What the gain of the outputs is there lies on the inputs here.
+            at::Tensor expected = back;
+            if (source->gain() != nullptr) {
+                std::vector<std::int64_t> inputs(sizes.size(), 1);
+                inputs[1] = sizes[0];
+                const at::Tensor gain =
+                    at::from_blob(const_cast<float*>(source->gain()), {sizes[0]});
+                expected = (back / gain.view(inputs)).round();
+            }
+            EXPECT_TRUE(same_bits(gathered<float>(turned), expected.contiguous()));
+            EXPECT_TRUE(same_bits(gathered<at::BFloat16>(turned),
+                                  expected.to(at::kBFloat16).to(at::kFloat).contiguous()));
+        }
+    }
+}
+
+TEST(PanelProduct, RefusesIntegersOfWeightsThatAreNone) {
+    const Int4Panels weight(quantize_int4(random({64, 64}, 2)));
+    const PanelProduct product{
+        .weight = weight, .type = ProductType::int8, .activation = {0.1f, 3}};
+    EXPECT_THROW(product.linear(random({3, 64}, 1)), Error);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "ops/panel_product.h"
+#include "train/compute_choice.h"
 #include "train/going_on.h"
 #include "train/trainer.h"
 
@@ -412,15 +413,24 @@ TEST(RunState, NamesTheFirstDifference) {
     }
 }
 
-TEST(Settings, ComputeFollowsTheProcessorWhereWeightsArePacked) {
-    const bool rounds = has_panel_product(ProductType::bfloat16);
+TEST(Settings, ComputeIsChosenForARunAndIsExactWithoutOne) {
     const auto compute = [](nlohmann::json chosen) { return resolve_settings(chosen).compute; };
-    EXPECT_EQ(compute(nlohmann::json::object()), rounds ? "bf16" : "fp32");
-    EXPECT_EQ(compute({{"compute", "auto"}, {"weights", "int4"}}), rounds ? "bf16" : "fp32");
-    EXPECT_EQ(compute({{"weights", "dense"}}), "fp32");
-    EXPECT_EQ(compute({{"device", "cuda"}}), "fp32");
-    EXPECT_EQ(compute({{"compute", "fp32"}}), "fp32");
-    EXPECT_EQ(resolve_settings(nlohmann::json::object()).mu, rounds ? 1e-2 : 1e-3);
+    EXPECT_EQ(compute(nlohmann::json::object()), "fp32");
+    EXPECT_EQ(compute({{"compute", "auto"}, {"weights", "int4"}}), "fp32");
+    EXPECT_EQ(compute({{"compute", "bf16"}}), "bf16");
+    EXPECT_EQ(resolve_settings({{"compute", "bf16"}}).mu, 1e-2);
+    EXPECT_EQ(resolve_settings(nlohmann::json::object()).mu, 1e-3);
+}
+
+TEST(ComputeChoice, IsTheLeastTimeToEqualQuality) {
+    const double bf16 = step_factor("bf16"), int8 = step_factor("int8");
+    EXPECT_EQ(step_factor("fp32"), 1);
+    EXPECT_THROW(step_factor("fp64"), Error);
+    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 1.0}, {"int8", 1.0}}), "fp32");
+    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 0.99 / bf16}, {"int8", 1.0}}), "bf16");
+    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 0.9 / bf16}, {"int8", 0.89 / int8}}), "int8");
+    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 1.01 / bf16}}), "fp32");
+    EXPECT_EQ(quickest({}), "fp32");
 }
 
 TEST(Settings, DefaultsFollowWidthAndComputeType) {

@@ -6,12 +6,14 @@
 
 #include <gtest/gtest.h>
 
-#include "ops/parallel_rows.h"
+#include "ops/parallel.h"
 
 namespace zoodip {
 namespace {
 
 TEST(SharedTasks, AreDoneOnceEach) {
+    WorkerPool pool(3);
+    const UsedPool used(&pool);
     for (const std::int64_t count : {0, 1, 2, 3, 7, 64, 1000}) {
         std::vector<std::atomic<int>> done(static_cast<std::size_t>(count));
         share_tasks(count, [&](SharedTasks& tasks) {
@@ -38,6 +40,26 @@ TEST(SharedTasks, LetAnErrorThrough) {
         });
     };
     EXPECT_THROW(share_tasks(20, work), std::runtime_error);
+    WorkerPool pool(3);
+    const UsedPool used(&pool);
+    EXPECT_THROW(share_tasks(20, work), std::runtime_error);
+}
+
+TEST(ParallelRanges, CoverAllOnceInWholeGrains) {
+    WorkerPool pool(3);
+    const UsedPool used(&pool);
+    for (const std::int64_t count : {0, 1, 5, 64, 1000, 1001}) {
+        for (const std::int64_t grain : {1, 7, 64, 5000}) {
+            std::vector<std::atomic<int>> done(static_cast<std::size_t>(count));
+            std::atomic<bool> whole = true;
+            parallel_ranges(count, grain, [&](std::int64_t begin, std::int64_t end) {
+                if (begin % grain != 0 || (end % grain != 0 && end != count)) whole = false;
+                for (std::int64_t i = begin; i < end; ++i) ++done[static_cast<std::size_t>(i)];
+            });
+            EXPECT_TRUE(whole);
+            for (const auto& times : done) EXPECT_EQ(times, 1) << count << " by " << grain;
+        }
+    }
 }
 
 }  // namespace

@@ -1,0 +1,36 @@
+// What --compute auto takes: the products with which training to equal quality is shortest here.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "nn/weight_source.h"
+#include "train/settings.h"
+
+namespace zoodip {
+
+struct ComputeChoice {
+    std::string compute;  // fp32, bf16 or int8
+    // Of a step with each type that runs here, from products of the model's own shapes that were
+    // timed on this machine; attention included, what is between the products not. Empty where
+    // nothing was timed.
+    std::map<std::string, double> seconds;
+    std::string reason;  // a sentence
+};
+
+// settings.compute is not looked at. On the CPU with quantised weights products are timed, which
+// takes a second or two, once for a processor, number of threads, version and kind of model: what
+// was found is kept in cache_folder(). Everywhere else the answer is fp32. The environment
+// variable ZOODIP_COMPUTE, where it is set, is the answer without any timing. Throws Error where it
+// is none.
+ComputeChoice choose_compute(const TrainSettings& settings, const WeightSource& source);
+
+// The type with the least time to equal quality, of those timed: seconds a step times the steps
+// that the type's slopes cost (step_factor). Of equal ones the more exact.
+std::string quickest(const std::map<std::string, double>& seconds);
+
+// Steps to the same held-out loss, relative to fp32: the means over eight seeds of
+// `python -m zoodip.bench numerics`.
+double step_factor(const std::string& compute);
+
+}  // namespace zoodip
