@@ -16,9 +16,16 @@ namespace {
 
 constexpr std::uint32_t inside = WorkerPool::max_threads, open = inside + 1,
                         region_step = open << 1;
-// Longer than what usually lies between two regions of a step, and a small part of what the
-// system's scheduler gives to whoever waits for the processor.
-constexpr std::chrono::microseconds spin{50};
+using Clock = std::chrono::steady_clock;
+
+// Longer than what lies between two regions of a step, and a small part of what the system's
+// scheduler gives to whoever waits for the processor.
+constexpr std::chrono::microseconds spin{300};
+// A worker that lost its processor in the middle of a piece of work holds up all others until it
+// has one again. Where that took longer than the work itself, the caller works alone for so many
+// times as long: on a part of the processors that is quicker than waiting again and again.
+constexpr std::chrono::microseconds long_wait{200};
+constexpr int alone = 10;
 
 thread_local WorkerPool* pool_of_thread = nullptr;
 
@@ -35,14 +42,14 @@ template <class Done>
 std::uint32_t await(const std::atomic<std::uint32_t>& value, const Done& done) {
     std::uint32_t now = value.load(std::memory_order_acquire);
     if (done(now)) return now;
-    const auto end = std::chrono::steady_clock::now() + spin;
+    const auto end = Clock::now() + spin;
     do {
         for (int i = 0; i < 8; ++i) {
             pause();
             now = value.load(std::memory_order_acquire);
             if (done(now)) return now;
         }
-    } while (std::chrono::steady_clock::now() < end);
+    } while (Clock::now() < end);
     while (!done(now)) {
         value.wait(now, std::memory_order_acquire);
         now = value.load(std::memory_order_acquire);
@@ -87,6 +94,8 @@ WorkerPool* WorkerPool::current() {
 
 void WorkerPool::run(const Region& region) {
     if (running_ || workers_.empty()) return region.call(region.work);
+    const auto begun = Clock::now();
+    if (begun < alone_until_) return region.call(region.work);
     running_ = true;
     region_ = region;
     failure_ = nullptr;
@@ -95,7 +104,10 @@ void WorkerPool::run(const Region& region) {
     gate_.notify_all();
     perform();
     if ((gate_.fetch_and(~open, std::memory_order_acq_rel) & inside) != 0) {
+        const auto done = Clock::now();
         await(left_, [left](std::uint32_t now) { return now != left; });
+        const auto waited = Clock::now() - done;
+        if (waited > long_wait && waited > done - begun) alone_until_ = done + alone * waited;
     }
     running_ = false;
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -61,6 +62,7 @@ class WorkerPool {
     std::atomic<std::uint32_t> left_{0};  // grows when the last worker leaves a closed region
     std::atomic<bool> ending_{false};
     bool running_ = false;
+    std::chrono::steady_clock::time_point alone_until_{};
     Region region_{};
     std::mutex failing_;
     std::exception_ptr failure_;

@@ -15,12 +15,12 @@ namespace {
 // latents.
 constexpr std::int64_t least_channels = 16;
 
-bool at_an_end(const std::vector<std::int64_t>& shape) {
+bool few_channels(const std::vector<std::int64_t>& shape) {
     return std::min(shape[0], shape[1]) < least_channels;
 }
 
 bool suits_panels(const std::vector<std::int64_t>& shape, WeightType type, at::Device device) {
-    return type != WeightType::dense && device.is_cpu() && !at_an_end(shape) &&
+    return type != WeightType::dense && device.is_cpu() && !few_channels(shape) &&
            (shape.size() == 2 || shape[2] == shape[3]) && has_panel_product(ProductType::float32);
 }
 
@@ -73,9 +73,13 @@ at::Tensor FrozenWeight::dense(at::ScalarType type) const {
     return codec_ != nullptr ? codec_->dequantize(packed_, type) : dense_.to(type);
 }
 
+bool FrozenWeight::at_an_end() const {
+    return few_channels(shape_);
+}
+
 at::ScalarType FrozenWeight::input_type(at::ScalarType activations) const {
     if (!on_cpu_) return activations;
-    return at_an_end(shape_) ? at::kFloat : rounded_type(compute_, at::kCPU);
+    return at_an_end() ? at::kFloat : rounded_type(compute_, at::kCPU);
 }
 
 }  // namespace zoodip

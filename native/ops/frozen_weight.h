@@ -49,6 +49,10 @@ class FrozenWeight {
         activation_ = std::move(activation);
     }
 
+    // Whether it is the first or the last layer of a network, from or to the few channels of
+    // pictures and latents: a small share of the network's products.
+    bool at_an_end() const;
+
     std::int64_t out_features() const { return shape_.at(0); }
     std::int64_t in_features() const { return shape_.at(1); }
     const std::vector<std::int64_t>& shape() const { return shape_; }

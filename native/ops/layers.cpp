@@ -126,6 +126,10 @@ struct Layer {
         return {x, shape, bias, stride, padding};
     }
 
+    // For torch's own operators. Small products are not worth waking OpenMP's threads, which spin
+    // on beside the next kernel.
+    int torch_threads() const { return weight.at_an_end() ? 1 : threads_of_pool(); }
+
     // dL/dx of dL/dy.
     at::Tensor backward(const at::Tensor& dy, const at::Tensor& x) const {
         if (weight.panels() != nullptr && (!image || weight.panels()->kernel() > padding)) {
@@ -135,7 +139,7 @@ struct Layer {
                 {.weight = *weight.panels(), .type = type, .out = x.scalar_type()}, dy, x.sizes(),
                 stride, padding);
         }
-        const TorchThreads all(threads_of_pool());
+        const TorchThreads threads(torch_threads());
         const at::Tensor in = dy.to(weight.input_type(dy.scalar_type()));
         if (image) return conv2d_backward(in, weight, x.sizes().slice(2).vec(), stride, padding);
         return at::matmul(in, dense_matrix(weight, in.scalar_type()));
@@ -144,7 +148,7 @@ struct Layer {
 
 // By torch's own operators, for weights and devices without a kernel of ours; in x's type.
 at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
-    const TorchThreads all(threads_of_pool());
+    const TorchThreads threads(layer.torch_threads());
     const at::Tensor in = x.to(layer.weight.input_type(x.scalar_type()));
     const at::Tensor bias = in_type(layer.bias, in);
     const at::Tensor y = layer.image
