@@ -62,6 +62,37 @@ def in_python(program: str, *words: object, limit: str = "") -> subprocess.Compl
     )
 
 
+def test_a_host_without_memory_lives_on(demo_model, images, tmp_path):
+    """The limit comes down to what the process has, and a little more, once all is loaded."""
+    program = """if True:
+        import resource, sys, zoodip
+        model, images, out = sys.argv[1:]
+        zoodip.settings()
+        said = []
+        for more in range(4, 200, 24):
+            pages = int(open("/proc/self/statm").read().split()[0])
+            limit = pages * resource.getpagesize() + (more << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            try:
+                zoodip.train(model, images, "sks", "dog", out, steps=1, resolution=256, batch=2,
+                             threads=2, validate_every=0, overwrite=True)
+                said.append("")
+            except zoodip.Error as error:
+                said.append(str(error))
+            except MemoryError:
+                said.append("memory")
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+        print("\\n".join(said))
+        """
+    told = in_python(program, demo_model, images, tmp_path / "sks.safetensors")
+    assert told.returncode == 0, told.stderr
+    said = told.stdout.splitlines()
+    assert re.search("memory|threads", said[0])
+    for line in said:
+        assert line == "" or re.search("memory|threads", line), line
+
+
 def test_a_process_that_may_have_no_more_threads_says_so(model, images, tmp_path):
     """A thread needs its stack: without addresses for one it cannot be made."""
     program = """if True:
