@@ -52,9 +52,10 @@ constexpr std::int64_t working_copies = 3 + 8 + 8;
 // and the gradients within. Measured: 72 for SD1.5, 112 for the demo model.
 constexpr std::int64_t gradient_copies = 80;
 
-// Whether weights are multiplied as they lie: INT8 on the CPU. No layer is unpacked then.
+// Whether weights are multiplied from their panels: quantised ones on the CPU. No layer is unpacked
+// then.
 bool own_products(const TrainSettings& settings) {
-    return settings.device == "cpu" && settings.weights == "int8" &&
+    return settings.device == "cpu" && settings.weights != "dense" &&
            has_panel_product(ProductType::float32);
 }
 
@@ -114,8 +115,7 @@ MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inve
     estimate.text_encoder = weight_bytes(inventory.text_encoder, type(Part::text_encoder), 4) +
                             table_bytes(source, settings);
     estimate.unet = weight_bytes(inventory.unet, type(Part::unet), number_size);
-    const bool packed_forward = own_products(settings) && settings.method != "exact";
-    const bool unpacked = chosen != WeightType::dense && !packed_forward;
+    const bool unpacked = chosen != WeightType::dense && !own_products(settings);
     estimate.layer = unpacked ? inventory.unet.largest * number_size : 0;
     estimate.activations = unet_activations(source, settings);
     return estimate;

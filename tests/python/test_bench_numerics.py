@@ -27,9 +27,9 @@ def test_figures_of_slopes() -> None:
 
 
 def test_a_training_reaches_a_loss_when_it_is_first_below() -> None:
-    run = Learning("fp32", 1e-3, 0, [(1.0, 0.5), (2.0, 0.3), (3.0, 0.4)])
-    assert run.seconds_to(0.35) == 2.0
-    assert run.seconds_to(0.2) is None
+    run = Learning("fp32", 1e-3, 0, [(1.0, 30, 0.5), (2.0, 60, 0.3), (3.0, 90, 0.4)])
+    assert run.until(0.35) == (2.0, 60)
+    assert run.until(0.2) is None
 
 
 def slopes(form: str) -> list[dict]:
@@ -47,7 +47,8 @@ def test_the_report_has_every_table() -> None:
     assert mus_to_train_with(both) == {c: [DEFAULT_MUS[c], MUS[-1]] for c in COMPUTE}
     runs = [
         {"compute": compute, "mu": DEFAULT_MUS[compute], "seed": seed}
-        | {"curve": [(12.25, 0.2), (30.0, 0.1)], "seconds_to_target": 12.25 if seed else None}
+        | {"curve": [(12.25, 10, 0.2), (30.0, 40, 0.1)]}
+        | {"seconds_to_target": 12.25 if seed else None, "steps_to_target": 10 if seed else None}
         for seed in range(2)
         for compute in COMPUTE
     ]
@@ -56,7 +57,9 @@ def test_the_report_has_every_table() -> None:
     text = report(results | {"slopes": both, "large": slopes("loss")})
     assert text.count("| int8 | loss |") == 3
     assert "| bf16 | residual | 0.02 | 0.06 | 0.1 | 0.2 | 0.4 | 0.8 |" in text
-    assert "| bf16 | 0.01, the default | not reached, 12.2 | 30.0, 30.0 | 0.1000, 0.1000 |" in text
+    # 40 and 10 steps: of both means the standard error is 15 / 25, of their ratio sqrt(2) of that.
+    told = "not reached, 12.2 | not reached, 10 | 1.00 (0.85) | 30.0, 30.0 | 0.1000, 0.1000 |"
+    assert f"| bf16 | 0.01, the default | {told}" in text
     assert "loss of 0.2000 to one of 0.1038" in text
     assert "95.7 % of the multiply-adds" in text
     assert "- cores: 2" in text

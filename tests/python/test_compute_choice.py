@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zoodip
-from program import arguments
+from program import QUICK, arguments
 
 TYPES = ("fp32", "bf16", "int8")
 
@@ -23,12 +23,19 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def inspect(run, model):
+    """What `zoodip inspect` tells of a run with the settings of `arguments`, and with `words`."""
+    quick = [part for name, value in QUICK.items() for part in option(name, value)]
+
     def ask(*words: str) -> dict:
-        told = run(["inspect", str(model), "--json", *words])
+        told = run(["inspect", str(model), "--json", *quick, *words])
         assert told.returncode == 0, told.stderr
         return json.loads(told.stdout)
 
     return ask
+
+
+def option(name: str, value: object) -> list[str]:
+    return ["--" + name.replace("_", "-"), str(value)]
 
 
 def timed(cache: Path) -> dict[str, float]:
@@ -37,8 +44,7 @@ def timed(cache: Path) -> dict[str, float]:
 
 
 def forge(cache: Path, seconds: dict[str, float]) -> None:
-    (key,) = json.loads(cache.read_text())
-    cache.write_text(json.dumps({key: seconds}))
+    cache.write_text(json.dumps({key: seconds for key in json.loads(cache.read_text())}))
 
 
 def test_products_are_timed_once(inspect, cache):
@@ -79,10 +85,9 @@ def test_the_exact_gradient_has_no_integers(inspect, cache):
     assert told["compute"] in ("fp32", "bf16") and set(timed(cache)) == {"fp32", "bf16"}
 
 
-def test_threads_and_shapes_are_timed_apart(inspect, cache):
-    inspect("--threads", "1")
-    inspect("--threads", "2")
-    inspect("--threads", "1", "--n", "7")
+def test_threads_and_shapes_are_timed_apart(run, model, cache):
+    for words in (["--threads", "1"], ["--threads", "2"], ["--threads", "1", "--n", "7"]):
+        assert run(["inspect", str(model), *words]).returncode == 0
     assert len(json.loads(cache.read_text())) == 3
 
 
