@@ -13,7 +13,7 @@ const OUTER_SHARE = 0.1;
 /** Free share of the axis beyond the dots, so that none lies on its edge. */
 const PADDING = 0.08;
 /** The least that the axis spans, as a share of the losses: less would show rounding as change. */
-const LEAST_SPAN = 0.1;
+const LEAST_SPAN = 0.05;
 
 /**
  * [low, high] of the loss axis: the dots decide it, where there are some. Single steps, smoothed
@@ -34,8 +34,7 @@ export function lossRange(points, validations = []) {
 function dotRange(losses) {
   const [low, high] = ends(losses);
   const least = Math.abs(low + high) * 0.5 * LEAST_SPAN || 1;
-  const more = Math.max(high - low, least) - (high - low);
-  const free = (high - low + more) * PADDING + more / 2;
+  const free = Math.max((high - low) * PADDING, (least - (high - low)) / 2);
   return [low - free, high + free];
 }
 
