@@ -175,7 +175,7 @@ def quiet(client: Client) -> None:
     from zoodip.client import ApiError
 
     def unless_gone(do: Callable[..., object], *args: object) -> None:
-        """Does it to a job, which may have ended (409) or been forgotten (404) meanwhile: the server
+        """Does it to a job that may have ended (409) or been forgotten (404) meanwhile: the server
         keeps so many of the ended, and a request that nobody waited for may delete one."""
         try:
             do(*args)

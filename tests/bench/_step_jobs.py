@@ -38,8 +38,14 @@ ROWS: dict[str, tuple[Job, ...]] = {
     "fp32": (_ours("fp32"), Job("reference", "train", "fp32")),
     "bf16": (_ours("bf16", repeat=3), Job("reference", "train", "bf16")),
     "int8": (_ours("int8", repeat=3), Job("reference", "train", "bf16")),
-    "exact": (_ours("bf16", what="gradient"), Job("reference", "gradient", "fp32")),
-    "int4": (_ours("bf16", weights="int4"),),
+    # What a user gets who chooses nothing, beside the reference in the type that is faster there.
+    "default": (
+        _ours("auto"),
+        Job("reference", "train", "fp32"),
+        Job("reference", "train", "bf16"),
+    ),
+    "exact": (_ours("auto", what="gradient"), Job("reference", "gradient", "fp32")),
+    "int4": (_ours("fp32", weights="int4"), _ours("fp32")),
     "vae": (
         _ours("bf16", what="encode"),
         Job("reference", "encode", "bf16"),

@@ -131,8 +131,11 @@ def train(
             raise RuntimeError(f"zoodip train ended with {process.returncode}: {said[-2000:]}")
         events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     seconds, calibration = step_seconds(events)
+    run = next(event for event in events if event["event"] == "start")["run"]
     return {
         "steps": seconds,
+        "compute": run["settings"]["compute"],
+        "compute_choice": run.get("compute_choice", ""),
         "load": sum(watch.seconds[stage] for stage in LOADING),
         "encode": watch.seconds[ENCODING],
         "calibration": calibration,

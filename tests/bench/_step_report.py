@@ -126,6 +126,17 @@ def calibration_lines(answers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def choice_lines(answers: dict[str, Any]) -> str:
+    """Why `auto` took what it took; empty where it was not asked."""
+    lines = [
+        f"{name}: {reason}."
+        for name, mine in answers.items()
+        for reason in dict.fromkeys(answer.get("compute_choice") for answer in mine)
+        if reason
+    ]
+    return "\n".join(lines)
+
+
 def paths_line(paths: dict[str, float]) -> str:
     each = ", ".join(f"{name} {number(seconds)} s" for name, seconds in paths.items())
     faster = min(paths, key=paths.__getitem__)
@@ -150,7 +161,8 @@ def report(results: dict[str, Any], out: Path) -> str:
         "floor of the fastest of all rounds. The reference encodes the picture in every step, as "
         "the public script does; ours once, before the first."
     )
-    parts = [head, goals_table(all_rows(answers, floors)), calibration_lines(answers)]
+    parts = [head, goals_table(all_rows(answers, floors))]
+    parts += [choice_lines(answers), calibration_lines(answers)]
     if any(True for _ in reference_lines(answers)):
         elsewhere = ELSEWHERE if results["shape"] == "sd15" else {}
         parts.append(reference_table(answers, elsewhere))

@@ -19,7 +19,7 @@ NAMES = {
     "int8": "INT8 weights and activations",
 }
 Goals = tuple[float, float]  # target, stretch
-STEP_GOALS: dict[str, Goals] = {"fp32": (0.50, 0.42), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
+STEP_GOALS: dict[str, Goals] = {"fp32": (0.32, 0.27), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,20 @@ def step_rows(answers: Answers, row: str) -> Iterator[Row]:
     yield from beside_reference(NAMES[row], ours, theirs, other, STEP_GOALS[row])
 
 
+def taken(answers: list[dict[str, Any]]) -> str:
+    """The products that `auto` took."""
+    return " or ".join(dict.fromkeys(answer["compute"] for answer in answers))
+
+
+def default_rows(answers: Answers) -> Iterator[Row]:
+    mine, *both = (answers[job.name] for job in ROWS["default"])
+    theirs = min(both, key=lambda one: statistics.median(seconds(one)))
+    compute = ROWS["default"][1 + both.index(theirs)].compute
+    name, other = f"default ({taken(mine)})", f"{compute} reference, the faster"
+    yield from beside_reference(name, mine, theirs, other, (0.20, 0.16))
+    yield Row(f"peak memory, {name}", "GB", peaks(mine), (), "", 1.2, 1.1)
+
+
 def floor_of(floors: Floors, row: str) -> dict[str, float]:
     """Seconds by part and kind of product: of each the fastest run of all rounds, in its fastest
     allowed type."""
@@ -116,7 +130,7 @@ def floor_rows(answers: Answers, row: str, floors: Floors) -> Iterator[Row]:
     fastest = min(every(answers[ROWS[row][0].name]))
     name = f"{NAMES[row]}, the fastest step"
     yield Row(
-        name, "s", (fastest,), (sum(floor_of(floors, row).values()),), "arithmetic floor", 1.4, 1.2
+        name, "s", (fastest,), (sum(floor_of(floors, row).values()),), "arithmetic floor", 1.3, 1.2
     )
 
 
@@ -135,8 +149,9 @@ def memory_rows(answers: Answers, row: str) -> Iterator[Row]:
 
 
 def int4_rows(answers: Answers) -> Iterator[Row]:
-    ours, name = answers[ROWS["int4"][0].name], "INT4 UNet, bf16 products"
-    yield Row(name, STEP, seconds(ours), all_of_ours=every(ours))
+    ours, int8 = (answers[job.name] for job in ROWS["int4"])
+    name, steps = "INT4 UNet, fp32 products", every(ours)
+    yield Row(name, STEP, seconds(ours), seconds(int8), "INT8", 1.3, None, steps)
     yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 1.2, 1.0)
 
 
@@ -148,9 +163,14 @@ def load_rows(answers: Answers, row: str) -> Iterator[Row]:
 
 def exact_rows(answers: Answers) -> Iterator[Row]:
     ours, theirs = (answers[job.name] for job in ROWS["exact"])
-    name, other = "exact gradient, INT8, bf16 products", "fp32 textual inversion"
+    name, other = f"exact gradient, INT8, {taken(ours)} products", "fp32 textual inversion"
     yield from beside_reference(name, ours, theirs, other, (0.40, 0.30))
-    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 2.4, 2.0)
+    same = answers.get(f"ours train int8 {taken(ours)}")
+    if same:
+        yield Row(
+            name, STEP, seconds(ours), seconds(same), "an estimate's", 1.15, None, every(ours)
+        )
+    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 1.45, None)
     training = (values(answers, "training_peak", GB) for answers in (ours, theirs))
     yield Row(f"peak in training, {name}", "GB", *training, f"{other}'s")
 
@@ -169,7 +189,7 @@ def all_rows(answers: Answers, floors: Floors) -> list[Row]:
     """Those whose jobs were run."""
     there = [row for row, jobs in ROWS.items() if all(job.name in answers for job in jobs)]
     steps = [row for row in there if row in NAMES]
-    rows: list[Row] = []
+    rows: list[Row] = list(default_rows(answers)) if "default" in there else []
     for make in (step_rows, lambda a, row: floor_rows(a, row, floors), memory_rows):
         rows += [row for name in steps for row in make(answers, name)]
     rows += int4_rows(answers) if "int4" in there else ()

@@ -144,6 +144,8 @@ def answer(step: float, load: float = 30.0) -> dict:
         "loading_peak": 1.2e9,
         "training_peak": 1.5e9,
         "estimate": 1.4e9,
+        "compute": "bf16",
+        "compute_choice": "",
     }
 
 
@@ -154,6 +156,8 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     }
     decided = {"calibration": 30.0, "integer_share": 0.957, "layers": 240, "sensitive": 9}
     answers["ours train int8 int8"][0] |= decided
+    answers["ours train int8 auto"][0] |= {"compute_choice": "compute auto takes bf16: quick"}
+    answers["reference train bf16"] = [answer(8.0)]
     product = {"part": "unet", "kind": "linear", "count": 1, "flops": 7.0, "rates": {"fp32": 2.0}}
     floors = [{"computes": ["fp32", "bf16", "int8"], "products": [product]}]
     rows = {(row.name, row.other): row for row in all_rows(answers, floors)}
@@ -169,11 +173,15 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     results = {"command": "step", "shape": "sd15", "rounds": 1, "answers": answers}
     results |= {"machine": {"cores": 2}, "setup": vars(Setup(512)), "floors": floors}
     text = report(results | {"paths": {"packed": 2.0, "dequantised": 1.0}}, tmp_path)
+    assert rows["default (bf16)", "bf16 reference, the faster"].figure() == 0.5
+    assert rows["INT4 UNet, fp32 products", "INT8"].verdict() == "met"
+    assert rows["exact gradient, INT8, bf16 products", "an estimate's"].figure() == 1
+    assert "ours train int8 auto: compute auto takes bf16: quick." in text
     assert "the reference takes dequantised" in text
-    assert "10 [16.4]" in text
-    assert "reference train bf16 takes 39 % less" in text
+    assert "8 [16.4]" in text
+    assert "reference train bf16 takes 51 % less" in text
     assert "| ours train int8 bf16 | 1.5 | 1.4 |" in text
-    assert "| 4 (2 to 8) s a step | 7.5 (bf16 reference less its VAE) | 0.533 |" in text
+    assert "| 4 (2 to 8) s a step | 6 (bf16 reference less its VAE) | 0.667 |" in text
     assert "30 s. 95.7 % of" in text and "9 of 240 layers" in text
     assert all(f"| {name} |" in text for name, _ in rows)
     assert json.loads((tmp_path / "results.json").read_text())["answers"] == answers
