@@ -59,7 +59,7 @@ TEST(LayerActivation, EveryTenthOfTheTimestepsHasItsOwn) {
 class CalibratedLayer : public testing::Test {
   protected:
     void SetUp() override {
-        if (!has_panel_product(ProductType::int8)) GTEST_SKIP() << "no AVX-512 VNNI, no AMX";
+        if (!has_panel_product(ProductType::int8)) GTEST_SKIP() << "no AVX2";
         weight = FrozenWeight(random({64, 64}, 1), WeightType::int8, ComputeType::int8, at::kCPU);
         weight.set_activation(all.add("layer", 64));
     }

@@ -20,6 +20,7 @@ PATHS = [
     ("AVX512_CORE_BF16", "avx512", "avx512_bf16"),
     ("AVX512_CORE_VNNI", "avx512", "avx512_vnni"),
     ("AVX512_CORE", "avx512", "avx512bw"),
+    ("AVX2_VNNI", "avx_vnni", "avx_vnni"),
     ("AVX2", "avx2", "avx2"),
     ("SSE41", "plain", "sse4_1"),
 ]
