@@ -172,9 +172,8 @@ def main(arguments: list[str]) -> None:
         return
     size = TINY if options.quick else SD15
     known = ask("_step_machine.describe", threads=options.threads)
-    possible = [
-        row for row, jobs in ROWS.items() if all(job.compute in known["computes"] for job in jobs)
-    ]
+    takes = {*known["computes"], "auto"}
+    possible = [row for row, jobs in ROWS.items() if all(job.compute in takes for job in jobs)]
     rows = options.rows or possible
     if not set(rows) <= set(possible):
         raise SystemExit(f"step: the engine that was built knows the rows {' '.join(possible)}")
