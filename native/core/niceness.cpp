@@ -23,6 +23,7 @@ bool lower_all_threads() {
     bool all = true;
     for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
         const auto id = static_cast<id_t>(std::stoul(task.path().filename().string()));
+        if (getpriority(PRIO_PROCESS, id) >= lower) continue;  // it was started so
         all = setpriority(PRIO_PROCESS, id, lower) == 0 && all;
     }
     return all && !error;
