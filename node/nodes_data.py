@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from .captions import DEFAULT, TEMPLATE_SETS, template_captions
 from .pictures import (
+    NoEngineError,
     PictureError,
     folder_fingerprint,
     list_folders,
@@ -80,6 +81,8 @@ class LoadTrainingImagesZO(io.ComfyNode):
         try:
             if folder is not None:
                 read_folder(_folder(folder))
+        except NoEngineError:
+            return True  # the folder may be a good one; execute tells what is missing
         except PictureError as error:
             return str(error)
         return True

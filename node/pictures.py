@@ -39,6 +39,10 @@ class PictureError(ValueError):
     """Pictures that cannot be used; one sentence says why and what to do."""
 
 
+class NoEngineError(PictureError):
+    """The engine, which reads them, cannot be loaded: no fault of theirs."""
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """One picture."""
@@ -183,8 +187,8 @@ def _is_plain(part: str) -> bool:
 def read_folder(folder: Path) -> Any:
     """What the engine finds in a folder: zoodip.PictureFolder.
 
-    Raises PictureError when there are no pictures, by name for a caption that cannot be read, and
-    where the engine was not built.
+    Raises PictureError when there are no pictures, and by name for a caption that cannot be read;
+    NoEngineError where the engine was not built.
     """
     if not folder.is_dir():
         raise PictureError(f"the folder '{folder.name}' is gone; choose another, or put it back")
@@ -192,7 +196,7 @@ def read_folder(folder: Path) -> Any:
     try:
         return engine.read_folder(folder)
     except engine.NativeModuleError as error:
-        raise PictureError(str(error)) from error
+        raise NoEngineError(str(error)) from error
     except engine.Error as error:
         said = str(error).removeprefix("images: ")
         raise PictureError(said.replace(str(folder), f"the folder '{folder.name}'")) from error
@@ -258,7 +262,7 @@ def _read_square(picture: Any, size: int) -> np.ndarray:
     try:
         pixels = engine._native.load_training_picture(picture.file, picture.name, size)
     except engine.NativeModuleError as error:
-        raise PictureError(str(error)) from error
+        raise NoEngineError(str(error)) from error
     except engine.Error as error:
         raise PictureError(str(error)) from error
     return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from comfy import PACKAGE, REPOSITORY
+from comfy import PACKAGE, REPOSITORY, logged
 from graphs import (
     node,
     options,
@@ -116,7 +116,7 @@ def test_ended_while_another_prompt_waits(starts, tmp_path):
 
 
 def test_one_line_at_start_up(shared_comfy):
-    lines = [line for line in shared_comfy.log.splitlines() if "ZOODiP " in line]
+    lines = [message for _, message in logged(shared_comfy.log) if "ZOODiP " in message]
     version = re.search(r'__version__ = "(.*?)"', _package_text()).group(1)
     assert len(lines) == 1, lines
     assert lines[0].startswith(f"ZOODiP {version}: engine for torch ")

@@ -5,6 +5,7 @@ Imports nothing of ComfyUI; needs `websocket-client` beside the standard library
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -66,6 +67,16 @@ def wait_for(condition, seconds: float, what: str):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         time.sleep(POLL_SECONDS)
+
+
+# Newer hosts colour what they log and put its level before it.
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_LINE = re.compile(r"(?:\[([A-Z]+)\] )?(.+)")
+
+
+def logged(log: str) -> list[tuple[str, str]]:
+    """The lines of a host's log, each as its level, "" where the host says none, and its text."""
+    return _LINE.findall(_COLOUR.sub("", log))
 
 
 class Events:
