@@ -45,8 +45,8 @@ struct Candidate {
 const std::vector<Candidate>& candidates() {
     static const std::vector<Candidate> all = {
         {"fp32", ProductType::float32, at::kFloat, 1.0},
-        {"bf16", ProductType::bfloat16, at::kBFloat16, 1.0},
-        {"int8", ProductType::int8, at::kBFloat16, 1.0},
+        {"bf16", ProductType::bfloat16, at::kBFloat16, 1.18},
+        {"int8", ProductType::int8, at::kBFloat16, 1.19},
     };
     return all;
 }

@@ -308,11 +308,14 @@ def learning_table(learning: dict[str, Any]) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    parts = [
-        f"`{results['command']}`",
-        f"Correlation of {results['samples']} slopes on the demo model with the exact directional "
-        "derivatives:",
-        slopes_table(results["slopes"], "correlation"),
+    parts = [f"`{results['command']}`"]
+    if "slopes" in results:
+        parts += [
+            f"Correlation of {results['samples']} slopes on the demo model with the exact "
+            "directional derivatives:",
+            slopes_table(results["slopes"], "correlation"),
+        ]
+    parts += [
         f"Wall time of trainings of {results['steps']} steps on the demo model from a held-out "
         f"loss of {results['learning']['start']:.4f} to one of {results['learning']['target']:.4f},"
         " which every float32 training has at its end:",
@@ -338,6 +341,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--samples", type=int, default=256, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=1200, help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=8, help="default: %(default)s")
+    parser.add_argument(
+        "--only-trainings", action="store_true", help="no slopes; each type at its default mu"
+    )
     parser.add_argument("--checkpoint", type=Path, help="a model of Stable Diffusion 1.5's shape")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: results/numerics")
     options = parser.parse_args(arguments)
@@ -347,8 +353,10 @@ def main(arguments: list[str]) -> None:
         "samples": options.samples,
         "steps": options.steps,
     }
-    results["slopes"] = on_the_demo_model(options.samples)
-    mus = mus_to_train_with(results["slopes"])
+    mus = {compute: [mu] for compute, mu in DEFAULT_MUS.items()}
+    if not options.only_trainings:
+        results["slopes"] = on_the_demo_model(options.samples)
+        mus = mus_to_train_with(results["slopes"])
     results["learning"] = wall_times(mus, options.steps, options.seeds)
     if options.checkpoint:
         results["large"] = on_a_large_model(options.checkpoint)
