@@ -1,4 +1,5 @@
 // A pool does every piece of work once, waits for nobody who does none, and passes errors on.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -16,7 +17,8 @@
 namespace zoodip {
 namespace {
 
-// Every thread of a region waits in it for all others.
+// Every thread of a region waits in it for all others. In a pool's first region all come; later it
+// may work alone for a while.
 class Meeting {
   public:
     explicit Meeting(std::size_t all) : all_(all) {}
@@ -36,10 +38,10 @@ class Meeting {
 };
 
 TEST(WorkerPool, AllThreadsWorkTogether) {
-    for (const int threads : {1, 2, 3, 8}) {
-        WorkerPool pool(threads);
-        EXPECT_EQ(pool.threads(), threads);
-        for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 20; ++i) {
+        for (const int threads : {1, 2, 3, 8}) {
+            WorkerPool pool(threads);
+            EXPECT_EQ(pool.threads(), threads);
             Meeting meeting(static_cast<std::size_t>(threads));
             pool.run([&] { meeting.join(); });
         }
@@ -61,8 +63,8 @@ TEST(WorkerPool, NobodyIsInARegionThatIsOver) {
 }
 
 TEST(WorkerPool, WorkersThatSleepAreWoken) {
-    WorkerPool pool(2);
     for (int i = 0; i < 5; ++i) {
+        WorkerPool pool(2);
         std::this_thread::sleep_for(std::chrono::milliseconds(3));  // longer than they spin
         Meeting meeting(2);
         pool.run([&] { meeting.join(); });
@@ -70,9 +72,9 @@ TEST(WorkerPool, WorkersThatSleepAreWoken) {
 }
 
 TEST(WorkerPool, ThrowsWhatItsWorkThrewAndWorksOn) {
-    WorkerPool pool(3);
     const auto caller = std::this_thread::get_id();
     for (const bool by_caller : {true, false}) {
+        WorkerPool pool(3);
         Meeting meeting(3);
         const auto work = [&] {
             meeting.join();
@@ -81,9 +83,44 @@ TEST(WorkerPool, ThrowsWhatItsWorkThrewAndWorksOn) {
             }
         };
         EXPECT_THROW(pool.run(work), std::runtime_error);
-        Meeting again(3);
-        pool.run([&] { again.join(); });
+        std::atomic<int> came = 0;
+        pool.run([&] { ++came; });
+        EXPECT_GE(came, 1);
     }
+}
+
+// A worker that stays in a region three times as long as the caller was in it.
+TEST(WorkerPool, WorksAloneForAWhileWhenItHadToWait) {
+    using Clock = std::chrono::steady_clock;
+    const auto caller = std::this_thread::get_id();
+    const auto was_alone = [&] {
+        WorkerPool pool(2);
+        Meeting meeting(2);
+        std::atomic<bool> left = false;
+        const auto begun = Clock::now();
+        pool.run([&] {
+            meeting.join();
+            if (std::this_thread::get_id() == caller) {
+                left = true;
+                return;
+            }
+            while (!left) std::this_thread::yield();
+            const auto stay = 3 * (Clock::now() - begun);
+            std::this_thread::sleep_for(
+                std::max<Clock::duration>(stay, std::chrono::milliseconds(5)));
+        });
+        std::atomic<int> came = 0;
+        const auto until = Clock::now() + std::chrono::milliseconds(2);
+        pool.run([&] {
+            ++came;
+            while (Clock::now() < until) std::this_thread::yield();
+        });
+        return came == 1;
+    };
+    // The system may take the processor from the caller too, which then did not wait.
+    bool alone = false;
+    for (int i = 0; i < 50 && !alone; ++i) alone = was_alone();
+    EXPECT_TRUE(alone);
 }
 
 TEST(WorkerPool, WithinItsOwnWorkItIsOneThread) {
