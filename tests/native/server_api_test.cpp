@@ -242,6 +242,7 @@ TEST_F(ApiTest, ReadsSoManyLargeBodiesAtATime) {
         expect_problem(refused, 503);
         EXPECT_NE(header(refused, "Retry-After"), "");
         accept("b");  // a small body needs no place
+        EXPECT_TRUE(runner->waits("b"));  // it runs, so that the queue has room for the others
         return submission("a");
     };
     expect_json(api.answer({head, within}), 202);
