@@ -14,7 +14,7 @@ class TorchThreads {
     TorchThreads& operator=(const TorchThreads&) = delete;
 
   private:
-    int before_;
+    int before_, mkl_before_;
 };
 
 // As many as the pool of this thread has, for an operator that does the work of a kernel.

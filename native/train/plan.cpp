@@ -49,6 +49,19 @@ nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     return chosen;
 }
 
+bool chose_by_itself(const nlohmann::json& chosen) {
+    return chosen.value("compute", nlohmann::json("auto")) == "auto";
+}
+
+// Why a stopped run took its products.
+std::string choice_before(const fs::path& token) {
+    const auto before = saved_run(token);
+    const bool told = before && before->identity.is_object();
+    const auto reason =
+        told ? before->identity.value("compute_choice", nlohmann::json()) : nlohmann::json();
+    return reason.is_string() ? reason.get<std::string>() : std::string();
+}
+
 // Previews become pictures where there is a folder for them; in a graph they stay latents.
 Halves halves_of(const Plan& plan) {
     return {.encoder = true,
@@ -91,6 +104,9 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
         settings_for(as_decided(settings, plan.output), *plan.source, fit);
     plan.settings = decided.settings;
     plan.compute_choice = decided.compute_choice;
+    if (plan.output.resume && chose_by_itself(settings)) {
+        plan.compute_choice = choice_before(plan.output.token);
+    }
     require_whole(*plan.source, plan.architecture, halves_of(plan));
     warn_of_unread(*plan.source, plan.architecture);
     decide_noise(plan, settings);
@@ -192,7 +208,7 @@ DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& s
     if (there.bytes == 0) there = {free_memory(device)};
     nlohmann::json decided = with_method(chosen, source, architecture, there);
     std::string choice;
-    if (decided.value("compute", nlohmann::json("auto")) == "auto") {
+    if (chose_by_itself(decided)) {
         const ComputeChoice found = choose_compute(resolve_settings(decided, architecture), source);
         decided["compute"] = found.compute;
         choice = found.reason;

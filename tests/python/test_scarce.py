@@ -115,6 +115,12 @@ def test_a_process_that_may_have_no_more_threads_says_so(model, images, tmp_path
 # --------------------------------------------------------------------------------------------- fork
 
 
+@pytest.fixture(autouse=True)
+def threads_that_were_asked_for():
+    """MKL then keeps a number of its own, which a forked process must not go by."""
+    torch.set_num_threads(torch.get_num_threads())
+
+
 def train_in_child(words: dict, result) -> None:
     result.put(zoodip.train(**words).steps)
 
