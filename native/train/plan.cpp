@@ -53,12 +53,10 @@ bool chose_by_itself(const nlohmann::json& chosen) {
     return chosen.value("compute", nlohmann::json("auto")) == "auto";
 }
 
-// Why a stopped run took its products.
-std::string choice_before(const fs::path& token) {
-    const auto before = saved_run(token);
-    const bool told = before && before->identity.is_object();
-    const auto reason =
-        told ? before->identity.value("compute_choice", nlohmann::json()) : nlohmann::json();
+// Why the run of an identity took its products; empty where it does not say.
+std::string choice_of(const nlohmann::json& identity) {
+    if (!identity.is_object()) return {};
+    const auto reason = identity.value("compute_choice", nlohmann::json());
     return reason.is_string() ? reason.get<std::string>() : std::string();
 }
 
@@ -104,15 +102,15 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
         settings_for(as_decided(settings, plan.output), *plan.source, fit);
     plan.settings = decided.settings;
     plan.compute_choice = decided.compute_choice;
-    if (plan.output.resume && chose_by_itself(settings)) {
-        plan.compute_choice = choice_before(plan.output.token);
-    }
     require_whole(*plan.source, plan.architecture, halves_of(plan));
     warn_of_unread(*plan.source, plan.architecture);
     decide_noise(plan, settings);
     if (plan.output.resume) {
         const auto before = saved_run(plan.output.token);
-        if (before) require_reachable(*before, plan.settings, state_path(plan.output.token));
+        if (before) {
+            require_reachable(*before, plan.settings, state_path(plan.output.token));
+            if (chose_by_itself(settings)) plan.compute_choice = choice_of(before->identity);
+        }
     }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
@@ -251,6 +249,9 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
                                 settings.preview_every);
     plan.source = open_weights(request.model);
     complete(plan, request.settings, cancel, fit);
+    if (chose_by_itself(given.settings) && plan.compute_choice.empty()) {
+        plan.compute_choice = choice_of(plan.like);
+    }
     plan.folder = read_picture_folder(request.images);
     plan.pictures = training_pictures(plan.folder, captions_of(plan.settings), tokenizer,
                                       {request.word, plan.settings.vectors});

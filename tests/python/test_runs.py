@@ -367,7 +367,7 @@ def test_a_word_of_a_version_that_kept_no_state_cannot_be_gone_on_with(learn, ou
 
 
 def test_the_best_word_can_be_what_comes_out(train, learn, out, tmp_path):
-    chosen = {"steps": 30, "validate_every": 4, "learning_rate": 0.3}
+    chosen = {"steps": 30, "validate_every": 4, "learning_rate": 1.0}
     last = tmp_path / "last.safetensors"
     learn(out=last, **chosen)
     result = train(take="best", **chosen)
