@@ -303,8 +303,8 @@ namespace {
 at::Tensor spread(const at::Tensor& dy, std::int64_t stride, std::int64_t height,
                   std::int64_t width_) {
     if (stride == 1 && dy.size(2) == height && dy.size(3) == width_) return dy;
-    at::Tensor wide = at::zeros({dy.size(0), height, width_, dy.size(1)}, dy.options())
-                          .permute({0, 3, 1, 2});
+    at::Tensor wide =
+        at::zeros({dy.size(0), height, width_, dy.size(1)}, dy.options()).permute({0, 3, 1, 2});
     wide.slice(2, 0, (dy.size(2) - 1) * stride + 1, stride)
         .slice(3, 0, (dy.size(3) - 1) * stride + 1, stride)
         .copy_(dy);

@@ -181,7 +181,8 @@ std::vector<Field> machine_fields() {
              "Stable Diffusion 1.5's size on two cores, 9.8, 10.5 and 4.9 with AVX-512 VNNI, 10, "
              "3.3 and 2.7 with AMX; on the demo model the correlation of a slope with the exact "
              "one, 1.00, 0.96 and 0.72, and steps to the same held-out loss, means of eight "
-             "seeds, 730, 760 and 750. On a graphics card bf16 is the type of all activations, which hides small differences of the loss."}),
+             "seeds, 730, 760 and 750. On a graphics card bf16 is the type of all activations, "
+             "which hides small differences of the loss."}),
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),

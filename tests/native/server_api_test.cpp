@@ -241,7 +241,7 @@ TEST_F(ApiTest, ReadsSoManyLargeBodiesAtATime) {
         const HttpResponse refused = api.answer({head, small});
         expect_problem(refused, 503);
         EXPECT_NE(header(refused, "Retry-After"), "");
-        accept("b");  // a small body needs no place
+        accept("b");                      // a small body needs no place
         EXPECT_TRUE(runner->waits("b"));  // it runs, so that the queue has room for the others
         return submission("a");
     };
