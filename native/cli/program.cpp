@@ -52,6 +52,14 @@ bool was_heard() {
     return std::cout.good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
 }
 
+// Ends the process without the libraries' own clearing up: one that had no memory in the middle of
+// making a kernel may have left behind what it cannot take down. Our own is done by now.
+[[noreturn]] void leave(int status) {
+    std::cout.flush();
+    std::fflush(nullptr);
+    std::_Exit(status);
+}
+
 int run_command(const Command& command) {
     try {
         const at::NoGradGuard no_grad;
@@ -61,7 +69,9 @@ int run_command(const Command& command) {
         std::cerr << "\nzoodip: stopped; nothing was written\n";
         return exit_status(130);
     } catch (const std::exception& error) {
-        return report(plain_message(error));
+        const int status = report(plain_message(error));
+        if (is_want_of_memory(error)) leave(status);
+        return status;
     }
 }
 
