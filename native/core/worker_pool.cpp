@@ -1,7 +1,5 @@
 #include "core/worker_pool.h"
 
-#include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "core/error.h"

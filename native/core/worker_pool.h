@@ -14,7 +14,6 @@
 #include <functional>
 #include <mutex>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 namespace zoodip {
@@ -24,7 +23,7 @@ class WorkerPool {
     // threads: that work together, the caller's among them, 1 to max_threads; fewer where the
     // system gives no more. on_start is called once in each new one. Throws Error for other
     // numbers.
-    static constexpr int max_threads = 1023;
+    static constexpr int max_threads = 2047;
     explicit WorkerPool(int threads, const std::function<void()>& on_start = {});
     ~WorkerPool();
     WorkerPool(const WorkerPool&) = delete;
@@ -44,7 +43,6 @@ class WorkerPool {
     static WorkerPool* current();
 
   private:
-    friend class UsedPool;
     struct Region {
         void (*call)(const void*);
         const void* work;

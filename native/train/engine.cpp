@@ -1,5 +1,6 @@
 #include "train/engine.h"
 
+#include <algorithm>
 #include <string>
 
 #include <ATen/Context.h>
@@ -40,7 +41,7 @@ void load_cuda_library() {
 int wanted(std::int64_t count, int of_torch) {
     if (count <= 0 && WorkerPool::current() != nullptr) return 0;
     if (forked_from_threads()) return 1;
-    return count > 0 ? static_cast<int>(count) : of_torch;
+    return count > 0 ? static_cast<int>(count) : std::min(of_torch, WorkerPool::max_threads);
 }
 
 void require_threads(const WorkerPool& pool, int wanted, bool chosen) {
