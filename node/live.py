@@ -93,6 +93,8 @@ class LiveRun:
         self._preview_step: int | None = None
         self._passes: int | None = None
         self._best_step: int | None = None
+        self._compute: str | None = None
+        self._compute_choice: str | None = None
         self._validations: list[Validation] = []
         self._foretold: float | None = None
         self._stop_requested = False
@@ -122,6 +124,7 @@ class LiveRun:
                 return
             self._step = earlier.step if step is None else step
             self._preview_step, self._passes = earlier.preview_step, earlier.passes
+            self._compute, self._compute_choice = earlier.compute, earlier.compute_choice
             best = earlier.best_step
             self._best_step = best if best is not None and best <= self._step else None
             self._validations = [one for one in earlier.validations if one[0] <= self._step]
@@ -159,6 +162,12 @@ class LiveRun:
         with self._mutex:
             if not self.ended:
                 self._passes = count
+
+    def computes(self, compute: str, choice: str | None) -> None:
+        """What products are made in, and why where the engine chose; told with the next event."""
+        with self._mutex:
+            if not self.ended:
+                self._compute, self._compute_choice = compute, choice
 
     def validated(self, step: int, loss: float, best: bool) -> None:
         """The fixed samples had this loss, which counts for no step's time; best: no word before
@@ -292,6 +301,8 @@ class LiveRun:
             preview_step=self._preview_step,
             passes=self._passes,
             best_step=self._best_step,
+            compute=self._compute,
+            compute_choice=self._compute_choice,
             validations=self._validations.copy(),
             lineage=self._lineage,
         )
@@ -423,6 +434,8 @@ def _describe(record: Record, points: Sequence[Point]) -> Payload:
         "steps": record.steps,
         "passes": record.passes,
         "best_step": record.best_step,
+        "compute": record.compute,
+        "compute_choice": record.compute_choice,
         "validations": _as_lists(thin_validations(record.validations)),
         "speed": None,
         "seconds_left": None,

@@ -45,6 +45,10 @@ class Record:
     """Of the UNet, made by the steps; None when it is not known."""
     best_step: int | None = None
     """Step of the word with the lowest validation loss; None without validation."""
+    compute: str | None = None
+    """What its products are made in ("int8"); None while it is not known."""
+    compute_choice: str | None = None
+    """Why, in a sentence, where the engine chose; None where it did not."""
     lineage: str | None = None
     """64 hexadecimal digits, those of the trainings that it may be gone on to; None of one that an
     older version kept."""
@@ -74,6 +78,8 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "preview_step": (int, type(None)),
     "passes": (int, type(None)),
     "best_step": (int, type(None)),
+    "compute": (str, type(None)),
+    "compute_choice": (str, type(None)),
     "lineage": (str, type(None)),
     "created": (int, float),
 }
@@ -90,8 +96,9 @@ def pack_record(record: Record) -> dict[str, Any]:
     Raises ValueError for a field that cannot be kept.
     """
     values = {name: getattr(record, name) for name in _FIELDS}
-    for name in ("message", "node", "workflow", "prompt"):
-        values[name] = values[name][:_MAX_TEXT]
+    for name in ("message", "node", "workflow", "prompt", "compute", "compute_choice"):
+        if values[name] is not None:
+            values[name] = values[name][:_MAX_TEXT]
     return unpack_record(record.key, values)
 
 

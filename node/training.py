@@ -296,6 +296,8 @@ class _Session:
     def _event(self, event: Mapping[str, Any]) -> None:
         if event["event"] == "start":
             self._turn.start(event["step"], event["steps"])
+            run = event["run"]
+            self._live.computes(run["settings"]["compute"], run.get("compute_choice"))
         elif event["event"] == "forecast":
             self._forecast(event["seconds_a_step"], event["seconds_left"])
         elif event["event"] == "step":

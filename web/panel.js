@@ -52,6 +52,7 @@ export class TrainingPanel {
       message: html("p", { class: "zoodip-message" }),
       steps: html("span", { class: "zoodip-steps" }),
       passes: html("span", { class: "zoodip-passes" }),
+      products: html("span", { class: "zoodip-products" }),
       progress: html("progress", { max: "1", value: "0", "aria-label": text("progressLabel") }),
       speed: figure(text("speed")),
       left: figure(text("timeLeft")),
@@ -77,7 +78,7 @@ export class TrainingPanel {
         "header",
         { class: "zoodip-head" },
         html("div", live, line, parts.message),
-        html("div", { class: "zoodip-count" }, parts.steps, parts.passes),
+        html("div", { class: "zoodip-count" }, parts.steps, parts.passes, parts.products),
       ),
       parts.progress,
       html("dl", { class: "zoodip-figures" }, ...figures),
@@ -213,11 +214,13 @@ export class TrainingPanel {
   }
 
   #renderFigures(info) {
-    const { steps, passes, progress, speed, left, loss, best } = this.#parts;
+    const { steps, passes, products, progress, speed, left, loss, best } = this.#parts;
     const values = { step: formatCount(info.step ?? 0), steps: formatCount(info.steps ?? 0) };
     setText(steps, info.steps ? text("stepOf", values) : "");
     const made = Number.isFinite(info.passes);
     setText(passes, made ? text("passes", { count: formatCount(info.passes) }) : "");
+    setText(products, info.compute ? text("products", { type: info.compute }) : "");
+    products.title = info.compute_choice || text("productsTooltip");
     // A progress element without a value is one of unknown length.
     progress.max = info.steps || 1;
     progress.value = Math.min(info.step ?? 0, progress.max);

@@ -48,6 +48,7 @@ def test_it_tells_the_page_what_happens(ran):
     last = ran.progress[-1]
     assert (last["step"], last["steps"], last["word"]) == (STEPS, STEPS, WORD)
     assert last["passes"] == 3 * STEPS
+    assert last["compute"] == "fp32" and "ZOODIP_COMPUTE" in last["compute_choice"]
     assert (last["node"], last["workflow"]) == ("3", "workflow-1")
     assert [point[0] for p in ran.progress for point in p["points"]] == list(range(1, STEPS + 1))
     assert any(p["speed"] and p["seconds_left"] is not None for p in ran.progress)

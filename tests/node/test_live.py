@@ -9,6 +9,7 @@ import threading
 import pytest
 from comfyui_zoodip.node.curve import thin
 from comfyui_zoodip.node.live import EVENT, LiveRun, LiveRuns, stored_payload
+from comfyui_zoodip.node.run_record import pack_record, unpack_record
 from comfyui_zoodip.node.store import Record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +61,8 @@ def test_a_payload_has_all_that_the_page_shows(page):
         "steps": 3000,
         "passes": None,
         "best_step": None,
+        "compute": None,
+        "compute_choice": None,
         "validations": [],
         "speed": None,
         "seconds_left": None,
@@ -281,6 +284,22 @@ def test_a_reused_run_is_kept_as_finished(page):
         passes=9000,
         best_step=7,
     )
+
+
+def test_what_it_multiplies_in_is_told_and_kept(page):
+    run = page.run()
+    run.computes("int8", "compute auto takes int8: it is the quickest")
+    run.step(1, 3000, 1.0, 1.0)
+    told = page.events[-1]
+    assert (told["compute"], told["compute_choice"].split(":")[0]) == (
+        "int8",
+        "compute auto takes int8",
+    )
+    kept = unpack_record(A, pack_record(run.record()))
+    assert (kept["compute"], kept["compute_choice"]) == (told["compute"], told["compute_choice"])
+    gone_on = page.run()
+    gone_on.taken_over(run.record())
+    assert gone_on.payload["compute"] == "int8"
 
 
 def test_passes_and_the_best_step_are_told_and_kept(page):

@@ -51,7 +51,8 @@ def test_the_panel_in_a_palette(page, out, palette):
     page.screenshot(path=out / f"{version(page)}-{palette}-training.png")
     text, surface = shades(page, f"{PANEL} .zoodip-state")
     assert (text > surface) == (palette == "dark")
-    for part in (".zoodip-state", ".zoodip-passes", ".zoodip-share", "dt", ".zoodip-legend"):
+    parts = ("state", "passes", "products", "share", "legend")
+    for part in ("dt", *(f".zoodip-{name}" for name in parts)):
         assert contrast(page, f"{PANEL} {part}") >= 4.5, part
     page.get_by_role("button", name="Stop and keep").click()
     wait_for_state(page, "stopped")

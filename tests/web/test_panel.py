@@ -63,6 +63,9 @@ def test_a_training_is_shown_live_and_its_curve_outlives_a_reload(page):
     assert progress(page) == (400, 400)
     assert "400 of 400" in page.locator(PANEL).inner_text()
     assert "1,200 passes" in page.locator(PANEL).inner_text()
+    products = page.locator(f"{PANEL} .zoodip-products")
+    assert products.inner_text() == "products in fp32"
+    assert "ZOODIP_COMPUTE" in products.get_attribute("title")  # why, as the engine says it
     assert "step 400" in page.locator(f"{PANEL} dl").inner_text()  # the best, looked at in the end
     image = page.locator(f"{PANEL} img")
     image.wait_for(state="visible")
