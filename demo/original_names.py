@@ -1,7 +1,9 @@
-"""Names of diffusers and transformers modules in the original layout of Stable Diffusion 1.x files.
+"""Names of diffusers and transformers modules in the original layout of Stable Diffusion files.
 
 The original layout is that of CompVis' latent-diffusion: `model.diffusion_model.*` (UNet),
 `cond_stage_model.transformer.text_model.*` (text encoder) and `first_stage_model.*` (autoencoder).
+Stable Diffusion 2.x keeps OpenCLIP's own names under `cond_stage_model.model.*`, XL its two text
+encoders under `conditioner.embedders.0.transformer.text_model.*` and `conditioner.embedders.1.model.*`.
 A TAESD has the layout that ComfyUI gives it: `first_stage_model.taesd_encoder.*` and
 `first_stage_model.taesd_decoder.*`.
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 StateDict = dict[str, Tensor]
@@ -39,6 +42,8 @@ _UNET_ENDS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
@@ -79,7 +84,7 @@ def _unet_resnet(rest: str) -> str:
 
 
 def unet_to_original(state: StateDict) -> StateDict:
-    """A UNet2DConditionModel of the SD 1.x kind: one transformer block an attention."""
+    """A UNet2DConditionModel of the SD kind."""
     resnets = _count(state, r"down_blocks\.0\.resnets\.(\d+)\.")
     # On the way down a level is its resnets and a downsampler, after the one block of conv_in; on
     # the way up it is one resnet more, and the upsampler stands in the block of the last of them.
@@ -156,6 +161,43 @@ def taesd_to_original(state: StateDict) -> StateDict:
     return _rename(state, rename)
 
 
-def text_to_original(state: StateDict) -> StateDict:
+def text_to_original(state: StateDict, root: str = TEXT) -> StateDict:
     """A CLIPTextModel; transformers before version 5 has `text_model.` in front of each name."""
-    return _rename(state, lambda name: TEXT + name.removeprefix("text_model."))
+    return _rename(state, lambda name: root + name.removeprefix("text_model."))
+
+
+_OPENCLIP = (
+    ("embeddings.position_embedding.weight", "positional_embedding"),
+    ("embeddings.token_embedding.", "token_embedding."),
+    ("final_layer_norm.", "ln_final."),
+    ("encoder.layers.", "transformer.resblocks."),
+    (".layer_norm1.", ".ln_1."),
+    (".layer_norm2.", ".ln_2."),
+    (".self_attn.out_proj.", ".attn.out_proj."),
+    (".mlp.fc1.", ".mlp.c_fc."),
+    (".mlp.fc2.", ".mlp.c_proj."),
+)
+
+
+def text_to_openclip(state: StateDict, root: str) -> StateDict:
+    """A CLIPTextModel, with or without its projection, in the names of OpenCLIP: queries, keys and
+    values of an attention are one tensor there, and a projection is stored turned round."""
+    renamed: StateDict = {}
+    for name, tensor in state.items():
+        inner = name.removeprefix("text_model.")
+        if inner == "text_projection.weight":
+            renamed[root + "text_projection"] = tensor.t().contiguous()
+            continue
+        if match := re.fullmatch(r"(encoder\.layers\.\d+)\.self_attn\.q_proj\.(weight|bias)", inner):
+            layer, kind = match.groups()
+            start = name.removesuffix(f"q_proj.{kind}")
+            parts = [state[f"{start}{one}_proj.{kind}"] for one in "qkv"]
+            layer = layer.replace("encoder.layers.", "transformer.resblocks.")
+            renamed[f"{root}{layer}.attn.in_proj_{kind}"] = torch.cat(parts)
+            continue
+        if re.search(r"\.self_attn\.[kv]_proj\.", inner):
+            continue
+        for there, here in _OPENCLIP:
+            inner = inner.replace(there, here)
+        renamed[root + inner] = tensor
+    return renamed

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -58,8 +59,7 @@ struct Kind {
     std::string_view start;  // of the name of the class
     std::string_view what;
 };
-constexpr std::array<Kind, 8> kinds = {{{"StableDiffusionXL", "Stable Diffusion XL."},
-                                        {"StableDiffusion3", "Stable Diffusion 3."},
+constexpr std::array<Kind, 7> kinds = {{{"StableDiffusion3", "Stable Diffusion 3."},
                                         {"Flux", "Flux."},
                                         {"ControlNet", "a ControlNet."},
                                         {"UNet2DCondition", "a UNet alone, as diffusers saves it."},
@@ -72,7 +72,7 @@ struct Operation {
     std::string_view part, key;
     const char* value;  // that of the family, as JSON
 };
-constexpr std::array<Operation, 20> operations = {
+constexpr std::array<Operation, 21> operations = {
     {{"unet", "act_fn", R"("silu")"},
      {"unet", "center_input_sample", "false"},
      {"unet", "flip_sin_to_cos", "true"},
@@ -90,6 +90,7 @@ constexpr std::array<Operation, 20> operations = {
      {"unet", "time_embedding_act_fn", "null"},
      {"unet", "timestep_post_act", "null"},
      {"text_encoder", "layer_norm_eps", "1e-05"},
+     {"text_encoder_2", "layer_norm_eps", "1e-05"},
      {"vae", "act_fn", R"("silu")"},
      {"vae", "norm_num_groups", "32"},
      {"vae", "mid_block_add_attention", "true"}}};
@@ -103,8 +104,51 @@ void require_known_operations(const fs::path& folder,
         // A TAESD's activation is its own, and there is but one in use.
         if (part == "vae" && config.value("_class_name", json()) == "AutoencoderTiny") continue;
         require(*found == json::parse(expected), folder.string(), ": ", part, "/config.json has ",
-                key, " ", show_json(*found), ", Stable Diffusion 1.x has ", expected,
+                key, " ", show_json(*found), ", the known families have ", expected,
                 ". That changes what is computed and is not supported.", family_remedy);
+    }
+}
+
+// In these configurations attention_head_dim is the number of heads: one for all levels, or one for
+// each, which then comes to heads of one width.
+void put_unet_heads(const json& unet, std::map<std::string, std::string>& metadata) {
+    const json widths = unet.value("block_out_channels", json::array());
+    for (const char* key : {"attention_head_dim", "num_attention_heads"}) {
+        std::string text;
+        take(unet, key, text);
+        if (text.empty()) continue;
+        metadata[metadata_key::unet_heads] = text;
+        metadata.erase(metadata_key::unet_head_width);
+        const json heads = parse_json(text);
+        if (!heads.is_array() || heads.size() != widths.size()) continue;
+        std::set<std::int64_t> quotients;
+        for (std::size_t level = 0; level < heads.size(); ++level) {
+            const bool whole = heads[level].is_number_integer() && heads[level] > 0 &&
+                               widths[level].is_number_integer() &&
+                               widths[level].get<std::int64_t>() %
+                                       heads[level].get<std::int64_t>() ==
+                                   0;
+            quotients.insert(whole ? widths[level].get<std::int64_t>() /
+                                         heads[level].get<std::int64_t>()
+                                   : 0);
+        }
+        if (quotients.size() != 1 || *quotients.begin() == 0) continue;
+        metadata.erase(metadata_key::unet_heads);
+        metadata[metadata_key::unet_head_width] = std::to_string(*quotients.begin());
+    }
+}
+
+// What shapes do not say of a text encoder; suffix: "" or "_2".
+void put_text_encoder(const json& text, const std::string& suffix,
+                      std::map<std::string, std::string>& metadata) {
+    const std::pair<const char*, const char*> keys[] = {
+        {"num_attention_heads", metadata_key::text_heads},
+        {"hidden_act", metadata_key::text_activation},
+        {"num_hidden_layers", metadata_key::text_layers}};
+    for (const auto& [key, name] : keys) {
+        std::string found;
+        take(text, key, found);
+        if (!found.empty()) metadata[name + suffix] = found;
     }
 }
 
@@ -134,18 +178,24 @@ std::map<std::string, std::string> read_diffusers_metadata(const fs::path& folde
         if (!text.empty()) metadata[name] = text;
     };
     const json unet = read_config(folder / "unet" / "config.json");
-    // In this family's configurations attention_head_dim is the number of heads.
-    put(unet, "attention_head_dim", metadata_key::unet_heads);
-    put(unet, "num_attention_heads", metadata_key::unet_heads);
+    put_unet_heads(unet, metadata);
     const json text = read_config(folder / "text_encoder" / "config.json");
-    put(text, "num_attention_heads", metadata_key::text_heads);
-    put(text, "hidden_act", metadata_key::text_activation);
-    put(text, "num_hidden_layers", metadata_key::text_layers);
+    const json second = read_config(folder / "text_encoder_2" / "config.json");
+    put_text_encoder(text, "", metadata);
+    put_text_encoder(second, "_2", metadata);
+    std::error_code ignored;
+    // Where there is one encoder the pipeline takes its last layer, whatever the family: what lies
+    // behind it was left out when the folder was saved.
+    if (!fs::is_directory(folder / "text_encoder_2", ignored)) {
+        metadata[metadata_key::text_layer] = "1";
+    }
     const json vae = read_config(folder / "vae" / "config.json");
     put(vae, "scaling_factor", metadata_key::latent_scale);
     put(vae, "shift_factor", metadata_key::latent_shift);
     put(vae, "use_quant_conv", metadata_key::vae_quant_conv);
-    require_known_operations(folder, {{"unet", unet}, {"text_encoder", text}, {"vae", vae}});
+    require_known_operations(
+        folder,
+        {{"unet", unet}, {"text_encoder", text}, {"text_encoder_2", second}, {"vae", vae}});
     if (unet.contains("mid_block_type") && unet["mid_block_type"].is_null()) {
         metadata[metadata_key::unet_middle] = "false";
     }

@@ -7,7 +7,7 @@
 
 namespace zoodip {
 
-// Heads, layers, activation, noise schedule, prediction type, resolution, latent scale and shift,
+// Heads, layers and activation of each text encoder, noise schedule, prediction type, resolution, latent scale and shift,
 // as the metadata of nn/family.h. `taesd`: the folder's vae is an AutoencoderTiny, whose own latent
 // scale is 1. Throws Error for a file that is not a JSON object, for a scheduler of another kind
 // and for values that change what the networks compute; what the others mean is judged by

@@ -44,8 +44,8 @@ fs::path find_weights(const fs::path& folder, const std::string& part, const std
             " is missing: only a .bin is there, a Python pickle, which can run code when it is "
             "loaded. Save the model with safe_serialization=True");
     fail(folder.string(), ": has no ", part, "/", stem,
-         ".safetensors. A diffusers folder of Stable Diffusion 1.x holds unet, text_encoder and "
-         "vae");
+         ".safetensors. A diffusers folder holds unet, text_encoder, vae and, of Stable Diffusion "
+         "XL, text_encoder_2");
 }
 
 // The number of one or two digits that follows `start` in `name`, as the name tables take it.
@@ -75,6 +75,25 @@ UNetBlocks unet_blocks(const SafetensorsFile& weights) {
     return blocks;
 }
 
+// One text encoder as Stable Diffusion 1.x and 2.x have it, or two as XL.
+std::vector<SafetensorsSource::Part> text_encoders(const fs::path& folder) {
+    std::error_code ignored;
+    const bool second = fs::is_directory(folder / "text_encoder_2", ignored);
+    require(!second || fs::is_directory(folder / "text_encoder", ignored), folder.string(),
+            ": has text_encoder_2 alone, so is the refiner of Stable Diffusion XL, which has no "
+            "words of its own. Train on the base model");
+    const auto part = [&](const char* name, std::string root) {
+        return SafetensorsSource::Part{
+            find_weights(folder, name, "model"),
+            [root = std::move(root)](const std::string& tensor) {
+                return original_text_encoder_name(tensor, root);
+            }};
+    };
+    if (!second) return {part("text_encoder", "cond_stage_model.transformer.")};
+    return {part("text_encoder", "conditioner.embedders.0.transformer."),
+            part("text_encoder_2", "conditioner.embedders.1.transformer.")};
+}
+
 std::int64_t vae_levels(const SafetensorsFile& weights) {
     std::int64_t levels = 0;
     for (const TensorInfo& tensor : weights.tensors()) {
@@ -93,7 +112,7 @@ std::unique_ptr<WeightSource> open_diffusers_folder(const fs::path& folder) {
             ": is a folder without unet/, so not a model that diffusers saved. Give a "
             ".safetensors checkpoint or such a folder");
     const fs::path unet = find_weights(folder, "unet", "diffusion_pytorch_model");
-    const fs::path text = find_weights(folder, "text_encoder", "model");
+    const std::vector<SafetensorsSource::Part> texts = text_encoders(folder);
     const fs::path vae = find_weights(folder, "vae", "diffusion_pytorch_model");
     // What the original layout does not have keeps its name, so that the detection can see it.
     const auto unet_name = [blocks = unet_blocks(SafetensorsFile(unet))](const std::string& name) {
@@ -105,10 +124,10 @@ std::unique_ptr<WeightSource> open_diffusers_folder(const fs::path& folder) {
     const auto vae_name = [taesd, levels = vae_levels(vae_file)](const std::string& name) {
         return taesd ? original_taesd_name(name) : original_vae_name(name, levels);
     };
-    return std::make_unique<SafetensorsSource>(
-        std::vector<SafetensorsSource::Part>{
-            {unet, unet_name}, {text, original_text_encoder_name}, {vae, vae_name}},
-        folder.string(), read_diffusers_metadata(folder, taesd));
+    std::vector<SafetensorsSource::Part> parts{{unet, unet_name}, {vae, vae_name}};
+    parts.insert(parts.end(), texts.begin(), texts.end());
+    return std::make_unique<SafetensorsSource>(parts, folder.string(),
+                                               read_diffusers_metadata(folder, taesd));
 }
 
 }  // namespace zoodip

@@ -33,9 +33,11 @@ constexpr std::array<Names, 6> resnet_table = {{{"norm1.", "in_layers.0."},
                                                 {"conv2.", "out_layers.3."},
                                                 {"conv_shortcut.", "skip_connection."}}};
 
-constexpr std::array<Names, 5> unet_table = {{{"conv_in.", "input_blocks.0.0."},
+constexpr std::array<Names, 7> unet_table = {{{"conv_in.", "input_blocks.0.0."},
                                               {"time_embedding.linear_1.", "time_embed.0."},
                                               {"time_embedding.linear_2.", "time_embed.2."},
+                                              {"add_embedding.linear_1.", "label_emb.0.0."},
+                                              {"add_embedding.linear_2.", "label_emb.0.2."},
                                               {"conv_norm_out.", "out.0."},
                                               {"conv_out.", "out.2."}}};
 
@@ -113,9 +115,11 @@ std::optional<std::string> original_unet_name(const std::string& name, const UNe
     return found ? std::optional("model.diffusion_model." + *found) : std::nullopt;
 }
 
-std::optional<std::string> original_text_encoder_name(const std::string& name) {
+std::optional<std::string> original_text_encoder_name(const std::string& name,
+                                                      const std::string& root) {
+    if (name.starts_with("text_projection.")) return root + name;
     const std::string inner = name.rfind("text_model.", 0) == 0 ? name.substr(11) : name;
-    return "cond_stage_model.transformer.text_model." + inner;
+    return root + "text_model." + inner;
 }
 
 std::optional<std::string> original_vae_name(const std::string& name, std::int64_t levels) {

@@ -1,5 +1,5 @@
-// The names that diffusers and transformers give to the tensors of SD 1.x, turned into those of the
-// original checkpoints.
+// The names that diffusers and transformers give to the tensors of a model, turned into those of
+// the original checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,9 @@ struct UNetBlocks {
 
 // nullopt for a name that has no counterpart.
 std::optional<std::string> original_unet_name(const std::string& name, const UNetBlocks& blocks);
-std::optional<std::string> original_text_encoder_name(const std::string& name);
+// root: "cond_stage_model.transformer." where there is one text encoder.
+std::optional<std::string> original_text_encoder_name(const std::string& name,
+                                                      const std::string& root);
 std::optional<std::string> original_vae_name(const std::string& name, std::int64_t levels);
 std::optional<std::string> original_taesd_name(const std::string& name);
 

@@ -23,7 +23,7 @@ constexpr std::string_view lora = "a LoRA, which changes a checkpoint but is non
 constexpr std::string_view gligen = "a GLIGEN model, whose extra attention is not supported.";
 
 // Most telling first.
-constexpr std::array<Sign, 25> kinds = {
+constexpr std::array<Sign, 20> kinds = {
     {{Where::start, "lora_unet_", lora},
      {Where::start, "lora_te", lora},
      {Where::anywhere, ".lora_A.", lora},
@@ -38,11 +38,6 @@ constexpr std::array<Sign, 25> kinds = {
      {Where::start, "controlnet_cond_embedding.", "a ControlNet."},
      {Where::anywhere, "joint_blocks.", "Stable Diffusion 3."},
      {Where::anywhere, "double_blocks.", "Flux."},
-     {Where::start, "conditioner.embedders.1.", "Stable Diffusion XL."},
-     {Where::start, "conditioner.embedders.", "the refiner of Stable Diffusion XL."},
-     {Where::anywhere, "label_emb.", "Stable Diffusion XL."},
-     {Where::anywhere, "add_embedding.", "Stable Diffusion XL."},
-     {Where::start, "cond_stage_model.model.", "Stable Diffusion 2.x."},
      {Where::start, "edm_vpred.", "a model of continuous noise (EDM), as CosXL."},
      {Where::whole, "edm_mean", "a model of continuous noise (EDM), as Playground 2.5."},
      {Where::whole, "edm_std", "a model of continuous noise (EDM), as Playground 2.5."},
@@ -109,7 +104,7 @@ void refuse_foreign_weights(const WeightSource& weights) {
     }
     if (const Sign* sign = find_sign(weights, quantised)) {
         fail(name, ": holds ", sign->what,
-             ". Give a Stable Diffusion 1.x checkpoint in fp16, bf16 or fp32: zoodip quantises it "
+             ". Give a checkpoint in fp16, bf16 or fp32: zoodip quantises it "
              "itself");
     }
     const Sign unet{Where::start, "model.diffusion_model.", ""};

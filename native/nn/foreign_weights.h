@@ -7,7 +7,7 @@ namespace zoodip {
 
 // The end of every message that refuses another kind of file.
 inline constexpr const char* family_remedy =
-    " zoodip trains Stable Diffusion 1.x: give a whole checkpoint of that family";
+    " zoodip trains Stable Diffusion 1.x, 2.x and XL: give a whole checkpoint of one of these";
 
 // Throws Error that says what the weights are: an adapter (LoRA, ControlNet), another family,
 // weights that are quantised already and, where there is no UNet under an original checkpoint's

@@ -21,15 +21,19 @@ PartInventory& place_of(const std::string& name, Inventory& inventory) {
 }  // namespace
 
 std::optional<Part> part_of(const std::string& name) {
-    if (name.ends_with("position_ids")) return std::nullopt;
+    if (name.ends_with("position_ids") || name.ends_with("logit_scale")) return std::nullopt;
     if (name.starts_with("model.diffusion_model.")) return Part::unet;
-    if (name.starts_with("cond_stage_model.transformer.")) return Part::text_encoder;
+    for (const char* root : {"cond_stage_model.", "conditioner.embedders."}) {
+        if (name.starts_with(root)) return Part::text_encoder;
+    }
     if (name.starts_with("first_stage_model.")) return Part::vae;
     return std::nullopt;
 }
 
 bool is_layer_weight(const WeightInfo& info) {
-    return (info.shape.size() == 2 || info.shape.size() == 4) && info.name.ends_with(".weight") &&
+    if (info.shape.size() != 2 && info.shape.size() != 4) return false;
+    if (info.name.ends_with(".attn.in_proj_weight")) return true;  // OpenCLIP's
+    return info.name.ends_with(".weight") &&
            info.name.find("_embedding.weight") == std::string::npos;
 }
 

@@ -153,14 +153,26 @@ FrozenWeight Loader::weight(const std::string& name, std::int64_t dimensions) co
 }
 
 Linear Loader::linear(const std::string& prefix) const {
-    Linear layer{weight(prefix + ".weight", 2), {}};
-    layer.bias = optional_bias(prefix, layer.weight.out_features());
+    return linear(prefix + ".weight", prefix + ".bias");
+}
+
+Linear Loader::linear(const std::string& weight_name, const std::string& bias_name) const {
+    Linear layer{weight(weight_name, 2), {}};
+    layer.bias = optional_bias(bias_name, layer.weight.out_features());
     return layer;
+}
+
+Linear Loader::projection(const std::string& name) const {
+    if (name.ends_with(".weight")) return {weight(name, 2), {}};
+    const at::Tensor turned = read(name);
+    require(turned.dim() == 2, source_.description(), ": '", name, "' has shape ",
+            format_shape(turned.sizes()), ", expected 2 dimensions");
+    return {{turned.t().contiguous(), options_.weights, options_.compute, options_.device}, {}};
 }
 
 Conv2d Loader::conv2d(const std::string& prefix, std::int64_t stride, std::int64_t padding) const {
     Conv2d layer{weight(prefix + ".weight", 4), {}, stride, padding};
-    layer.bias = optional_bias(prefix, layer.weight.out_features());
+    layer.bias = optional_bias(prefix + ".bias", layer.weight.out_features());
     return layer;
 }
 
@@ -171,26 +183,25 @@ at::Tensor Loader::vector(const std::string& name) const {
     return tensor;
 }
 
-at::Tensor Loader::bias(const std::string& prefix, std::int64_t size) const {
-    const std::string name = prefix + ".bias";
+at::Tensor Loader::bias(const std::string& name, std::int64_t size) const {
     at::Tensor bias = parameter(name);
     require(bias.dim() == 1 && bias.size(0) == size, source_.description(), ": '", name,
             "' has shape ", format_shape(bias.sizes()), ", expected [", size, "]");
     return bias;
 }
 
-at::Tensor Loader::optional_bias(const std::string& prefix, std::int64_t size) const {
-    return has(prefix + ".bias") ? bias(prefix, size) : at::Tensor();
+at::Tensor Loader::optional_bias(const std::string& name, std::int64_t size) const {
+    return has(name) ? bias(name, size) : at::Tensor();
 }
 
 LayerNorm Loader::layer_norm(const std::string& prefix) const {
     const at::Tensor weight = vector(prefix + ".weight");
-    return {weight, bias(prefix, weight.size(0))};
+    return {weight, bias(prefix + ".bias", weight.size(0))};
 }
 
 GroupNorm Loader::group_norm(const std::string& prefix, double eps) const {
     const at::Tensor weight = vector(prefix + ".weight");
-    return {weight, bias(prefix, weight.size(0)), eps};
+    return {weight, bias(prefix + ".bias", weight.size(0)), eps};
 }
 
 }  // namespace zoodip

@@ -96,6 +96,11 @@ class Loader {
     const WeightSource& source() const { return source_; }
 
     Linear linear(const std::string& prefix) const;  // 1x1 convolutions are linears too
+    // The same under names of its own.
+    Linear linear(const std::string& weight, const std::string& bias) const;
+    // Without a bias: of a tensor `name`.weight as of any layer; under another name it is stored
+    // turned round, [in, out], as OpenCLIP has its projections.
+    Linear projection(const std::string& name) const;
     Conv2d conv2d(const std::string& prefix, std::int64_t stride = 1,
                   std::int64_t padding = 1) const;
     LayerNorm layer_norm(const std::string& prefix) const;
@@ -116,8 +121,8 @@ class Loader {
     // float32 [size], of whatever size there is.
     at::Tensor vector(const std::string& name) const;
     // float32 [size]; Error for another shape.
-    at::Tensor bias(const std::string& prefix, std::int64_t size) const;
-    at::Tensor optional_bias(const std::string& prefix, std::int64_t size) const;
+    at::Tensor bias(const std::string& name, std::int64_t size) const;
+    at::Tensor optional_bias(const std::string& name, std::int64_t size) const;
 
     const WeightSource& source_;
     LoadOptions options_;

@@ -1,60 +1,72 @@
-// CLIP's text encoder in the names of transformers.
+// CLIP's text encoders, in the names of transformers and of OpenCLIP.
 #include <algorithm>
 
 #include "core/error.h"
 #include "nn/manifest_survey.h"
+#include "nn/text_names.h"
 
 namespace zoodip {
 namespace {
 
-std::string layer_at(std::int64_t i) {
-    return concat("encoder.layers.", i, ".");
-}
-
-std::int64_t measure_width(const Survey& names, std::int64_t layers) {
-    Votes width(names);
-    width.add("embeddings.token_embedding.weight", 1);
-    width.add("embeddings.position_embedding.weight", 1);
-    width.add_layer("final_layer_norm");
+std::int64_t measure_width(const Survey& survey, const TextNames& names, std::int64_t layers) {
+    Votes width(survey);
+    width.add(names.token_embedding, 1);
+    width.add(names.position_embedding, 1);
+    width.add_layer(names.final_norm);
     for (std::int64_t i = 0; i < layers; ++i) {
-        for (const char* layer : {"layer_norm1", "layer_norm2", "self_attn.out_proj", "mlp.fc2"}) {
-            width.add_layer(layer_at(i) + layer);
+        const TextNames::Layer at = names.layer(i);
+        for (const std::string& layer : {at.norm1, at.norm2, at.out, at.fc2}) {
+            width.add_layer(layer);
         }
     }
     return width.winner();
 }
 
-std::int64_t measure_hidden(const Survey& names, std::int64_t layers) {
-    Votes hidden(names);
+std::int64_t measure_hidden(const Survey& survey, const TextNames& names, std::int64_t layers) {
+    Votes hidden(survey);
     for (std::int64_t i = 0; i < layers; ++i) {
-        hidden.add_layer(layer_at(i) + "mlp.fc1");
-        hidden.add(layer_at(i) + "mlp.fc2.weight", 1);
+        const TextNames::Layer at = names.layer(i);
+        hidden.add_layer(at.fc1);
+        hidden.add(at.fc2 + ".weight", 1);
     }
     return hidden.winner();
+}
+
+void add_layer(const TextNames::Layer& at, std::int64_t width, std::int64_t hidden,
+               ManifestBuilder& list) {
+    list.norm(at.norm1, width);
+    list.norm(at.norm2, width);
+    if (at.joined_weight.empty()) {
+        for (const std::string& layer : {at.q, at.k, at.v}) list.linear(layer, width, width);
+    } else {
+        const std::int64_t joined = width < 0 ? -1 : 3 * width;
+        list.tensor(at.joined_weight, {joined, width});
+        list.tensor(at.joined_bias, {joined});
+    }
+    list.linear(at.out, width, width);
+    list.linear(at.fc1, hidden, width);
+    list.linear(at.fc2, width, hidden);
+}
+
+void add_encoder(const WeightSource& weights, const TextEncoderSpec& spec, ManifestBuilder& list) {
+    const Survey survey(weights, "");
+    const TextNames names(spec);
+    const std::int64_t layers =
+        std::max<std::int64_t>({1, names.count_layers(weights), spec.layers});
+    const std::int64_t width = measure_width(survey, names, layers);
+    const std::int64_t hidden = measure_hidden(survey, names, layers);
+    list.tensor(names.token_embedding, {-1, width});
+    list.tensor(names.position_embedding, {-1, width});
+    for (std::int64_t i = 0; i < layers; ++i) add_layer(names.layer(i), width, hidden, list);
+    list.norm(names.final_norm, width);
+    if (!spec.projection.empty()) list.tensor(spec.projection, {-1, -1});
 }
 
 }  // namespace
 
 Manifest text_encoder_manifest(const WeightSource& weights, const Architecture& architecture) {
-    const Survey names(weights, text_encoder_root(weights));
-    const std::int64_t layers =
-        std::max<std::int64_t>({1, names.count("encoder.layers."), architecture.text_layers});
-    const std::int64_t width = measure_width(names, layers);
-    const std::int64_t hidden = measure_hidden(names, layers);
-    ManifestBuilder list(names.root());
-    list.tensor("embeddings.token_embedding.weight", {-1, width});
-    list.tensor("embeddings.position_embedding.weight", {-1, width});
-    for (std::int64_t i = 0; i < layers; ++i) {
-        const std::string at = layer_at(i);
-        list.norm(at + "layer_norm1", width);
-        list.norm(at + "layer_norm2", width);
-        for (const char* layer : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
-            list.linear(at + "self_attn." + layer, width, width);
-        }
-        list.linear(at + "mlp.fc1", hidden, width);
-        list.linear(at + "mlp.fc2", width, hidden);
-    }
-    list.norm("final_layer_norm", width);
+    ManifestBuilder list("");
+    for (const TextEncoderSpec& spec : architecture.encoders) add_encoder(weights, spec, list);
     return list.take();
 }
 

@@ -13,8 +13,8 @@ SpatialTransformer::Attention SpatialTransformer::load_attention(const Loader& l
 }
 
 SpatialTransformer::SpatialTransformer(const Loader& loader, const std::string& prefix,
-                                       std::int64_t heads)
-    : heads_(heads),
+                                       HeadRule heads)
+    : heads_(heads.of(loader.size(prefix + "norm.weight", 0))),
       stream_(stream_type(loader.options().compute, loader.options().device)),
       rounded_(rounded_type(loader.options().compute, loader.options().device)),
       cancel_(loader.options().cancel),

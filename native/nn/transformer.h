@@ -7,13 +7,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "nn/family.h"
 #include "nn/loader.h"
 
 namespace zoodip {
 
 class SpatialTransformer {
   public:
-    SpatialTransformer(const Loader& loader, const std::string& prefix, std::int64_t heads);
+    SpatialTransformer(const Loader& loader, const std::string& prefix, HeadRule heads);
 
     // x: [rows or 1, channels, height, width], context: [rows, tokens, context width].
     // Returns [rows, channels, height, width]: a single row of x is shared until the first

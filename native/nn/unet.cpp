@@ -28,14 +28,14 @@ constexpr std::int64_t pixels_together = 4096;
 
 // What a block is run with and does not change.
 struct UNet::Fixed {
-    at::Tensor embedding;                          // SiLU of the time embedding
     std::pair<std::int64_t, std::int64_t> size{};  // height and width to upsample to
 };
 
 struct UNet::State {
     at::Tensor x;
     at::Tensor context;
-    at::Tensor skip;  // what the next layer takes beside x, if anything
+    at::Tensor embedding;  // SiLU of what time and vector conditioning are embedded as
+    at::Tensor skip;       // what the next layer takes beside x, if anything
     Fixed fixed;
 };
 
@@ -57,13 +57,9 @@ std::int64_t count_downsamples(const WeightSource& source) {
 }
 
 at::Tensor UNet::ResBlock::forward(const at::Tensor& x, const at::Tensor& embedding) const {
-    const at::Tensor shift = time(embedding);
-    at::Tensor h;
-    if (shift.size(0) == 1) {
-        h = conv1(norm1.silu(x), {.shift = shift.squeeze(0).to(at::kFloat)});
-    } else {
-        h = conv1(norm1.silu(x)) + shift.unsqueeze(-1).unsqueeze(-1);
-    }
+    const at::Tensor shift = time(embedding).to(at::kFloat);
+    const at::Tensor h =
+        conv1(norm1.silu(x), {.shift = shift.size(0) == 1 ? shift.squeeze(0) : shift});
     return conv2(norm2.silu(h), {.residual = skip ? skip->pointwise(x) : x});
 }
 
@@ -80,7 +76,7 @@ UNet::ResBlock UNet::load_res_block(const Loader& loader, const std::string& pre
     return block;
 }
 
-UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, std::int64_t heads) {
+UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, HeadRule heads) {
     Block block;
     for (int i = 0;; ++i) {
         const std::string at = concat(prefix, i, ".");
@@ -100,7 +96,7 @@ UNet::Block UNet::load_block(const Loader& loader, const std::string& prefix, st
     }
 }
 
-UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t heads)
+UNet::UNet(const WeightSource& source, const LoadOptions& options, HeadRule heads)
     : cancel_(options.cancel),
       stream_(stream_type(options.compute, options.device)),
       activations_(options.activations) {
@@ -109,6 +105,10 @@ UNet::UNet(const WeightSource& source, const LoadOptions& options, std::int64_t 
     time1_ = loader.linear(base + "time_embed.0");
     time2_ = loader.linear(base + "time_embed.2");
     model_channels_ = time1_.weight.in_features();
+    if (loader.has(base + "label_emb.0.0.weight")) {
+        label1_ = loader.linear(base + "label_emb.0.0");
+        label2_ = loader.linear(base + "label_emb.0.2");
+    }
     const auto load_all = [&](const std::string& name) {
         std::vector<Block> blocks;
         for (int i = 0;; ++i) {
@@ -147,9 +147,7 @@ at::Tensor UNet::run_by_rows(const Layer& layer, const Fixed& fixed, const Tenso
         };
         Tensors own;
         for (const at::Tensor& x : in) own.push_back(part(x));
-        Fixed same = fixed;
-        same.embedding = part(fixed.embedding);
-        const at::Tensor y = run_layer(layer, same, own);
+        const at::Tensor y = run_layer(layer, fixed, own);
         if (!out.defined()) {
             out = at::empty({rows, y.size(1), y.size(2), y.size(3)}, y.options(),
                             at::MemoryFormat::ChannelsLast);
@@ -164,8 +162,10 @@ at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
         return transformer->forward(in[0], in[1].to(stream_));
     }
+    if (const auto* res = std::get_if<ResBlock>(&layer)) {
+        return res->forward(in.size() == 2 ? in[0] : join_channels(in[0], in[2]), in[1]);
+    }
     const at::Tensor x = in.size() == 1 ? in[0] : join_channels(in[0], in[1]);
-    if (const auto* res = std::get_if<ResBlock>(&layer)) return res->forward(x, fixed.embedding);
     if (const auto* down = std::get_if<Downsample>(&layer)) return down->conv(x);
     if (const auto* up = std::get_if<Upsample>(&layer)) {
         return up->conv(upsample_nearest(x, fixed.size.first, fixed.size.second));
@@ -177,6 +177,7 @@ void UNet::run(const Block& block, State& state) const {
     for (const Layer& layer : block) {
         Tensors inputs{state.x};
         if (std::holds_alternative<SpatialTransformer>(layer)) inputs.push_back(state.context);
+        if (std::holds_alternative<ResBlock>(layer)) inputs.push_back(state.embedding);
         if (state.skip.defined()) inputs.push_back(std::exchange(state.skip, {}));
         const auto step = [this, &layer, fixed = state.fixed](const Tensors& in) {
             return run_by_rows(layer, fixed, in);
@@ -185,18 +186,30 @@ void UNet::run(const Block& block, State& state) const {
     }
 }
 
+at::Tensor UNet::embedding_of(const at::Tensor& timesteps,
+                              const Conditioning& conditioning) const {
+    require(conditioning.y.has_value() == label1_.has_value(), "unet: ",
+            label1_ ? "needs vector conditioning, got none" : "takes no vector conditioning");
+    const at::Tensor time =
+        time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(stream_))));
+    if (!label1_) return time;
+    const at::Tensor& y = *conditioning.y;
+    require(y.dim() == 2 && y.size(1) == label1_->weight.in_features(),
+            "unet: needs vector conditioning [rows, ", label1_->weight.in_features(), "], got ",
+            concat(y.sizes()));
+    return time + (*label2_)(at::silu((*label1_)(y.to(stream_))));
+}
+
 at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
                          const Conditioning& conditioning) const {
     require(sample.dim() == 4, "unet: needs a sample [rows, channels, height, width], got ",
             concat(sample.sizes()));
-    require(!conditioning.y, "unet: this family takes no vector conditioning");
     if (activations_) activations_->set_timestep(timesteps[0].item<double>());
-    const at::Tensor embedding =
-        time2_(at::silu(time1_(timestep_embedding(timesteps, model_channels_).to(stream_))));
     State state{sample.to(stream_).contiguous(at::MemoryFormat::ChannelsLast),
                 conditioning.context,
+                at::silu(embedding_of(timesteps, conditioning)),
                 {},
-                {at::silu(embedding)}};
+                {}};
     std::vector<at::Tensor> skips;
     for (const Block& block : input_blocks_) {
         run(block, state);

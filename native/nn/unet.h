@@ -1,4 +1,4 @@
-// The UNet of SD 1.x, of any width and depth: its structure is read off the names.
+// The UNet of latent diffusion, of any width and depth: its structure is read off the names.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "nn/family.h"
 #include "nn/loader.h"
 #include "nn/transformer.h"
 #include "ops/gradient.h"
@@ -17,21 +18,22 @@ namespace zoodip {
 
 struct Conditioning {
     at::Tensor context;           // [rows, tokens, context width]: encoder_hidden_states
-    std::optional<at::Tensor> y;  // vector conditioning of other families; SD 1.x has none
+    // Vector conditioning, float32 [rows, width], of a UNet with label_emb; no other has one.
+    std::optional<at::Tensor> y = {};
 };
 
 class UNet {
   public:
     // Weights under model.diffusion_model.
-    UNet(const WeightSource& source, const LoadOptions& options, std::int64_t heads);
+    UNet(const WeightSource& source, const LoadOptions& options, HeadRule heads);
 
     // sample: float32 [rows, in_channels, height, width]; timesteps: float32 [rows]; both may have
-    // a single row, which then serves all rows of the context, and what does not depend on the
-    // context is computed once. Returns float32 [rows, out_channels, height, width].
+    // a single row, which then serves all rows of the conditioning, and what does not depend on it
+    // is computed once. Returns float32 [rows, out_channels, height, width].
     // Throws Cancelled within one block after cancellation.
-    // Under grad mode differentiable in the context. No graph is kept, but what goes into each
-    // block, which is computed again on the way back: nothing before the first cross-attention is
-    // touched there.
+    // Under grad mode differentiable in the conditioning. No graph is kept, but what goes into each
+    // block, which is computed again on the way back: nothing before the first one that the
+    // conditioning reaches is touched there.
     at::Tensor forward(const at::Tensor& sample, const at::Tensor& timesteps,
                        const Conditioning& conditioning) const;
 
@@ -62,7 +64,8 @@ class UNet {
     struct State;
 
     static ResBlock load_res_block(const Loader& loader, const std::string& prefix);
-    static Block load_block(const Loader& loader, const std::string& prefix, std::int64_t heads);
+    static Block load_block(const Loader& loader, const std::string& prefix, HeadRule heads);
+    at::Tensor embedding_of(const at::Tensor& timesteps, const Conditioning& conditioning) const;
     void run(const Block& block, State& state) const;
     at::Tensor run_by_rows(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
     at::Tensor run_layer(const Layer& layer, const Fixed& fixed, const Tensors& in) const;
@@ -72,6 +75,7 @@ class UNet {
     std::shared_ptr<Activations> activations_;
     std::int64_t model_channels_ = 0;
     Linear time1_, time2_;
+    std::optional<Linear> label1_, label2_;
     std::vector<Block> input_blocks_, output_blocks_;
     Block middle_block_;
     GroupNorm out_norm_;

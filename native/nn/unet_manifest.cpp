@@ -195,6 +195,12 @@ void add_output_blocks(const Survey& names, const Structure& unet, std::vector<s
     }
 }
 
+// Models pruned from XL keep one residual block in the middle.
+bool is_pruned_middle(const Survey& names, const Architecture& architecture) {
+    return architecture.size_width > 0 && names.any("middle_block.0.") &&
+           !names.any("middle_block.1.") && !names.any("middle_block.2.");
+}
+
 }  // namespace
 
 Manifest unet_manifest(const WeightSource& weights, const Architecture& architecture) {
@@ -205,10 +211,17 @@ Manifest unet_manifest(const WeightSource& weights, const Architecture& architec
     list.linear("time_embed.2", unet.time, unet.time);
     const std::vector<std::int64_t> skips = add_input_blocks(names, unet, list);
     const std::int64_t deepest = skips.back();
+    // Vector conditioning, of whatever width it is.
+    if (architecture.size_width > 0) {
+        list.linear("label_emb.0.0", unet.time, -1);
+        list.linear("label_emb.0.2", unet.time, unet.time);
+    }
     if (architecture.unet_middle) {
         add_res_block(list, "middle_block.0.", deepest, deepest, unet.time);
-        add_transformer(names, list, "middle_block.1.", deepest, unet.context);
-        add_res_block(list, "middle_block.2.", deepest, deepest, unet.time);
+        if (!is_pruned_middle(names, architecture)) {
+            add_transformer(names, list, "middle_block.1.", deepest, unet.context);
+            add_res_block(list, "middle_block.2.", deepest, deepest, unet.time);
+        }
     }
     add_output_blocks(names, unet, skips, list);
     list.norm("out.0", unet.channels);

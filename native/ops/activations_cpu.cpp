@@ -30,11 +30,9 @@ void for_rows(const at::Tensor& x, std::int64_t length, const Work& work) {
     });
 }
 
-constexpr float steepness = 1.702f;
-
-}  // namespace
-
-at::Tensor quick_gelu_cpu(const at::Tensor& x) {
+// y = f(x), number by number.
+template <class Function>
+at::Tensor of_each(const at::Tensor& x, const Function& f) {
     const at::Tensor in = x.contiguous();
     at::Tensor y = at::empty_like(in);
     const std::int64_t length = in.size(-1);
@@ -43,33 +41,56 @@ at::Tensor quick_gelu_cpu(const at::Tensor& x) {
             const auto* from = in.const_data_ptr<Number>() + row * length;
             auto* to = y.mutable_data_ptr<Number>() + row * length;
             for_cpu_isa([=] ZOODIP_INLINED {
-                for (std::int64_t i = 0; i < length; ++i) {
-                    const float value = widened(from[i]);
-                    store(value * sigmoid(steepness * value), to + i);
-                }
+                for (std::int64_t i = 0; i < length; ++i) store(f(widened(from[i])), to + i);
             });
         });
         return y;
     });
 }
 
-at::Tensor quick_gelu_cpu_backward(const at::Tensor& dy, const at::Tensor& x) {
-    const at::Tensor in = x.contiguous(), slopes = dy.to(x.scalar_type()).contiguous();
+// dx = dy slope(x).
+template <class Slope>
+at::Tensor of_each_backward(const at::Tensor& dy, const at::Tensor& x, const Slope& slope) {
+    const at::Tensor in = x.contiguous(), given = dy.to(x.scalar_type()).contiguous();
     at::Tensor dx = at::empty_like(in);
     const std::int64_t length = in.size(-1);
     return for_numbers_of(in, [&]<class Number>(const Number*) {
         for_rows(in, length, [&](std::int64_t row) {
             const auto* from = in.const_data_ptr<Number>() + row * length;
-            const auto* slope = slopes.const_data_ptr<Number>() + row * length;
+            const auto* above = given.const_data_ptr<Number>() + row * length;
             auto* to = dx.mutable_data_ptr<Number>() + row * length;
             for_cpu_isa([=] ZOODIP_INLINED {
                 for (std::int64_t i = 0; i < length; ++i) {
-                    const float value = widened(from[i]), s = sigmoid(steepness * value);
-                    store(widened(slope[i]) * s * (1.0f + steepness * value * (1.0f - s)), to + i);
+                    store(widened(above[i]) * slope(widened(from[i])), to + i);
                 }
             });
         });
         return dx;
+    });
+}
+
+constexpr float steepness = 1.702f;
+
+}  // namespace
+
+at::Tensor quick_gelu_cpu(const at::Tensor& x) {
+    return of_each(x, [](float v) ZOODIP_INLINED { return v * sigmoid(steepness * v); });
+}
+
+at::Tensor quick_gelu_cpu_backward(const at::Tensor& dy, const at::Tensor& x) {
+    return of_each_backward(dy, x, [](float v) ZOODIP_INLINED {
+        const float s = sigmoid(steepness * v);
+        return s * (1.0f + steepness * v * (1.0f - s));
+    });
+}
+
+at::Tensor gelu_cpu(const at::Tensor& x) {
+    return of_each(x, [](float v) ZOODIP_INLINED { return gelu(v); });
+}
+
+at::Tensor gelu_cpu_backward(const at::Tensor& dy, const at::Tensor& x) {
+    return of_each_backward(dy, x, [](float v) ZOODIP_INLINED {
+        return normal_cdf(v) + v * normal_pdf(v);
     });
 }
 

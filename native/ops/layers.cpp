@@ -146,8 +146,22 @@ struct Layer {
     }
 };
 
+// [rows, out] as an addend of [rows, out, height, width] or of [rows, ..., out].
+at::Tensor beside_rows(const at::Tensor& bias, const at::Tensor& y, bool image) {
+    std::vector<std::int64_t> shape(static_cast<std::size_t>(y.dim()), 1);
+    shape.front() = bias.size(0);
+    shape[image ? 1 : shape.size() - 1] = bias.size(1);
+    return bias.view(shape);
+}
+
 // By torch's own operators, for weights and devices without a kernel of ours; in x's type.
 at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
+    if (layer.bias.defined() && layer.bias.dim() == 2) {
+        Layer without = layer;
+        without.bias = at::Tensor();
+        const at::Tensor y = plain_product(without, x);
+        return y + beside_rows(layer.bias.to(y.scalar_type()), y, layer.image);
+    }
     const TorchThreads threads(layer.torch_threads());
     const at::Tensor in = x.to(layer.weight.input_type(x.scalar_type()));
     const at::Tensor bias = in_type(layer.bias, in);
@@ -240,7 +254,7 @@ void require_fits(const GroupNormed& norm) {
 at::Tensor product_of_norm(const Layer& layer, const GroupNormed& norm, const Finish& finish) {
     const Calibration calibration = calibration_of(layer.weight);
     const bool watched = calibration != Calibration::off && calibration != Calibration::done;
-    if (layer.weight.panels() == nullptr || tracked(norm.x) || watched ||
+    if (layer.weight.panels() == nullptr || tracked({norm.x, layer.bias}) || watched ||
         !suits(finish, layer.weight)) {
         return {};
     }
@@ -256,6 +270,30 @@ at::Tensor with_shift(const at::Tensor& bias, const Finish& finish) {
     return bias.defined() ? bias + finish.shift : finish.shift;
 }
 
+// A shift for each row makes rows of a single one: what is multiplied for all of them must round as
+// what is multiplied for one alone.
+at::Tensor rows_for(const at::Tensor& x, const Finish& finish) {
+    if (!finish.shift.defined() || finish.shift.dim() != 2) return x;
+    const std::int64_t rows = finish.shift.size(0);
+    require(x.size(0) == rows || x.size(0) == 1, "shift: has ", rows, " rows, the activation ",
+            x.size(0));
+    if (x.size(0) == rows) return x;
+    std::vector<std::int64_t> sizes = x.sizes().vec();
+    sizes.front() = rows;
+    return x.expand(sizes);
+}
+
+// dL/dbias of dL/dy.
+at::Tensor bias_backward(const at::Tensor& dy, const at::Tensor& bias, bool image) {
+    at::Tensor sum = dy.to(at::kFloat);
+    if (image) {
+        sum = sum.sum(at::IntArrayRef{2, 3});
+    } else if (sum.dim() > 2) {
+        sum = sum.flatten(1, -2).sum(1);
+    }
+    return bias.dim() == 2 && bias.size(0) > 1 ? sum : sum.sum(0).view(bias.sizes());
+}
+
 // [rows, channels, height, width] -> [rows, height * width, channels], which channels-last memory
 // is already.
 at::Tensor tokens(const at::Tensor& x) {
@@ -264,18 +302,24 @@ at::Tensor tokens(const at::Tensor& x) {
 
 at::Tensor product(const Layer& layer, const at::Tensor& x, const Finish& finish) {
     RECORD_FUNCTION(layer.name(), layer.arguments(x));
-    if (!tracked(x)) return product_without_graph(layer, x, finish);
+    if (!tracked({x, layer.bias})) return product_without_graph(layer, x, finish);
     require(!layer.weight.activation(),
             "gradient: products of integers (compute int8) have none; use compute bf16 or fp32");
     const Finish inner{.geglu = finish.geglu, .out = finish.out};
     const auto forward = [&] { return product_without_graph(layer, x, inner); };
+    Layer kept = layer;
+    kept.bias = layer.bias.defined() ? layer.bias.detach() : layer.bias;
+    const bool of_x = tracked(x), of_bias = tracked(layer.bias);
+    const Tensors inputs = of_bias ? Tensors{x, layer.bias} : Tensors{x};
     const at::Tensor y = differentiable(
-        forward, {x},
-        [layer, geglu = finish.geglu, x = x.detach()](const at::Tensor& dy) -> Tensors {
+        forward, inputs,
+        [=, geglu = finish.geglu, layer = kept, x = x.detach()](const at::Tensor& dy) -> Tensors {
             at::Tensor dp = dy;
             if (geglu)
                 dp = geglu_backward(dy.to(x.scalar_type()), product_without_graph(layer, x, {}));
-            return {layer.backward(dp, x).to(x.scalar_type())};
+            Tensors gradients{of_x ? layer.backward(dp, x).to(x.scalar_type()) : at::Tensor()};
+            if (of_bias) gradients.push_back(bias_backward(dp, layer.bias, layer.image));
+            return gradients;
         });
     return finish.residual.defined() ? finish.residual + y : y;
 }
@@ -286,7 +330,7 @@ at::Tensor linear(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
                   const Finish& finish) {
     require(x.size(-1) == weight.in_features(), "linear: weight has ", weight.in_features(),
             " inputs, activation has ", x.size(-1));
-    return product({weight, with_shift(bias, finish)}, x, finish);
+    return product({weight, with_shift(bias, finish)}, rows_for(x, finish), finish);
 }
 
 at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Tensor& bias,
@@ -294,13 +338,16 @@ at::Tensor conv2d(const at::Tensor& x, const FrozenWeight& weight, const at::Ten
     require(x.dim() == 4 && x.size(1) == weight.in_features(), "conv2d: weight has ",
             weight.in_features(), " input channels, activation has ",
             x.dim() == 4 ? x.size(1) : -1);
-    return product({weight, with_shift(bias, finish), true, stride, padding}, x, finish);
+    return product({weight, with_shift(bias, finish), true, stride, padding}, rows_for(x, finish),
+                   finish);
 }
 
 at::Tensor conv2d(const GroupNormed& x, const FrozenWeight& weight, const at::Tensor& bias,
                   std::int64_t stride, std::int64_t padding, const Finish& finish) {
-    const at::Tensor y =
-        product_of_norm({weight, with_shift(bias, finish), true, stride, padding}, x, finish);
+    GroupNormed of_rows = x;
+    of_rows.x = rows_for(x.x, finish);
+    const at::Tensor y = product_of_norm(
+        {weight, with_shift(bias, finish), true, stride, padding}, of_rows, finish);
     return y.defined() ? y : conv2d(group_norm(x), weight, bias, stride, padding, finish);
 }
 
@@ -367,6 +414,14 @@ at::Tensor quick_gelu(const at::Tensor& x) {
                           [x = x.detach()](const at::Tensor& dy) -> Tensors {
                               return {quick_gelu_cpu_backward(dy, x)};
                           });
+}
+
+at::Tensor gelu(const at::Tensor& x) {
+    if (!x.is_cpu()) return at::gelu(x);
+    if (!tracked(x)) return gelu_cpu(x);
+    return differentiable(
+        [&] { return gelu_cpu(x); }, {x},
+        [x = x.detach()](const at::Tensor& dy) -> Tensors { return {gelu_cpu_backward(dy, x)}; });
 }
 
 at::Tensor geglu(const at::Tensor& x) {

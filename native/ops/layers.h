@@ -19,7 +19,7 @@ namespace zoodip {
 // What becomes of a product before it is written: where a kernel can, in the same pass.
 struct Finish {
     at::Tensor residual{};  // of the result's shape, or with one row for all: added
-    at::Tensor shift{};     // float32 [out], added to the bias
+    at::Tensor shift{};     // float32 [out], or [rows, out] for each row its own: added to the bias
     // The halves of the channels are value and gate: value * gelu(gate), half as wide.
     bool geglu = false;
     std::optional<at::ScalarType> out{};  // the result's type; x's own where it is not given
@@ -54,6 +54,9 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 
 // x * sigmoid(1.702 x), the activation of OpenAI's CLIP.
 at::Tensor quick_gelu(const at::Tensor& x);
+
+// x (1 + erf(x / sqrt 2)) / 2, the activation of OpenCLIP.
+at::Tensor gelu(const at::Tensor& x);
 
 // [value, gate] -> value * gelu(gate), halving the last dimension (exact gelu).
 at::Tensor geglu(const at::Tensor& x);

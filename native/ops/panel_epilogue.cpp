@@ -58,14 +58,8 @@ Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
     const auto padded = static_cast<std::size_t>(weight.panels() * width);
     gain_.assign(padded, 1);
     if (weight.gain() != nullptr) gain_.assign(weight.gain(), weight.gain() + padded);
-    bias_.assign(padded, 0);
     shift_.assign(padded, 0);
-    if (product.bias.defined()) {
-        require(product.bias.numel() == weight.out_features(), "panel product: the bias ",
-                concat(product.bias.sizes()), " does not fit ", weight.out_features(),
-                " output channels");
-        std::copy_n(product.bias.const_data_ptr<float>(), weight.out_features(), bias_.data());
-    }
+    take_bias(product, rows, padded);
     for (std::size_t n = 0; integers && n < padded; ++n) {
         gain_[n] *= product.activation.scale;
         shift_[n] = product.activation.zero * weight.integers()->channel_sums()[n];
@@ -81,17 +75,37 @@ Epilogue::Epilogue(const PanelProduct& product, std::int64_t rows) {
     y_ = at::empty({rows, channels_}, product.out);
 }
 
+void Epilogue::take_bias(const PanelProduct& product, std::int64_t rows, std::size_t padded) {
+    const std::int64_t channels = product.weight.out_features();
+    const at::Tensor bias = product.bias.defined() ? product.bias.contiguous() : product.bias;
+    const std::int64_t own = bias.defined() ? bias.numel() / channels : 1;
+    require(!bias.defined() || (bias.dim() <= 2 && bias.size(-1) == channels && own >= 1 &&
+                                rows % own == 0),
+            "panel product: the bias ", bias.defined() ? concat(bias.sizes()) : "",
+            " does not fit ", channels, " output channels of ", rows, " rows");
+    rows_a_bias_ = rows / own;
+    bias_.assign(static_cast<std::size_t>(own) * padded, 0);
+    for (std::int64_t row = 0; bias.defined() && row < own; ++row) {
+        std::copy_n(bias.const_data_ptr<float>() + row * channels, channels,
+                    bias_.data() + static_cast<std::size_t>(row) * padded);
+    }
+}
+
 template <class Sum, class Out>
 void Epilogue::finish(std::int64_t row, std::int64_t count, std::int64_t panel, const Sum* sums,
                       const Sum* gate, Out* y) const {
-    const auto channels_at = [&](std::int64_t of) {
+    const auto padded = static_cast<std::int64_t>(gain_.size());
+    const bool one_bias = bias_.size() == gain_.size();
+    const auto channels_at = [&](std::int64_t of, std::int64_t bias_row) {
         return Channels{shift_.data() + of * width, gain_.data() + of * width,
-                        bias_.data() + of * width};
+                        bias_.data() + bias_row * padded + of * width};
     };
-    const Channels c = channels_at(panel), g = channels_at(panel + (gate ? panels_ : 0));
     const std::int64_t first = panel * width, there = std::min(width, channels_ - first);
     for_cpu_isa([&] ZOODIP_INLINED {
         for (std::int64_t i = 0; i < count; ++i) {
+            const std::int64_t own = one_bias ? 0 : (row + i) / rows_a_bias_;
+            const Channels c = channels_at(panel, own);
+            const Channels g = channels_at(panel + (gate ? panels_ : 0), own);
             const float* residual =
                 residual_ ? residual_ + (row + i) % residual_rows_ * channels_ + first : nullptr;
             finish_row(sums + i * width, c, gate ? gate + i * width : nullptr, g, residual, there,

@@ -25,6 +25,7 @@ class Epilogue {
                const std::int32_t* gate) const;
 
   private:
+    void take_bias(const PanelProduct& product, std::int64_t rows, std::size_t padded);
     template <class Sum, class Out>
     void finish(std::int64_t row, std::int64_t count, std::int64_t panel, const Sum* sums,
                 const Sum* gate, Out* y) const;
@@ -33,10 +34,11 @@ class Epilogue {
                 const Sum* gate) const;
 
     std::int64_t channels_, panels_;
-    std::vector<float> gain_, bias_;
+    std::vector<float> gain_, bias_;  // the bias of each of the bias's rows, one after another
     std::vector<std::int32_t> shift_;
     const float* residual_ = nullptr;
     std::int64_t residual_rows_ = 1;
+    std::int64_t rows_a_bias_ = 1;  // rows of the result that have one row of the bias
     at::Tensor y_;
 };
 

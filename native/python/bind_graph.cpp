@@ -83,7 +83,7 @@ Picture picture_of(const at::Tensor& pixels, const std::string& name) {
 
 PreparedText text_of(const at::Tensor& ids, const std::vector<std::int64_t>& places,
                      std::vector<std::int64_t> fixed_positions,
-                     const std::optional<at::Tensor>& fixed_vectors) {
+                     const EncoderTensors& fixed_vectors) {
     const at::Tensor plain = ids.cpu().contiguous();
     require(plain.dim() == 2 && plain.size(0) == 1 && plain.scalar_type() == at::kLong,
             "text: needs int64 ids [1, tokens], got ", c10::toString(plain.scalar_type()), " ",
@@ -94,15 +94,14 @@ PreparedText text_of(const at::Tensor& ids, const std::vector<std::int64_t>& pla
             "text: a word lies outside of the ", plain.size(1), " tokens");
     PreparedText text{.ids = plain, .places = {}};
     for (const std::int64_t place : places) text.places.push_back({0, place});
-    if (fixed_vectors) {
-        text.fixed_positions = std::move(fixed_positions);
-        text.fixed_vectors = fixed_vectors->to(at::kCPU, at::kFloat);
-        require(text.fixed_vectors.dim() == 2 &&
-                    text.fixed_vectors.size(0) ==
-                        static_cast<std::int64_t>(text.fixed_positions.size()),
-                "text: ", text.fixed_positions.size(), " places of other words, but vectors ",
-                concat(text.fixed_vectors.sizes()));
+    const auto places_of_others = static_cast<std::int64_t>(fixed_positions.size());
+    for (const auto& [encoder, vectors] : fixed_vectors) {
+        require(vectors.dim() == 2 && vectors.size(0) == places_of_others, "text: ",
+                places_of_others, " places of other words, but vectors ",
+                concat(vectors.sizes()));
+        text.fixed_vectors[encoder] = vectors.to(at::kCPU, at::kFloat);
     }
+    if (!fixed_vectors.empty()) text.fixed_positions = std::move(fixed_positions);
     return text;
 }
 
@@ -123,9 +122,9 @@ void bind_inputs(py::module_& module) {
     py::class_<PreparedText>(module, "PreparedText", "One text as ids, and where words go.")
         .def(py::init(&text_of), py::arg("ids"), py::arg("places") = std::vector<std::int64_t>{},
              py::arg("fixed_positions") = std::vector<std::int64_t>{},
-             py::arg("fixed_vectors") = py::none(),
+             py::arg("fixed_vectors") = EncoderTensors{},
              "ids int64 [1, tokens]; places: the first position of each occurrence of the new "
-             "word; fixed_vectors float32 [positions, width]: those of other words.");
+             "word; fixed_vectors, by text encoder: float32 [positions, width], those of other words.");
     py::class_<TrainingPicture>(module, "TrainingPicture", "A picture with its caption.")
         .def(py::init([](const std::string& name, const std::string& sha256,
                          const std::string& caption, const PreparedText& text,
@@ -150,17 +149,21 @@ void bind_check(py::module_& module) {
             "pixels [1, 3, h, w] in [-1, 1] -> latents in the UNet's scale.")
         .def(
             "text",
-            [](SelfCheck& self, const PreparedText& text, const at::Tensor& expected) {
-                self.text = {text, expected};
+            [](SelfCheck& self, const PreparedText& text, const at::Tensor& expected,
+               const std::optional<at::Tensor>& pooled) {
+                self.text = {text, expected, pooled.value_or(at::Tensor())};
             },
-            py::arg("text"), py::arg("expected"), "A text without the word -> [1, tokens, width].")
+            py::arg("text"), py::arg("expected"), py::arg("pooled") = py::none(),
+            "A text without the word -> [1, tokens, width], and its pooled vector.")
         .def(
             "denoised",
             [](SelfCheck& self, const at::Tensor& z_t, std::int64_t timestep,
-               const at::Tensor& context, const at::Tensor& expected) {
-                self.denoised = {z_t, timestep, context, expected};
+               const at::Tensor& context, const at::Tensor& expected,
+               const std::optional<at::Tensor>& y) {
+                self.denoised = {z_t, timestep, context, expected, y.value_or(at::Tensor())};
             },
             py::arg("z_t"), py::arg("timestep"), py::arg("context"), py::arg("expected"),
+            py::arg("y") = py::none(),
             "z_t [1, 4, h, w] of the variance-preserving scale -> x0.");
     module.attr("SELF_CHECK_LIMITS") = py::dict(py::arg("latent") = self_check_limit::latent,
                                                 py::arg("text") = self_check_limit::text,

@@ -10,6 +10,7 @@
 #include "python/guard.h"
 
 #include "core/error.h"
+#include "nn/families.h"
 #include "nn/tensor_map.h"
 #include "nn/text_encoder.h"
 #include "nn/unet.h"
@@ -77,14 +78,18 @@ void bind_ops(py::module_& module) {
 void bind_text_encoder(py::module_& module) {
     py::class_<TextEncoder, std::shared_ptr<TextEncoder>>(module, "TextEncoder")
         .def(py::init([](const WeightSource& source, const std::string& weights, std::int64_t heads,
-                         const std::string& device) {
+                         const std::string& device, const std::string& preset, std::size_t index) {
                  return run_engine([&] {
+                     TextEncoderSpec spec =
+                         text_encoder_spec(source, family_with_preset(preset), index);
+                     if (heads > 0) spec.heads = heads;
                      return std::make_shared<TextEncoder>(source, options(weights, "fp32", device),
-                                                          heads);
+                                                          std::move(spec));
                  });
              }),
-             py::arg("source"), py::arg("weights") = "int8", py::arg("heads") = 12,
-             py::arg("device") = "cpu")
+             py::arg("source"), py::arg("weights") = "int8", py::arg("heads") = 0,
+             py::arg("device") = "cpu", py::arg("preset") = "sd15", py::arg("index") = 0,
+             "preset: of the family; index: of its text encoders the first or a further one.")
         .def(
             "forward",
             [](const TextEncoder& self, const at::Tensor& ids,
@@ -93,12 +98,15 @@ void bind_text_encoder(py::module_& module) {
                 return run_engine([&] {
                     const TextOutput out =
                         self.forward(ids, {positions, vectors.value_or(at::Tensor())}, clip_skip);
-                    return std::make_pair(out.hidden, out.pooled);
+                    return std::make_pair(out.hidden, out.pooled.defined()
+                                                          ? std::optional(out.pooled)
+                                                          : std::nullopt);
                 });
             },
             py::arg("ids"), py::arg("positions") = std::vector<std::int64_t>{},
             py::arg("vectors") = py::none(), py::arg("clip_skip") = 1,
-            "ids [rows or 1, tokens] -> (hidden [rows, tokens, width], pooled [rows, width]); "
+            "ids [rows or 1, tokens] -> (hidden [rows, tokens, width], pooled [rows, width] "
+            "or None); "
             "vectors [rows, positions, width] replace the looked-up ones.")
         .def("token_vector", &TextEncoder::token_vector, py::arg("id"));
 }
@@ -107,24 +115,27 @@ void bind_unet(py::module_& module) {
     py::class_<UNet, std::shared_ptr<UNet>>(module, "UNet")
         .def(
             py::init([](const WeightSource& source, const std::string& weights,
-                        const std::string& compute, std::int64_t heads, const std::string& device) {
+                        const std::string& compute, std::int64_t heads, const std::string& device,
+                        std::int64_t head_width) {
                 return run_engine([&] {
-                    return std::make_shared<UNet>(source, options(weights, compute, device), heads);
+                    return std::make_shared<UNet>(source, options(weights, compute, device),
+                                                  HeadRule{.count = heads, .width = head_width});
                 });
             }),
             py::arg("source"), py::arg("weights") = "int8", py::arg("compute") = "fp32",
-            py::arg("heads") = 8, py::arg("device") = "cpu")
+            py::arg("heads") = 8, py::arg("device") = "cpu", py::arg("head_width") = 0,
+            "heads in every block, or one for head_width channels each.")
         .def(
             "forward",
             [](const UNet& self, const at::Tensor& sample, const at::Tensor& timesteps,
-               const at::Tensor& context) {
+               const at::Tensor& context, const std::optional<at::Tensor>& y) {
                 return run_engine([&] {
-                    return self.forward(sample, timesteps, {context, std::nullopt});
+                    return self.forward(sample, timesteps, {context, y});
                 });
             },
-            py::arg("sample"), py::arg("timesteps"), py::arg("context"),
+            py::arg("sample"), py::arg("timesteps"), py::arg("context"), py::arg("y") = py::none(),
             "sample [rows or 1, 4, h, w], timesteps float [rows or 1], context [rows, tokens, "
-            "width] -> [rows, 4, h, w].");
+            "width], y [rows, numbers] -> [rows, 4, h, w].");
 }
 
 template <class Coder, auto Load>

@@ -34,18 +34,22 @@ PreparedText prepare(const Caption& caption, const PlacedWord& word) {
 // The objective with the models it runs, for one word.
 class OwnedObjective {
   public:
-    OwnedObjective(std::shared_ptr<TextEncoder> text_encoder, std::shared_ptr<UNet> unet,
-                   const PlacedWord& word, std::int64_t width, const std::vector<Caption>& captions,
+    OwnedObjective(const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
+                   std::int64_t size_width, const PictureSize& size, std::shared_ptr<UNet> unet,
+                   const PlacedWord& word, const std::vector<Caption>& captions,
                    Prediction prediction, std::int64_t clip_skip, at::Device device,
                    std::int64_t chunk)
-        : text_encoder_(std::move(text_encoder)), unet_(std::move(unet)) {
+        : unet_(std::move(unet)) {
         TokenLayout layout;
-        layout.add(word.word, "clip_l", word.vectors, width);
+        for (const auto& encoder : text_encoders) {
+            layout.add(word.word, encoder->spec().key, word.vectors, encoder->width());
+        }
         DiffusionObjective::Texts texts;
         for (const auto& caption : captions) texts.push_back({prepare(caption, word)});
         objective_ = std::make_unique<DiffusionObjective>(
-            DiffusionObjective::Parts{TextEncoders(*text_encoder_), *unet_, prediction, clip_skip,
-                                      device},
+            DiffusionObjective::Parts{
+                TextEncoders({text_encoders.begin(), text_encoders.end()}, size_width), *unet_,
+                prediction, clip_skip, device, {}, size},
             std::move(layout), std::move(texts), chunk);
     }
 
@@ -70,7 +74,6 @@ class OwnedObjective {
     std::int64_t unet_calls() const { return objective_->unet_calls(); }
 
   private:
-    std::shared_ptr<TextEncoder> text_encoder_;
     std::shared_ptr<UNet> unet_;
     std::unique_ptr<DiffusionObjective> objective_;
 };
@@ -80,22 +83,24 @@ class OwnedObjective {
 void bind_objective(py::module_& module) {
     py::class_<OwnedObjective>(module, "Objective",
                                "mean over all elements of (target - UNet(z_t, t, c_theta))^2.")
-        .def(py::init([](std::shared_ptr<TextEncoder> text_encoder, std::shared_ptr<UNet> unet,
-                         const std::string& word, std::int64_t width,
+        .def(py::init([](const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
+                         std::shared_ptr<UNet> unet, const std::string& word,
                          const std::vector<Caption>& captions, const std::string& prediction,
                          std::int64_t clip_skip, const std::string& device, std::int64_t vectors,
-                         std::int64_t chunk) {
+                         std::int64_t chunk, std::int64_t size_width, std::int64_t side) {
                  return run_engine([&] {
                      return std::make_unique<OwnedObjective>(
-                         std::move(text_encoder), std::move(unet), PlacedWord{word, vectors}, width,
-                         captions, choose_prediction(prediction, {}), clip_skip, at::Device(device),
-                         chunk);
+                         text_encoders, size_width, PictureSize::whole(side, side), std::move(unet),
+                         PlacedWord{word, vectors}, captions, choose_prediction(prediction, {}),
+                         clip_skip, at::Device(device), chunk);
                  });
              }),
-             py::arg("text_encoder"), py::arg("unet"), py::arg("word"), py::arg("width"),
-             py::arg("captions"), py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1,
+             py::arg("text_encoders"), py::arg("unet"), py::arg("word"), py::arg("captions"),
+             py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1,
              py::arg("device") = "cpu", py::arg("vectors") = 1, py::arg("chunk") = 0,
-             "captions: one for each picture, with {} for the word, or a PreparedText.")
+             py::arg("size_width") = 0, py::arg("side") = 0,
+             "captions: one for each picture, with {} for the word, or a PreparedText. size_width, "
+             "side: of a UNet with size conditioning, and the picture's side that it is told.")
         .def(
             "losses",
             [](OwnedObjective& self, const at::Tensor& thetas, std::int64_t picture,

@@ -24,9 +24,18 @@ namespace {
 
 py::dict describe(const Architecture& a) {
     using namespace py::literals;
-    return py::dict("family"_a = a.family, "unet_heads"_a = a.unet_heads,
-                    "text_heads"_a = a.text_heads, "text_width"_a = a.text_width,
+    py::list encoders;
+    for (const TextEncoderSpec& spec : a.encoders) {
+        encoders.append(py::dict("key"_a = spec.key, "width"_a = spec.width,
+                                 "heads"_a = spec.heads, "layer"_a = spec.layer,
+                                 "layers"_a = spec.layers));
+    }
+    return py::dict("family"_a = a.family, "preset"_a = a.preset, "text_encoders"_a = encoders,
+                    "text_width"_a = a.text_width(), "size_width"_a = a.size_width,
+                    "unet_heads"_a = a.unet_heads.count,
+                    "unet_head_width"_a = a.unet_heads.width,
                     "prediction"_a = a.prediction == Prediction::v ? "v" : "epsilon",
+                    "prediction_reason"_a = a.prediction_reason,
                     "vae"_a = a.vae == VaeKind::taesd ? "taesd" : "kl",
                     "latent_scale"_a = a.latent_scale, "latent_shift"_a = a.latent_shift,
                     "resolution"_a = a.resolution);

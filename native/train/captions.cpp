@@ -53,6 +53,12 @@ std::string joined(const std::vector<std::string>& items) {
 
 }  // namespace
 
+const at::Tensor* of_encoder(const EncoderTensors& tensors, const std::string& encoder) {
+    auto found = tensors.find(encoder);
+    if (found == tensors.end()) found = tensors.find("");
+    return found == tensors.end() ? nullptr : &found->second;
+}
+
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words) {
     std::vector<std::string> names;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,11 @@
 
 namespace zoodip {
 
+// By a text encoder's key; "" is any encoder's, where there is one.
+using EncoderTensors = std::map<std::string, at::Tensor>;
+// nullptr where there is nothing for it.
+const at::Tensor* of_encoder(const EncoderTensors& tensors, const std::string& encoder);
+
 // One text, ready for the encoder: ids [1, 77] and where each placed word's vectors go.
 struct PreparedText {
     struct Place {
@@ -19,9 +25,9 @@ struct PreparedText {
     };
     at::Tensor ids;
     std::vector<Place> places;
-    // Other learned words, which stay as they are: float32 [positions, width], undefined without.
+    // Other learned words, which stay as they are: of each encoder float32 [positions, width].
     std::vector<std::int64_t> fixed_positions = {};
-    at::Tensor fixed_vectors = {};
+    EncoderTensors fixed_vectors = {};
 };
 
 // A word that is not in the vocabulary, and how many token positions it takes.

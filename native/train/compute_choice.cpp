@@ -282,8 +282,11 @@ ComputeChoice choose_compute(const TrainSettings& settings, const WeightSource& 
     if (types.empty()) return {"fp32", {}, "compute auto takes fp32, all that this processor has"};
     const Passes passes = passes_for(settings);
     Timed timed = what_to_time(source, settings.resolution / 8);
-    timed.heads = std::max<std::int64_t>(1, detect_architecture(source).unet_heads);
-    if (timed.attention && timed.attention->channels % timed.heads != 0) timed.heads = 1;
+    const HeadRule heads = detect_architecture(source).unet_heads;
+    if (timed.attention) {
+        timed.heads = std::max<std::int64_t>(1, heads.of(timed.attention->channels));
+        if (timed.attention->channels % timed.heads != 0) timed.heads = 1;
+    }
     const ThreadCount threads(settings.threads);
     const std::string key = key_of(timed, passes, threads_of_pool());
     std::optional<Seconds> seconds = find_timing(key, types);

@@ -16,11 +16,11 @@ struct Denoiser {
     Prediction prediction = Prediction::epsilon;
     double guidance = 1;
 
-    // x0 of z_t [1, channels, height, width] at a timestep. context [rows, tokens, width]: one row,
-    // or two, without and with the prompt, between which `guidance` leads
+    // x0 of z_t [1, channels, height, width] at a timestep. Conditioning of one row, or of two,
+    // without and with the prompt, between which `guidance` leads
     // (classifier-free guidance, Ho and Salimans 2022, arXiv 2207.12598).
     at::Tensor operator()(const at::Tensor& z_t, std::int64_t timestep,
-                          const at::Tensor& context) const;
+                          const Conditioning& conditioning) const;
 };
 
 }  // namespace zoodip

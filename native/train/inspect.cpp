@@ -20,6 +20,20 @@ json describe(const PartInventory& part) {
             {"bytes", part.bytes}};
 }
 
+json describe(const std::vector<TextEncoderSpec>& encoders) {
+    json list = json::array();
+    for (const TextEncoderSpec& spec : encoders) {
+        list.push_back({{"key", spec.key}, {"width", spec.width}, {"heads", spec.heads}});
+    }
+    return list;
+}
+
+// Their number, or of how many channels each is.
+json describe(const HeadRule& heads) {
+    if (heads.width > 0) return {{"channels", heads.width}};
+    return {{"count", heads.count}};
+}
+
 PartInventory sum(PartInventory a, const PartInventory& b) {
     a.tensors += b.tensors;
     a.parameters += b.parameters;
@@ -44,9 +58,10 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
             {"prediction", settings.prediction},
             {"schedule", describe(choose_betas(settings, architecture))},
             {"vae", architecture.vae == VaeKind::taesd ? "taesd" : "kl"},
-            {"text_width", architecture.text_width},
-            {"unet_heads", architecture.unet_heads},
-            {"text_heads", architecture.text_heads},
+            {"prediction_reason", architecture.prediction_reason},
+            {"text_width", architecture.text_width()},
+            {"text_encoders", describe(architecture.encoders)},
+            {"unet_heads", describe(architecture.unet_heads)},
             {"size_multiple", std::int64_t{8} << count_downsamples(*source)},
             {"parts",
              {{"unet", describe(inventory.unet)},

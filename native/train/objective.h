@@ -73,6 +73,7 @@ class DiffusionObjective : public Objective {
         std::int64_t clip_skip = 1;
         at::Device device = at::kCPU;
         NoiseSchedule schedule = {};
+        PictureSize size = {};  // that the UNet is told of all pictures
     };
     using Texts = std::vector<std::vector<PreparedText>>;  // of each picture, at least one
 

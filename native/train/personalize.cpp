@@ -44,12 +44,16 @@ at::Tensor rows_of(const std::vector<std::int64_t>& ids, const TextEncoder& text
     return at::stack(rows);
 }
 
-// theta to start from, float32 [vectors * width] on the CPU: where there are fewer words than
-// vectors, the last one stands for the others.
-at::Tensor start_vector(const Plan& plan, const TextEncoder& text_encoder) {
+// What one encoder's part of theta starts from, float32 [vectors * width] on the CPU: where there are
+// fewer words than vectors, the last one stands for the others.
+at::Tensor start_for(const Plan& plan, const TextEncoder& text_encoder) {
     const std::int64_t width = text_encoder.width();
     at::Tensor rows;
-    if (const auto* vectors = std::get_if<at::Tensor>(&plan.start)) {
+    if (const auto* given = std::get_if<EncoderTensors>(&plan.start)) {
+        const std::string& key = text_encoder.spec().key;
+        const at::Tensor* vectors = of_encoder(*given, key);
+        require(vectors != nullptr, "init: '", plan.initialiser, "' has no vectors for ", key,
+                ", which this model needs beside its others");
         require(vectors->size(-1) == width, "init: '", plan.initialiser, "' has vectors of ",
                 vectors->size(-1), " numbers, this model's words have ", width);
         rows = vectors->to(at::kCPU, at::kFloat).reshape({-1, width});
@@ -59,6 +63,13 @@ at::Tensor start_vector(const Plan& plan, const TextEncoder& text_encoder) {
     }
     const std::int64_t more = plan.settings.vectors - rows.size(0);
     return at::cat({rows, rows.slice(0, rows.size(0) - 1).expand({more, width})}).flatten();
+}
+
+// theta to start from, float32 [d] on the CPU, as the layout has it.
+at::Tensor start_vector(const Plan& plan, const TextEncoders& text_encoders) {
+    std::vector<at::Tensor> parts;
+    for (const auto& encoder : text_encoders.all()) parts.push_back(start_for(plan, *encoder));
+    return at::cat(parts);
 }
 
 // Of the texts, those of each picture.
@@ -95,15 +106,15 @@ void read_rows(const Plan& plan, const TokenTable& table) {
     }
 }
 
-TextEncoder load_text_encoder(const Plan& plan, PersonalizeObserver& observer) {
+TextEncoders load_text(const Plan& plan, PersonalizeObserver& observer) {
     observer.on_stage("loading the text encoder");
-    TextEncoder text_encoder(*plan.source, plan.load, plan.architecture.text_heads);
+    TextEncoders text_encoders = load_text_encoders(*plan.source, plan.architecture, plan.load);
     const std::int64_t clip_skip = plan.settings.clip_skip;
-    require(clip_skip <= text_encoder.layers(), "clip_skip: needs 1 to ", text_encoder.layers(),
+    require(clip_skip <= text_encoders.layers(), "clip_skip: needs 1 to ", text_encoders.layers(),
             ", got ", clip_skip);
-    check_text(plan.check, text_encoder, clip_skip, plan.load.device);
-    read_rows(plan, text_encoder.token_table());
-    return text_encoder;
+    check_text(plan.check, text_encoders, clip_skip);
+    for (const auto& encoder : text_encoders.all()) read_rows(plan, encoder->token_table());
+    return text_encoders;
 }
 
 UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& observer) {
@@ -148,15 +159,16 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const ExactProducts exact(plan.load.device);
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
-    const TextEncoder text_encoder = load_text_encoder(plan, observer);
-    const Beginning beginning{latents, direction_space(plan.settings, plan.layout, text_encoder),
-                              start_vector(plan, text_encoder)};
+    const TextEncoders text_encoders = load_text(plan, observer);
+    const Beginning beginning{latents, direction_space(plan.settings, plan.layout, text_encoders),
+                              start_vector(plan, text_encoders)};
     const Prediction prediction = choose_prediction(plan.settings.prediction, plan.architecture);
     const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);
     return learn(plan,
-                 {TextEncoders(text_encoder), unet, prediction, plan.settings.clip_skip,
-                  plan.load.device, plan.schedule},
+                 {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device,
+                  plan.schedule,
+                  PictureSize::whole(plan.settings.resolution, plan.settings.resolution)},
                  beginning, observer);
 }
 

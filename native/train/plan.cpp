@@ -115,7 +115,9 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
-    plan.layout.add(plan.word, "clip_l", plan.settings.vectors, plan.architecture.text_width);
+    for (const TextEncoderSpec& spec : plan.architecture.encoders) {
+        plan.layout.add(plan.word, spec.key, plan.settings.vectors, spec.width);
+    }
     plan.load = {parse_weight_type(plan.settings.weights),
                  parse_compute_type(plan.settings.compute), open_device(plan.settings.device),
                  cancel};
@@ -134,6 +136,14 @@ std::string digest(const at::Tensor& tensor) {
     return hash.hex();
 }
 
+// Of one encoder's that of the tensor, of several's all of them by name.
+nlohmann::json digest(const EncoderTensors& tensors) {
+    if (tensors.size() == 1) return digest(tensors.begin()->second);
+    auto all = nlohmann::json::object();
+    for (const auto& [encoder, tensor] : tensors) all[encoder] = digest(tensor);
+    return all;
+}
+
 std::string digest(const NoiseSchedule& schedule) {
     std::vector<double> all;
     for (std::int64_t t = 0; t < schedule.steps(); ++t) all.push_back(schedule.alphas_cumprod(t));
@@ -145,8 +155,8 @@ std::string digest(const NoiseSchedule& schedule) {
 nlohmann::json identity_of(const TrainingPicture& picture) {
     nlohmann::json out = {
         {"name", picture.name}, {"sha256", picture.sha256}, {"captions", picture.captions}};
-    const at::Tensor& others = picture.texts.front().fixed_vectors;
-    if (others.defined()) out["other_words"] = digest(others);
+    const EncoderTensors& others = picture.texts.front().fixed_vectors;
+    if (!others.empty()) out["other_words"] = digest(others);
     if (picture.repeats > 1) out["repeats"] = picture.repeats;
     return out;
 }
@@ -219,8 +229,10 @@ std::int64_t count_of(const StartVectors& start) {
     if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&start)) {
         return static_cast<std::int64_t>(ids->size());
     }
-    const auto& vectors = std::get<at::Tensor>(start);
-    return vectors.dim() == 2 ? vectors.size(0) : 1;
+    const EncoderTensors& vectors = std::get<EncoderTensors>(start);
+    require(!vectors.empty(), "init: needs vectors to start from, got none");
+    const at::Tensor& first = vectors.begin()->second;
+    return first.dim() == 2 ? first.size(0) : 1;
 }
 
 Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool fit) {
@@ -293,8 +305,8 @@ nlohmann::json identity_of(const Plan& plan) {
     if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
     if (!plan.compute_choice.empty()) identity["compute_choice"] = plan.compute_choice;
     if (!plan.own_schedule) identity["schedule"] = digest(plan.schedule);
-    if (const auto* vector = std::get_if<at::Tensor>(&plan.start)) {
-        identity["start"] = digest(*vector);
+    if (const auto* vectors = std::get_if<EncoderTensors>(&plan.start)) {
+        identity["start"] = digest(*vectors);
     }
     return identity;
 }

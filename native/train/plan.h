@@ -38,8 +38,9 @@ struct PersonalizeRequest {
     std::filesystem::path like = {};      // a token whose run to repeat; empty for none
 };
 
-// The words that the new one starts from: rows of the table, or vectors [count, width].
-using StartVectors = std::variant<std::vector<std::int64_t>, at::Tensor>;
+// The words that the new one starts from: rows of the tables, or vectors [count, width] for each text
+// encoder.
+using StartVectors = std::variant<std::vector<std::int64_t>, EncoderTensors>;
 std::int64_t count_of(const StartVectors& start);
 
 // What a graph hands over.

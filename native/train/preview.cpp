@@ -3,7 +3,6 @@
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 
 #include "diffusion/sampler.h"
 #include "train/denoise.h"
@@ -16,17 +15,18 @@ Previewer::Previewer(DiffusionObjective::Parts parts, TokenLayout layout, Prepar
     : parts_(std::move(parts)),
       layout_(std::move(layout)),
       text_(std::move(text)),
-      empty_(parts_.text_encoders.context(empty_text, parts_.clip_skip)),
+      empty_(parts_.text_encoders.condition(empty_text, parts_.clip_skip, parts_.size)),
       noise_(initial_noise(0, resolution, resolution).to(parts_.device)) {}
 
 at::Tensor Previewer::draw(const at::Tensor& theta) {
-    const at::Tensor with = parts_.text_encoders.context(
-        text_, layout_, theta.unsqueeze(0).to(parts_.device), parts_.clip_skip);
-    const at::Tensor context = at::cat({empty_, with});
+    const Conditioning with =
+        parts_.text_encoders.condition(text_, layout_, theta.unsqueeze(0).to(parts_.device),
+                                       parts_.clip_skip, parts_.size);
+    const Conditioning both = stack({empty_, with});
     const Denoiser denoiser{parts_.unet, parts_.schedule, parts_.prediction, guidance};
     return sample_dpm_solver(
         parts_.schedule, steps, noise_,
-        [&](const at::Tensor& z, std::int64_t timestep) { return denoiser(z, timestep, context); });
+        [&](const at::Tensor& z, std::int64_t timestep) { return denoiser(z, timestep, both); });
 }
 
 }  // namespace zoodip

@@ -62,7 +62,7 @@ class Previewer {
     DiffusionObjective::Parts parts_;
     TokenLayout layout_;
     PreparedText text_;
-    at::Tensor empty_;  // [1, tokens, width]
+    Conditioning empty_;  // one row
     at::Tensor noise_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 
 #include "core/ascii.h"
 #include "core/error.h"
@@ -42,20 +43,24 @@ std::string hint(const fs::path& file, const std::string& prompt) {
 
 }  // namespace
 
-PromptWords read_prompt_words(const std::vector<fs::path>& files, std::int64_t text_width) {
+PromptWords read_prompt_words(const std::vector<fs::path>& files,
+                              const Architecture& architecture) {
     PromptWords words;
     std::vector<at::Tensor> parts;
     for (const fs::path& file : files) {
         const TokenFile token = read_token(file);
-        const at::Tensor& vectors = clip_l_vectors(token, file, text_width);
+        const std::vector<at::Tensor> vectors = vectors_for(token, file, architecture);
         require_new(words, token.word, file);
         warn_of_others(token, file);
-        words.placed.push_back({token.word, vectors.size(0)});
+        words.placed.push_back({token.word, vectors.front().size(0)});
         words.files.push_back(file);
-        words.layout.add(token.word, "clip_l", vectors.size(0), text_width);
-        parts.push_back(vectors.reshape({-1}));
+        for (std::size_t i = 0; i < vectors.size(); ++i) {
+            words.layout.add(token.word, architecture.encoders[i].key, vectors[i].size(0),
+                             vectors[i].size(1));
+            parts.push_back(vectors[i].reshape({-1}));
+        }
     }
-    if (!parts.empty()) words.theta = at::cat(parts).unsqueeze(0);
+    words.theta = parts.empty() ? at::zeros({1, 0}) : at::cat(parts).unsqueeze(0);
     return words;
 }
 

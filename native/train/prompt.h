@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "nn/family.h"
 #include "train/captions.h"
 #include "train/token_layout.h"
 
@@ -17,13 +18,13 @@ struct PromptWords {
     std::vector<PlacedWord> placed;            // how prompts name them
     std::vector<std::filesystem::path> files;  // as many: where they are from
     TokenLayout layout;
-    at::Tensor theta;  // [1, d], their vectors one after another; undefined without words
+    at::Tensor theta;  // float32 [1, d], their vectors one after another; [1, 0] without words
 };
 
-// Throws Error for a file that is no token of vectors of `text_width` numbers, and for two with one
-// word. Warns of what a file holds beside the word.
+// Throws Error for a file that is no token for the model's text encoders, and for two with one word.
+// Warns of what a file holds beside the word.
 PromptWords read_prompt_words(const std::vector<std::filesystem::path>& files,
-                              std::int64_t text_width);
+                              const Architecture& architecture);
 
 // The text with the words in their places; "{}" stands for the only one. what: "prompt", for
 // messages. Warns of signs that other programs obey (train/prompt_signs.h). Throws Error for "{}"

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
@@ -22,13 +21,6 @@
 
 namespace zoodip {
 namespace {
-
-at::Tensor encode_text(const TextEncoder& encoder, const PreparedText& text,
-                       const PromptWords& words, const RenderRequest& request, at::Device device) {
-    TokenInjection injection;
-    if (!text.places.empty()) injection = inject(text, words.layout, words.theta.to(device));
-    return encoder.forward(text.ids, injection, request.clip_skip).hidden;
-}
 
 // Text first, its encoder freed; then the UNet, freed; then the decoder: one part at a time.
 class Renderer {
@@ -47,31 +39,34 @@ class Renderer {
         warn_of_noise(prediction_, betas_);
     }
 
-    // [2, tokens, width]: without and with the prompt; one row when guidance is 1.
-    at::Tensor context() const {
-        const PromptWords words = read_prompt_words(request_.tokens, architecture_.text_width);
+    // Two rows: without and with the prompt; one when guidance is 1.
+    Conditioning conditioning() const {
+        const PromptWords words = read_prompt_words(request_.tokens, architecture_);
         std::vector<PreparedText> texts;
         if (request_.guidance != 1) {
             texts.push_back(prepare_prompt(request_.negative, words, "negative"));
         }
         texts.push_back(prepare_prompt(request_.prompt, words, "prompt"));
         warn_of_unplaced(words, request_.prompt, texts);
-        const TextEncoder encoder(*source_, load_, architecture_.text_heads);
-        std::vector<at::Tensor> rows;
+        const TextEncoders encoders = load_text_encoders(*source_, architecture_, load_);
+        const PictureSize size = PictureSize::whole(height(), width());
+        const at::Tensor theta = words.theta.to(load_.device);
+        std::vector<Conditioning> rows;
         for (const PreparedText& text : texts) {
-            rows.push_back(encode_text(encoder, text, words, request_, load_.device));
+            rows.push_back(
+                encoders.condition(text, words.layout, theta, request_.clip_skip, size));
         }
-        return at::cat(rows);
+        return stack(rows);
     }
 
-    at::Tensor latents(const at::Tensor& context,
+    at::Tensor latents(const Conditioning& conditioning,
                        const std::function<void(std::int64_t, std::int64_t)>& on_step) const {
         const UNet unet(*source_, load_, architecture_.unet_heads);
         const NoiseSchedule schedule(betas_);
         const Denoiser denoiser{unet, schedule, prediction_, request_.guidance};
         std::int64_t done = 0;
         const auto denoise = [&](const at::Tensor& z, std::int64_t timestep) {
-            at::Tensor x0 = denoiser(z, timestep, context);
+            at::Tensor x0 = denoiser(z, timestep, conditioning);
             on_step(++done, request_.steps);
             return x0;
         };
@@ -130,7 +125,7 @@ Picture render(const RenderRequest& request,
     const ThreadCount threads(request.threads);
     const Renderer renderer(request, cancel);
     const ExactProducts exact(renderer.device());
-    return renderer.decode(renderer.latents(renderer.context(), on_step));
+    return renderer.decode(renderer.latents(renderer.conditioning(), on_step));
 }
 
 }  // namespace zoodip

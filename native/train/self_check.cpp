@@ -4,7 +4,6 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 
 #include "core/error.h"
@@ -46,16 +45,18 @@ void check_latent(const SelfCheck& check, const LatentEncoder& encoder, at::Devi
                       "understood: wire the one that belongs to the checkpoint");
 }
 
-void check_text(const SelfCheck& check, const TextEncoder& encoder, std::int64_t clip_skip,
-                at::Device device) {
+void check_text(const SelfCheck& check, const TextEncoders& encoders, std::int64_t clip_skip) {
     if (!check.text) return;
-    const TokenInjection injection =
-        inject(check.text->text, {}, at::full({1, 0}, 0.0, at::TensorOptions(device)));
-    require_agreement("text states",
-                      encoder.forward(check.text->text.ids, injection, clip_skip).hidden,
-                      check.text->expected, self_check_limit::text,
-                      "The CLIP may carry patches or a clip skip that are not understood: wire it "
-                      "without them, or train on the checkpoint with its own CLIP");
+    const char* causes =
+        "The CLIP may carry patches or a clip skip that are not understood: wire it without them, "
+        "or train on the checkpoint with its own CLIP";
+    const Conditioning got = encoders.condition(check.text->text, clip_skip, {});
+    require_agreement("text states", got.context, check.text->expected, self_check_limit::text,
+                      causes);
+    if (!check.text->pooled.defined() || !got.y) return;
+    // What follows the pooled vector in y are sizes.
+    require_agreement("pooled text vectors", got.y->slice(1, 0, check.text->pooled.size(-1)),
+                      check.text->pooled, self_check_limit::text, causes);
 }
 
 void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedule& schedule,
@@ -64,9 +65,11 @@ void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedul
     const auto& given = *check.denoised;
     const bool int4 = part_weight_type(load.weights, Part::unet) == WeightType::int4;
     const at::Tensor z_t = given.z_t.to(load.device, at::kFloat);
+    Conditioning conditioning{given.context.to(load.device, at::kFloat)};
+    if (given.y.defined()) conditioning.y = given.y.to(load.device, at::kFloat);
     const Denoiser denoiser{unet, schedule, prediction};
     require_agreement("denoised latents",
-                      denoiser(z_t, given.timestep, given.context.to(load.device, at::kFloat)),
+                      denoiser(z_t, given.timestep, conditioning),
                       given.expected,
                       int4 ? self_check_limit::denoised_int4 : self_check_limit::denoised,
                       "The MODEL may carry patches that are not understood: wire it without them");

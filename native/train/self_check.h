@@ -7,7 +7,6 @@
 #include <ATen/core/Tensor.h>
 
 #include "diffusion/schedule.h"
-#include "nn/text_encoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "train/captions.h"
@@ -24,13 +23,15 @@ struct SelfCheck {
     };
     struct Text {
         PreparedText text;    // without places
-        at::Tensor expected;  // [1, tokens, width]
+        at::Tensor expected;  // [1, tokens, width]: of all encoders beside each other
+        at::Tensor pooled{};  // [1, width], of a model with vector conditioning
     };
     struct Denoised {
         at::Tensor z_t;         // [1, channels, height, width]
         std::int64_t timestep;  // of the schedule
         at::Tensor context;     // [1, tokens, width]
         at::Tensor expected;    // x0, like z_t
+        at::Tensor y{};         // [1, width], of a model with vector conditioning
     };
     std::optional<Latent> latent;
     std::optional<Text> text;
@@ -59,8 +60,7 @@ inline constexpr double denoised_int4 = 0.40;
 // Throw Error with the figure and its limit, saying what disagrees and what may be the cause. Do
 // nothing when the part is absent.
 void check_latent(const SelfCheck& check, const LatentEncoder& encoder, at::Device device);
-void check_text(const SelfCheck& check, const TextEncoder& encoder, std::int64_t clip_skip,
-                at::Device device);
+void check_text(const SelfCheck& check, const TextEncoders& encoders, std::int64_t clip_skip);
 void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedule& schedule,
                     Prediction prediction, const LoadOptions& load);
 

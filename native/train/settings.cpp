@@ -11,9 +11,9 @@ namespace {
 
 // ZOODiP's values where they differ from the defaults, which are those for SD1.5.
 nlohmann::json preset_values(const std::string& name) {
-    if (name == "sd21") return {{"mu", 1e-2}, {"learning_rate", 1e-2}, {"resolution", 768}};
+    if (name == "sd21") return {{"mu", 1e-2}, {"learning_rate", 1e-2}};
     if (name == "sdxl") {
-        return {{"mu", 1e-2}, {"t_lower", 700}, {"steps", 20000}, {"resolution", 1024}};
+        return {{"mu", 1e-2}, {"t_lower", 700}, {"steps", 20000}};
     }
     return nlohmann::json::object();
 }
@@ -54,7 +54,7 @@ void fill_in(TrainSettings& settings, const Architecture& architecture) {
     if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
     if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
     if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
-    if (settings.tau == 0) settings.tau = default_tau(architecture.text_width);
+    if (settings.tau == 0) settings.tau = default_tau(architecture.text_width());
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
     fill_in_noise(settings, architecture);
     settings.average_steps = std::min(settings.average_steps, settings.steps);

@@ -1,48 +1,70 @@
-// The text encoders of a model, side by side: Stable Diffusion 1.x has one, SDXL two.
+// The text encoders of a model, side by side, and what they make of a text for the UNet.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "nn/text_encoder.h"
+#include "nn/unet.h"
 #include "train/captions.h"
 #include "train/token_layout.h"
 
 namespace zoodip {
 
-struct NamedEncoder {
-    std::string name;  // "clip_l": the key of its slots and in embedding files
-    const TextEncoder* encoder = nullptr;
+// In pixels: what a UNet with size conditioning is told of a picture. Models without it ignore it.
+struct PictureSize {
+    std::int64_t original_height = 0, original_width = 0;  // before it was made smaller
+    std::int64_t crop_top = 0, crop_left = 0;              // what was cut off, at the target's scale
+    std::int64_t target_height = 0, target_width = 0;      // that the UNet sees
+
+    // Of a picture that was neither made smaller nor cut: what hosts tell when they sample.
+    static PictureSize whole(std::int64_t height, std::int64_t width) {
+        return {height, width, 0, 0, height, width};
+    }
 };
 
 class TextEncoders {
   public:
-    // The encoders must outlive this. Throws Error without any.
-    explicit TextEncoders(std::vector<NamedEncoder> encoders);
-    explicit TextEncoders(const TextEncoder& clip_l)
-        : TextEncoders(std::vector<NamedEncoder>{{"clip_l", &clip_l}}) {}
+    // size_width: as Architecture has it. Throws Error without an encoder, and for a size_width
+    // without an encoder that makes a pooled vector.
+    explicit TextEncoders(std::vector<std::shared_ptr<const TextEncoder>> encoders,
+                          std::int64_t size_width = 0);
 
-    // The states of a text for every row of thetas [rows, d], on the encoders' device: their hidden
-    // states beside each other, [rows, tokens, sum of widths]. clip_skip as TextEncoder has it.
-    at::Tensor context(const PreparedText& text, const TokenLayout& layout,
-                       const at::Tensor& thetas, std::int64_t clip_skip) const;
+    // What the UNet takes of a text for every row of thetas [rows, d], on the encoders' device:
+    // their hidden states beside each other, [rows, tokens, sum of widths], and with size
+    // conditioning y = [pooled, six sizes], float32 [rows, numbers] (Podell et al. 2023,
+    // arXiv 2307.01952, section 2.2). clip_skip as TextEncoder has it.
+    Conditioning condition(const PreparedText& text, const TokenLayout& layout,
+                           const at::Tensor& thetas, std::int64_t clip_skip,
+                           const PictureSize& size) const;
 
-    // The same of a text without learned words, [1, tokens, sum of widths].
-    at::Tensor context(const PreparedText& text, std::int64_t clip_skip) const;
+    // The same of a text without learned words, one row.
+    Conditioning condition(const PreparedText& text, std::int64_t clip_skip,
+                           const PictureSize& size) const;
 
-    const std::vector<NamedEncoder>& all() const { return encoders_; }
+    const std::vector<std::shared_ptr<const TextEncoder>>& all() const { return encoders_; }
+    std::int64_t layers() const;  // of the one with the fewest
 
   private:
-    std::vector<NamedEncoder> encoders_;
+    Conditioning join(const std::vector<TextOutput>& outputs, const PictureSize& size) const;
+
+    std::vector<std::shared_ptr<const TextEncoder>> encoders_;
+    std::int64_t size_width_;
 };
 
-// The vectors of every placed word for one encoder, in the order of the text, then the fixed ones,
-// which are those of clip_l: thetas [rows, d].
+TextEncoders load_text_encoders(const WeightSource& source, const Architecture& architecture,
+                                const LoadOptions& options);
+
+// Rows of conditioning one below another.
+Conditioning stack(const std::vector<Conditioning>& parts);
+
+// The vectors of every placed word for one encoder, in the order of the text, then those of its
+// fixed ones: thetas [rows, d].
 TokenInjection inject(const PreparedText& text, const TokenLayout& layout, const at::Tensor& thetas,
-                      const std::string& encoder = "clip_l");
+                      const std::string& encoder);
 
 }  // namespace zoodip

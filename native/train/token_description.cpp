@@ -67,7 +67,7 @@ bool is_default(const std::string& name, const json& known, const Architecture& 
 
 json changed_settings(const json& settings, std::int64_t text_width) {
     Architecture architecture;
-    architecture.text_width = text_width;
+    architecture.encoders = {{.width = text_width}};
     json known = json::object();
     for (const auto& field : train_setting_fields()) {
         if (settings.contains(field.name)) known[field.name] = settings[field.name];

@@ -68,6 +68,12 @@ std::vector<std::string> names_in(const SafetensorsFile& file, const TokenKeys& 
     return names;
 }
 
+std::string listed(const std::vector<std::string>& items) {
+    std::string list;
+    for (const std::string& item : items) list += (list.empty() ? "" : ", ") + item;
+    return list;
+}
+
 TokenFile read_nameless(const fs::path& file, const std::string& asked) {
     refuse_pickle(file);
     const SafetensorsFile stored(file);
@@ -157,18 +163,41 @@ void warn_of_others(const TokenFile& token, const fs::path& file) {
     log_warning(file.string(), ": holds also ", list, ", not used");
 }
 
-const at::Tensor& clip_l_vectors(const TokenFile& token, const fs::path& file, std::int64_t width) {
-    const auto found = token.vectors.find("clip_l");
-    if (found == token.vectors.end()) {
-        const auto& [encoder, vectors] = *token.vectors.begin();
-        fail(file.string(), ": the word's vectors are for ", encoder, " and have ", vectors.size(1),
-             " numbers, this model's are for clip_l and have ", width,
-             ". It was made for another family of models");
+std::vector<at::Tensor> vectors_for(const TokenFile& token, const fs::path& file,
+                                    const Architecture& architecture) {
+    std::vector<std::string> needed, missing;
+    std::vector<at::Tensor> all;
+    for (const TextEncoderSpec& spec : architecture.encoders) {
+        needed.push_back(concat(spec.key, " of ", spec.width, " numbers"));
+        // A single tensor under a name of another kind tells its encoder by its width alone.
+        const bool alone = token.vectors.size() == 1 && architecture.encoders.size() == 1;
+        const bool fits = alone && token.vectors.begin()->second.size(1) == spec.width &&
+                          token.keys.begin()->second != token.keys.begin()->first;
+        const auto found = fits ? token.vectors.begin() : token.vectors.find(spec.key);
+        if (found == token.vectors.end()) {
+            missing.push_back(spec.key);
+            continue;
+        }
+        require(found->second.size(1) == spec.width, file.string(), ": the word's vectors for ",
+                spec.key, " have ", found->second.size(1), " numbers, this model's have ",
+                spec.width, ". It was made for another model");
+        require(all.empty() || all.front().size(0) == found->second.size(0), file.string(),
+                ": has ", all.empty() ? 0 : all.front().size(0), " vectors for ",
+                architecture.encoders.front().key, " and ", found->second.size(0), " for ",
+                spec.key, ", expected as many of each");
+        all.push_back(found->second);
     }
-    require(found->second.size(1) == width, file.string(), ": the word's vectors have ",
-            found->second.size(1), " numbers, this model's have ", width,
-            ". It was made for another model");
-    return found->second;
+    std::string holds;
+    for (const auto& [encoder, vectors] : token.vectors) {
+        holds += concat(holds.empty() ? "" : ", ", encoder, " of ", vectors.size(1), " numbers");
+    }
+    require(all.empty() || missing.empty(), file.string(), ": is half a word, it holds ", holds,
+            " and lacks ", listed(missing), "; ", architecture.family, " needs both. Train it with ",
+            "both text encoders");
+    require(missing.empty(), file.string(), ": the word's vectors are for ", holds,
+            ", this model's are for ", listed(needed),
+            ". It was made for another family of models");
+    return all;
 }
 
 }  // namespace zoodip

@@ -25,6 +25,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "io/safetensors.h"
+#include "nn/family.h"
 #include "train/token_layout.h"
 
 namespace zoodip {
@@ -73,10 +74,10 @@ TokenFile read_nameless_token(const std::filesystem::path& file);
 std::vector<std::string> describe_others(const TokenFile& token);
 void warn_of_others(const TokenFile& token, const std::filesystem::path& file);
 
-// The vectors of clip_l, which Stable Diffusion 1.x has alone. Throws Error, naming both widths,
-// unless they have `width` numbers.
-const at::Tensor& clip_l_vectors(const TokenFile& token, const std::filesystem::path& file,
-                                 std::int64_t width);
+// The vectors for each of a model's text encoders, in their order, as many of each. Throws Error that
+// says which models the word is for, or which half of it is missing.
+std::vector<at::Tensor> vectors_for(const TokenFile& token, const std::filesystem::path& file,
+                                    const Architecture& architecture);
 
 // The encoder of which a single tensor of this width is taken to be.
 const char* encoder_of_width(std::int64_t width);

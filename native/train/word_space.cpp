@@ -1,5 +1,7 @@
 #include "train/word_space.h"
 
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,16 +32,21 @@ at::Tensor related_rows(const std::string& words, const TextEncoder& text_encode
 }  // namespace
 
 DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout& layout,
-                               const TextEncoder& text_encoder) {
+                               const TextEncoders& text_encoders) {
     if (settings.directions == "normal" || settings.method == "exact") {
         return DirectionSpace(layout.size());
     }
-    const at::Tensor basis =
-        settings.directions == "principal"
-            ? principal_directions(text_encoder.token_table().whole(), settings.direction_rank)
-            : span_basis(related_rows(settings.related_words, text_encoder));
+    std::map<std::string, at::Tensor> bases;
+    for (const auto& encoder : text_encoders.all()) {
+        bases[encoder->spec().key] =
+            settings.directions == "principal"
+                ? principal_directions(encoder->token_table().whole(), settings.direction_rank)
+                : span_basis(related_rows(settings.related_words, *encoder));
+    }
     std::vector<DirectionBlock> blocks;
-    for (const TokenSlot& slot : layout.slots()) blocks.push_back({slot.vectors, basis});
+    for (const TokenSlot& slot : layout.slots()) {
+        blocks.push_back({slot.vectors, bases.at(slot.encoder)});
+    }
     return DirectionSpace(std::move(blocks));
 }
 

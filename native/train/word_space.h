@@ -1,17 +1,17 @@
 // Where the directions of a run lie, in terms of words.
 #pragma once
 
-#include "nn/text_encoder.h"
 #include "train/settings.h"
+#include "train/text_encoders.h"
 #include "train/token_layout.h"
 #include "zo/directions.h"
 
 namespace zoodip {
 
 // directions normal: all of theta. principal: for every vector the direction_rank leading principal
-// directions of the encoder's vocabulary. related: what the vectors of related_words span. Throws
+// directions of its encoder's vocabulary. related: what the vectors of related_words span. Throws
 // Error for a rank that the vocabulary does not have, and for words that the model does not know.
 DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout& layout,
-                               const TextEncoder& text_encoder);
+                               const TextEncoders& text_encoders);
 
 }  // namespace zoodip

@@ -113,14 +113,12 @@ def profile(
     from zoodip import _native
 
     torch.set_num_threads(threads)
-    heads = find_shape(shape).text_encoder["num_attention_heads"]
     width = find_shape(shape).unet["cross_attention_dim"]
     source = _native.open_weights(checkpoint)
     objective = _native.Objective(
-        _native.TextEncoder(source, weights="int8", heads=heads),
+        [_native.TextEncoder(source, weights="int8")],
         _native.UNet(source, weights="int8", compute=compute),
         word="sks",
-        width=width,
         captions=["a photo of a {}"],
     )
     generator = torch.Generator().manual_seed(0)

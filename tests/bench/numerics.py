@@ -96,7 +96,7 @@ class Engine:
         text_encoder = _native.TextEncoder(source, weights="int8", heads=heads[0])
         unet = _native.UNet(source, weights="int8", compute=compute, heads=heads[1])
         self.objective = _native.Objective(
-            text_encoder, unet, word="sks", width=width, captions=[CAPTION]
+            [text_encoder], unet, word="sks", captions=[CAPTION]
         )
 
     def calibrate(self, theta: torch.Tensor, draws: list[Draw]) -> float:
@@ -149,7 +149,7 @@ def on_the_demo_model(samples: int) -> list[dict[str, Any]]:
 def heads_of(checkpoint: Path) -> tuple[int, int]:
     """Of the text encoder and of the UNet."""
     found = _native.open_weights(str(checkpoint)).architecture()
-    return found["text_heads"], found["unet_heads"]
+    return found["text_encoders"][0]["heads"], found["unet_heads"]
 
 
 def on_a_large_model(checkpoint: Path, directions: int = 8) -> list[dict[str, Any]]:

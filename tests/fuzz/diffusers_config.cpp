@@ -73,10 +73,14 @@ class Model : public WeightSource {
 };
 
 void check_architecture(const Architecture& found) {
-    expect(found.text_width == 768 && found.text_heads >= 1 &&
-               found.text_width % found.text_heads == 0,
-           "heads divide the text encoder's width");
-    expect(found.unet_heads >= 1 && found.unet_heads <= 1024, "the UNet's heads are within bounds");
+    expect(found.text_width() == 768, "the width is that of the only text encoder");
+    for (const TextEncoderSpec& spec : found.encoders) {
+        expect(spec.heads >= 1 && spec.width % spec.heads == 0,
+               "heads divide the text encoder's width");
+        expect(spec.layer >= 1 && spec.layer <= 99, "a layer is taken");
+    }
+    const std::int64_t heads = found.unet_heads.of(320);
+    expect(heads >= 1 && heads <= 1024, "the UNet's heads are within bounds");
     expect(found.latent_scale > 0 && std::isfinite(found.latent_scale) &&
                std::isfinite(found.latent_shift),
            "latents have a scale and a shift");

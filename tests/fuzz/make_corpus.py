@@ -32,7 +32,7 @@ from picture_files import (  # noqa: E402
     with_segments,
     xmp_segment,
 )
-from random_modules import PARTS, SHAPES, Modules, construct  # noqa: E402
+from random_modules import SHAPES, Modules, construct  # noqa: E402
 from server_seeds import form_seeds, http_head_seeds  # noqa: E402
 
 CORPUS = HERE / "corpus"
@@ -383,9 +383,11 @@ def model_names_seeds() -> Seeds:
     def lines(shapes: dict[str, list[int]]) -> bytes:
         return "\n".join(" ".join(map(str, (n, *s))) for n, s in shapes.items()).encode()
 
-    for shape in ("tiny", "tiny-taesd"):
-        modules = Modules(**{part: construct(SHAPES[shape], part, "meta") for part in PARTS})
-        whole = {name: list(tensor.shape) for name, tensor in to_original(modules).items()}
+    for shape in ("tiny", "tiny-taesd", "tiny-sd2", "tiny-xl"):
+        kind = SHAPES[shape]
+        modules = Modules(**{part: construct(kind, part, "meta") for part in kind.parts})
+        original = to_original(modules, kind.preset)
+        whole = {name: list(tensor.shape) for name, tensor in original.items()}
         yield f"{shape}.txt", lines(whole)
         holes = {name: size for i, (name, size) in enumerate(whole.items()) if i % 7}
         yield f"{shape}-holes.txt", lines(holes) + b"\nzoodip.text_layers=3\nzoodip.zero_snr=true"

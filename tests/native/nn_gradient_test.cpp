@@ -86,7 +86,7 @@ at::Tensor random(at::IntArrayRef sizes, std::uint64_t seed) {
 
 TEST(UNetGradient, IsStoppedOnItsWayBack) {
     LoadOptions options;
-    const UNet unet(TensorMap(Weights().tensors), options, 2);
+    const UNet unet(TensorMap(Weights().tensors), options, HeadRule{.count = 2});
     const at::AutoGradMode recording(true);
     const at::Tensor context = random({1, 7, width}, 1).set_requires_grad(true);
     const at::Tensor sample = random({1, 4, 8, 8}, 2), timesteps = at::full({1}, 500.0f);

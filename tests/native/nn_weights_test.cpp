@@ -183,9 +183,13 @@ TEST(DiffusersNames, TheOriginalTinyDecoderStartsWithAClamp) {
 }
 
 TEST(DiffusersNames, TextEncoderWithAndWithoutItsPrefix) {
-    EXPECT_EQ(original_text_encoder_name("text_model.final_layer_norm.bias"),
+    const std::string root = "cond_stage_model.transformer.";
+    EXPECT_EQ(original_text_encoder_name("text_model.final_layer_norm.bias", root),
               text + "final_layer_norm.bias");
-    EXPECT_EQ(original_text_encoder_name("final_layer_norm.bias"), text + "final_layer_norm.bias");
+    EXPECT_EQ(original_text_encoder_name("final_layer_norm.bias", root),
+              text + "final_layer_norm.bias");
+    EXPECT_EQ(original_text_encoder_name("text_projection.weight", "conditioner.embedders.1."),
+              "conditioner.embedders.1.text_projection.weight");
 }
 
 // ----------------------------------------------------------------------------------- detection
@@ -193,9 +197,11 @@ TEST(DiffusersNames, TextEncoderWithAndWithoutItsPrefix) {
 TEST(DetectArchitecture, TakesWhatShapesSayAndDefaultsElsewhere) {
     const Architecture found = detect(smallest());
     EXPECT_EQ(found.family, "Stable Diffusion 1.x");
-    EXPECT_EQ(found.text_width, 128);
-    EXPECT_EQ(found.text_heads, 2);
-    EXPECT_EQ(found.unet_heads, 8);
+    ASSERT_EQ(found.encoders.size(), 1u);
+    EXPECT_EQ(found.encoders[0].key, "clip_l");
+    EXPECT_EQ(found.encoders[0].heads, 2);
+    EXPECT_EQ(found.text_width(), 128);
+    EXPECT_EQ(found.unet_heads.of(320), 8);
     EXPECT_EQ(found.prediction, Prediction::epsilon);
     EXPECT_EQ(found.vae, VaeKind::kl);
     EXPECT_EQ(found.latent_scale, 0.18215);
@@ -208,8 +214,8 @@ TEST(DetectArchitecture, MetadataGoesFirst) {
                                                    {metadata_key::prediction, "v_prediction"},
                                                    {metadata_key::latent_scale, "0.5"},
                                                    {metadata_key::latent_shift, "-0.25"}});
-    EXPECT_EQ(found.unet_heads, 4);
-    EXPECT_EQ(found.text_heads, 16);
+    EXPECT_EQ(found.unet_heads.of(320), 4);
+    EXPECT_EQ(found.encoders[0].heads, 16);
     EXPECT_EQ(found.prediction, Prediction::v);
     EXPECT_EQ(found.latent_scale, 0.5);
     EXPECT_EQ(found.latent_shift, -0.25);
@@ -229,7 +235,7 @@ TEST(DetectArchitecture, MetadataThatMakesNoSenseIsRefused) {
               refusal(smallest(), {{metadata_key::unet_heads, "5"}}));
     expect_in("do not divide the text encoder's width 128",
               refusal(smallest(), {{metadata_key::text_heads, "3"}}));
-    expect_in("quick_gelu", refusal(smallest(), {{metadata_key::text_activation, "gelu"}}));
+    expect_in("quick_gelu", refusal(smallest(), {{metadata_key::text_activation, "relu"}}));
 }
 
 TEST(DetectArchitecture, TheScalarsOfATaesd) {

@@ -1,7 +1,9 @@
 // Two text encoders of other widths behind one flat theta: what goes where.
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -17,7 +19,8 @@ namespace {
 constexpr std::int64_t vocabulary = 20, tokens = 9;
 
 // Random weights of a text encoder of one layer.
-TextEncoder make_encoder(std::int64_t width, std::uint64_t seed) {
+std::shared_ptr<TextEncoder> make_encoder(std::string key, std::int64_t width,
+                                          std::uint64_t seed) {
     const std::string start = "cond_stage_model.transformer.text_model.";
     std::map<std::string, at::Tensor> weights;
     const auto add = [&](const std::string& name, std::int64_t rows, std::int64_t columns) {
@@ -42,7 +45,9 @@ TextEncoder make_encoder(std::int64_t width, std::uint64_t seed) {
     add(layer + "mlp.fc2.bias", 1, width);
     add("final_layer_norm.weight", 1, width);
     add("final_layer_norm.bias", 1, width);
-    return {TensorMap(weights, "random"), {.weights = WeightType::dense}, 2};
+    return std::make_shared<TextEncoder>(
+        TensorMap(weights, "random"), LoadOptions{.weights = WeightType::dense},
+        TextEncoderSpec{.key = std::move(key), .root = start, .heads = 2});
 }
 
 class TwoEncoders : public ::testing::Test {
@@ -58,28 +63,32 @@ class TwoEncoders : public ::testing::Test {
         return encoder.forward(text.ids, {{2, 3, 6, 7}, at::cat({vectors, vectors}, 1)}).hidden;
     }
 
-    TextEncoder clip_l = make_encoder(8, 1), clip_g = make_encoder(12, 2);
-    TextEncoders both{{{"clip_l", &clip_l}, {"clip_g", &clip_g}}};
+    std::shared_ptr<TextEncoder> clip_l = make_encoder("clip_l", 8, 1),
+                                 clip_g = make_encoder("clip_g", 12, 2);
+    TextEncoders both{{clip_l, clip_g}};
+    at::Tensor context(const TokenLayout& of, const at::Tensor& at_thetas) const {
+        return both.condition(text, of, at_thetas, 1, {}).context;
+    }
     TokenLayout layout;
     PreparedText text;
     at::Tensor thetas = draw_directions(3, 2 * 8 + 2 * 12, 5, 0);
 };
 
 TEST_F(TwoEncoders, StatesLieSideBySideEachWithItsOwnVectors) {
-    const at::Tensor context = both.context(text, layout, thetas, 1);
-    ASSERT_EQ(context.sizes(), (std::vector<std::int64_t>{3, tokens, 8 + 12}));
+    const at::Tensor states = context(layout, thetas);
+    ASSERT_EQ(states.sizes(), (std::vector<std::int64_t>{3, tokens, 8 + 12}));
     const at::Tensor narrow = thetas.slice(1, 0, 16).reshape({3, 2, 8});
     const at::Tensor wide = thetas.slice(1, 16).reshape({3, 2, 12});
-    EXPECT_TRUE(at::equal(context.slice(2, 0, 8), alone(clip_l, narrow)));
-    EXPECT_TRUE(at::equal(context.slice(2, 8), alone(clip_g, wide)));
+    EXPECT_TRUE(at::equal(states.slice(2, 0, 8), alone(*clip_l, narrow)));
+    EXPECT_TRUE(at::equal(states.slice(2, 8), alone(*clip_g, wide)));
 }
 
 TEST_F(TwoEncoders, EachPartOfThetaMovesItsOwnStatesAlone) {
-    const at::Tensor before = both.context(text, layout, thetas, 1);
+    const at::Tensor before = context(layout, thetas);
     for (const bool wide : {false, true}) {
         at::Tensor moved = thetas.clone();
         (wide ? moved.slice(1, 16) : moved.slice(1, 0, 16)).add_(0.1);
-        const at::Tensor after = both.context(text, layout, moved, 1);
+        const at::Tensor after = context(layout, moved);
         EXPECT_EQ(at::equal(after.slice(2, 0, 8), before.slice(2, 0, 8)), wide);
         EXPECT_EQ(at::equal(after.slice(2, 8), before.slice(2, 8)), !wide);
         // Attention is causal: what stands before the word does not see it.
@@ -98,16 +107,16 @@ TEST_F(TwoEncoders, EveryVectorOfAWordIsInItsPlace) {
 
 TEST_F(TwoEncoders, TextsWithoutTheWordNeedNoTheta) {
     PreparedText plain{.ids = text.ids, .places = {}};
-    const at::Tensor context = both.context(plain, 1);
-    EXPECT_TRUE(at::equal(context.slice(2, 0, 8), clip_l.forward(plain.ids, {}).hidden));
-    EXPECT_TRUE(at::equal(context.slice(2, 8), clip_g.forward(plain.ids, {}).hidden));
+    const at::Tensor states = both.condition(plain, 1, {}).context;
+    EXPECT_TRUE(at::equal(states.slice(2, 0, 8), clip_l->forward(plain.ids, {}).hidden));
+    EXPECT_TRUE(at::equal(states.slice(2, 8), clip_g->forward(plain.ids, {}).hidden));
 }
 
 TEST_F(TwoEncoders, AWordWithoutVectorsForAnEncoderIsRefused) {
     TokenLayout one;
     one.add("sks", "clip_l", 2, 8);
-    EXPECT_THROW(both.context(text, one, thetas.slice(1, 0, 16), 1), Error);
-    EXPECT_THROW(TextEncoders(std::vector<NamedEncoder>{}), Error);
+    EXPECT_THROW(context(one, thetas.slice(1, 0, 16)), Error);
+    EXPECT_THROW(TextEncoders(std::vector<std::shared_ptr<const TextEncoder>>{}), Error);
 }
 
 }  // namespace

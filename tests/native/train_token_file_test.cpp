@@ -254,17 +254,28 @@ TEST_F(TokenFiles, AFlippedBitGivesATokenOrAnError) {
 
 TEST_F(TokenFiles, AWordForAnotherModelIsRefusedWithBothWidths) {
     const fs::path file = "x.safetensors";
-    const auto read = [&](const Tensors& tensors, std::int64_t width) {
-        return refusal([&] { clip_l_vectors(read_token(write(tensors)), file, width); });
+    const auto read = [&](const Tensors& tensors, const std::vector<TextEncoderSpec>& encoders) {
+        Architecture model;
+        model.family = "This family";
+        model.encoders = encoders;
+        return refusal([&] { vectors_for(read_token(write(tensors)), file, model); });
     };
-    EXPECT_EQ(read({{"clip_l", vectors()}}, 4), "");
-    EXPECT_EQ(read({{"clip_l", vectors()}, {"clip_g", vectors(2, 5)}}, 4), "");
-    expect_in("the word's vectors have 4 numbers, this model's have 768. It was made for another",
-              read({{"clip_l", vectors()}}, 768));
-    expect_in("are for clip_g and have 1280 numbers, this model's are for clip_l and have 768.",
-              read({{"emb_params", vectors(1, 1280)}}, 768));
-    expect_in("are for clip_g and have 4 numbers, this model's are for clip_l and have 4.",
-              read({{"clip_g", vectors()}}, 4));
+    const TextEncoderSpec narrow{.key = "clip_l", .width = 4}, one{.key = "clip_l", .width = 768},
+        wide{.key = "clip_g", .width = 5};
+    EXPECT_EQ(read({{"clip_l", vectors()}}, {narrow}), "");
+    EXPECT_EQ(read({{"clip_l", vectors()}, {"clip_g", vectors(2, 5)}}, {narrow}), "");
+    EXPECT_EQ(read({{"clip_l", vectors()}, {"clip_g", vectors(2, 5)}}, {narrow, wide}), "");
+    EXPECT_EQ(read({{"emb_params", vectors(1, 5)}}, {wide}), "");  // its width tells
+    expect_in("for clip_l have 4 numbers, this model's have 768. It was made for another model",
+              read({{"clip_l", vectors()}}, {one}));
+    expect_in("are for clip_g of 1280 numbers, this model's are for clip_l of 768 numbers.",
+              read({{"emb_params", vectors(1, 1280)}}, {one}));
+    expect_in("are for clip_g of 4 numbers, this model's are for clip_l of 4 numbers.",
+              read({{"clip_g", vectors()}}, {narrow}));
+    expect_in("is half a word, it holds clip_g of 5 numbers and lacks clip_l; This family needs",
+              read({{"clip_g", vectors(2, 5)}}, {narrow, wide}));
+    expect_in("has 2 vectors for clip_l and 1 for clip_g, expected as many of each",
+              read({{"clip_l", vectors()}, {"clip_g", vectors(1, 5)}}, {narrow, wide}));
 }
 
 TEST(Words, AreWhatPromptsAndFileNamesTake) {

@@ -435,7 +435,7 @@ TEST(ComputeChoice, IsTheLeastTimeToEqualQuality) {
 
 TEST(Settings, DefaultsFollowWidthAndComputeType) {
     Architecture narrow;
-    narrow.text_width = 128;
+    narrow.encoders = {{.width = 128}};
     narrow.resolution = 128;
     const auto none = nlohmann::json::object();
     EXPECT_EQ(resolve_settings(none).tau, 128);

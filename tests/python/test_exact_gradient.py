@@ -44,10 +44,9 @@ def dequantized(model):
 
 def make_objective(source, weights="dense", compute="fp32", captions=CAPTIONS, **options):
     return _native.Objective(
-        _native.TextEncoder(source, weights=weights, heads=1),
+        [_native.TextEncoder(source, weights=weights, heads=1)],
         _native.UNet(source, weights=weights, compute=compute),
         word="sks",
-        width=64,
         captions=captions,
         **options,
     )

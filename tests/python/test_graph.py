@@ -243,7 +243,7 @@ def owner_says(tensors, metadata, seed=0, clip_skip=1):
     pixels = torch.rand(1, 3, 128, 128, generator=generator) * 2 - 1
     z_t, _ = torch.randn(2, 1, 4, 16, 16, generator=generator)
     latent, _ = _native.LatentEncoder(source, weights="dense").encode(pixels)
-    encoder = _native.TextEncoder(source, weights="dense", heads=made["text_heads"])
+    encoder = _native.TextEncoder(source, weights="dense", heads=made["text_encoders"][0]["heads"])
     text = graph.Text(ids_of("a photo of a dog"))
     states, _ = encoder.forward(text.ids, clip_skip=clip_skip)
     unet = _native.UNet(source, weights="dense", heads=made["unet_heads"])

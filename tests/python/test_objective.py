@@ -22,17 +22,15 @@ def model():
 def make_parts(model, weights="int8", compute="fp32"):
     _, source = model
     encoder = _native.TextEncoder(source, weights=weights, heads=1)
-    return encoder, _native.UNet(source, weights=weights, compute=compute)
+    return [encoder], _native.UNet(source, weights=weights, compute=compute)
 
 
 def make_objective(
     model, weights="int8", compute="fp32", prediction="epsilon", clip_skip=1, chunk=0
 ):
-    modules, _ = model
     objective = _native.Objective(
         *make_parts(model, weights, compute),
         word="sks",
-        width=modules.unet.config.cross_attention_dim,
         captions=CAPTIONS,
         prediction=prediction,
         clip_skip=clip_skip,
@@ -244,7 +242,7 @@ def test_calibrated_integers_come_near_the_other_products(model):
 def test_most_of_the_work_is_of_integers(model):
     thetas, z, eps = draw(model, 1)
     _, unet = parts = make_parts(model, compute="int8")
-    objective = _native.Objective(*parts, word="sks", width=thetas.shape[1], captions=CAPTIONS)
+    objective = _native.Objective(*parts, word="sks", captions=CAPTIONS)
     layers, share = objective.calibrate(thetas[0], [(0, 300, z, eps)])
     assert share > 0.5
     for name, (error, sensitive) in layers.items():

@@ -263,7 +263,7 @@ def test_parts_of_different_models(tiny):
 def test_heads_follow_metadata(tiny):
     source = _native.weights_in_memory(tiny, {"zoodip.unet_heads": "4", "zoodip.text_heads": "2"})
     assert source.architecture()["unet_heads"] == 4
-    assert source.architecture()["text_heads"] == 2
+    assert source.architecture()["text_encoders"][0]["heads"] == 2
     assert "do not divide" in refusal(tiny, {"zoodip.unet_heads": "7"})
     assert "predicts 'sample'" in refusal(tiny, {"zoodip.prediction_type": "sample"})
 
@@ -332,7 +332,7 @@ def test_configurations_say_what_shapes_do_not(folder):
     configure(folder, "vae", scaling_factor=0.25, shift_factor=-0.5)
     architecture = _native.open_weights(folder).architecture()
     assert architecture["unet_heads"] == 4
-    assert architecture["text_heads"] == 2
+    assert architecture["text_encoders"][0]["heads"] == 2
     assert architecture["prediction"] == "v"
     assert (architecture["latent_scale"], architecture["latent_shift"]) == (0.25, -0.5)
     configure(folder, "unet", num_attention_heads=2)  # goes before attention_head_dim

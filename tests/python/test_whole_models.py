@@ -16,7 +16,7 @@ import zoodip
 from make_checkpoint import to_original, write_checkpoint, write_diffusers_folder
 from PIL import Image
 from program import arguments, refuses
-from random_modules import PARTS, SHAPES, Modules, construct, find_shape
+from random_modules import SHAPES, Modules, construct, find_shape
 from safetensors.torch import load_file, save_file
 from zoodip import _native, graph
 
@@ -43,7 +43,7 @@ STRUCTURES = {"sd15": SHAPES["sd15"], "tiny": SHAPES["tiny"], "taesd": TAESD, "p
 
 def listed(shape):
     """Name -> shape of a model, without its numbers."""
-    modules = Modules(**{part: construct(find_shape(shape), part, "meta") for part in PARTS})
+    modules = Modules(**{part: construct(find_shape(shape), part, "meta") for part in find_shape(shape).parts})
     tensors = to_original(modules)
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in SCALARS}
 

@@ -1,4 +1,4 @@
-"""Writes random-weight Stable Diffusion 1.x models: original checkpoints and diffusers folders.
+"""Writes random-weight Stable Diffusion models: original checkpoints and diffusers folders.
 
 Usage: python tests/tools/make_checkpoint.py --shape sd15 --out sd15.safetensors [--seed 0]
 """
@@ -27,6 +27,7 @@ from demo.original_names import (  # noqa: E402
     StateDict,
     kl_to_original,
     taesd_to_original,
+    text_to_openclip,
     text_to_original,
     unet_to_original,
 )
@@ -45,13 +46,28 @@ __all__ = [
 ]
 
 
-def to_original(modules: Modules) -> StateDict:
-    """The tensors of the modules under original names, sharing the modules' memory."""
+SD2_TEXT = "cond_stage_model.model."
+XL_TEXT = "conditioner.embedders.0.transformer.text_model."
+XL_TEXT_2 = "conditioner.embedders.1.model."
+
+
+def _text_to_original(module: torch.nn.Module, preset: str) -> StateDict:
+    state = module.state_dict()
+    if preset == "sd21":
+        return text_to_openclip(state, SD2_TEXT)
+    return text_to_original(state, XL_TEXT if preset == "sdxl" else TEXT)
+
+
+def to_original(modules: Modules, preset: str = "sd15") -> StateDict:
+    """The tensors of the modules under original names of the family with this preset, sharing the
+    modules' memory where a name alone changes."""
     tensors: StateDict = {}
     if modules.unet is not None:
         tensors |= unet_to_original(modules.unet.state_dict())
     if modules.text_encoder is not None:
-        tensors |= text_to_original(modules.text_encoder.state_dict())
+        tensors |= _text_to_original(modules.text_encoder, preset)
+    if modules.text_encoder_2 is not None:
+        tensors |= text_to_openclip(modules.text_encoder_2.state_dict(), XL_TEXT_2)
     if isinstance(modules.vae, AutoencoderTiny):
         tensors |= taesd_to_original(modules.vae.state_dict())
         tensors |= {VAE + name: torch.tensor(value) for name, value in TAESD_SCALARS.items()}
@@ -90,13 +106,18 @@ def _extras(tensors: StateDict) -> StateDict:
     # The moving average's names are those of the weights without their dots. It is half the weight
     # here, so that a reader that takes it by mistake shows.
     name = averaged.removeprefix("model.").replace(".", "")
-    positions = tensors[TEXT + "embeddings.position_embedding.weight"].shape[0]
-    return _schedule_buffers() | {
+    extras = _schedule_buffers() | {
         f"model_ema.{name}": tensors[averaged] / 2,
         "model_ema.decay": torch.tensor(0.9999),
         "model_ema.num_updates": torch.tensor(470000, dtype=torch.int32),
-        TEXT + "embeddings.position_ids": torch.arange(positions)[None],
     }
+    table = tensors.get(TEXT + "embeddings.position_embedding.weight")
+    if table is not None:
+        extras[TEXT + "embeddings.position_ids"] = torch.arange(table.shape[0])[None]
+    for root in (SD2_TEXT, XL_TEXT_2):
+        if root + "positional_embedding" in tensors:
+            extras[root + "logit_scale"] = torch.tensor(4.6055)
+    return extras
 
 
 def _staging(path: Path) -> Path:
@@ -118,8 +139,8 @@ def write_checkpoint(
     """
     path, shape = Path(path), find_shape(shape)
     tensors: StateDict = {}
-    for part in PARTS:
-        original = to_original(build_modules(shape, seed, [part]))
+    for part in shape.parts:
+        original = to_original(build_modules(shape, seed, [part]), shape.preset)
         tensors |= {
             name: tensor.to(dtype) if tensor.dim() else tensor for name, tensor in original.items()
         }
@@ -135,8 +156,14 @@ def write_checkpoint(
 
 
 def _model_index(shape: Shape) -> dict[str, object]:
-    return {
-        "_class_name": "StableDiffusionPipeline",
+    second = {}
+    if shape.text_encoder_2 is not None:
+        second = {
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer_2": [None, None],
+        }
+    return second | {
+        "_class_name": f"StableDiffusion{'XL' if second else ''}Pipeline",
         "_diffusers_version": version("diffusers"),
         "feature_extractor": [None, None],
         "requires_safety_checker": False,
@@ -162,7 +189,7 @@ def write_diffusers_folder(
     staging = _staging(path)
     staging.mkdir(parents=True)
     try:
-        for part in PARTS:
+        for part in shape.parts:
             module = getattr(build_modules(shape, seed, [part]), part)
             for tensor in module.parameters():
                 tensor.data = tensor.data.to(dtype)

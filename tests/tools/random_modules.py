@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x modules of diffusers and transformers with random weights from a seed.
+"""Stable Diffusion modules of diffusers and transformers with random weights from a seed.
 
 A weight depends on the seed, its module and its name alone, so that a part built alone equals that
 part of the whole. Weights have a variance of about 1 / fan in, which keeps activations of order
@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-PARTS = ("unet", "text_encoder", "vae")
+PARTS = ("unet", "text_encoder", "text_encoder_2", "vae")
 
 # Of the token and position embeddings of CLIP (Radford et al. 2021 and its code).
 EMBEDDING_STD = {"token_embedding": 0.02, "position_embedding": 0.01}
@@ -36,6 +36,13 @@ class Shape:
     text_encoder: dict[str, Any]
     vae: dict[str, Any]
     taesd: bool = False
+    preset: str = "sd15"
+    """Of the family: "sd15", "sd21" or "sdxl"."""
+    text_encoder_2: dict[str, Any] | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in PARTS if getattr(self, part) is not None)
 
 
 @dataclass
@@ -44,6 +51,7 @@ class Modules:
 
     unet: UNet2DConditionModel | None = None
     text_encoder: CLIPTextModel | None = None
+    text_encoder_2: CLIPTextModelWithProjection | None = None
     vae: AutoencoderKL | AutoencoderTiny | None = None
 
 
@@ -59,6 +67,31 @@ def _unet(widths: tuple[int, ...], attended: int, resnets: int, context: int) ->
         "attention_head_dim": 8,
         "down_block_types": ("CrossAttnDownBlock2D",) * attended + ("DownBlock2D",) * plain,
         "up_block_types": ("UpBlock2D",) * plain + ("CrossAttnUpBlock2D",) * attended,
+    }
+
+
+def _linear_unet(widths: tuple[int, ...], attended: int, context: int) -> dict[str, Any]:
+    """As Stable Diffusion 2.x has it: heads of 64 channels, linear projections."""
+    return _unet(widths, attended, 1 if len(widths) < 4 else 2, context) | {
+        "attention_head_dim": tuple(max(1, width // 64) for width in widths),
+        "use_linear_projection": True,
+    }
+
+
+def _xl_unet(
+    widths: tuple[int, ...], depths: tuple[int, ...], context: int, pooled: int, size: int
+) -> dict[str, Any]:
+    """depths: transformer blocks a level, none at the first; size: numbers of each of six sizes."""
+    attended = len(widths) - 1
+    return _linear_unet(widths, attended, context) | {
+        "layers_per_block": 2 if len(widths) > 2 else 1,
+        "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * attended,
+        "up_block_types": ("CrossAttnUpBlock2D",) * attended + ("UpBlock2D",),
+        "transformer_layers_per_block": depths,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": size,
+        "projection_class_embeddings_input_dim": pooled + 6 * size,
+        "sample_size": 128,
     }
 
 
@@ -89,6 +122,14 @@ def _kl(widths: tuple[int, ...], resnets: int) -> dict[str, Any]:
     }
 
 
+def _openclip(width: int, layers: int, heads: int, projection: int) -> dict[str, Any]:
+    return _text_encoder(width, layers, heads) | {
+        "hidden_act": "gelu",
+        "projection_dim": projection,
+        "pad_token_id": 0,
+    }
+
+
 _TINY_UNET = _unet((32, 64, 64), attended=2, resnets=1, context=64)
 _TINY_TEXT = _text_encoder(64, layers=2, heads=1)
 _TINY_TAESD = {
@@ -107,6 +148,33 @@ SHAPES: dict[str, Shape] = {
     ),
     "tiny": Shape(_TINY_UNET, _TINY_TEXT, _kl((32, 32, 64, 64), resnets=1)),
     "tiny-taesd": Shape(_TINY_UNET, _TINY_TEXT, _TINY_TAESD, taesd=True),
+    "sd21": Shape(
+        _linear_unet((320, 640, 1280, 1280), attended=3, context=1024),
+        _openclip(1024, layers=24, heads=16, projection=1024),
+        _kl((128, 256, 512, 512), resnets=2),
+        preset="sd21",
+    ),
+    "tiny-sd2": Shape(
+        _linear_unet((64, 128, 128), attended=2, context=128),
+        _openclip(128, layers=3, heads=2, projection=128),
+        _kl((32, 32, 64, 64), resnets=1),
+        preset="sd21",
+    ),
+    "sdxl": Shape(
+        _xl_unet((320, 640, 1280), (1, 2, 10), context=2048, pooled=1280, size=256),
+        _text_encoder(768, layers=12, heads=12),
+        _kl((128, 256, 512, 512), resnets=2) | {"scaling_factor": 0.13025},
+        preset="sdxl",
+        text_encoder_2=_openclip(1280, layers=32, heads=20, projection=1280),
+    ),
+    # A projection that is not square, so that one turned round shows.
+    "tiny-xl": Shape(
+        _xl_unet((64, 128), (1, 2), context=64 + 128, pooled=96, size=32),
+        _text_encoder(64, layers=2, heads=1),
+        _kl((32, 32, 64, 64), resnets=1) | {"scaling_factor": 0.13025},
+        preset="sdxl",
+        text_encoder_2=_openclip(128, layers=3, heads=2, projection=96),
+    ),
 }
 
 
@@ -130,6 +198,8 @@ def _construct(shape: Shape, part: str) -> nn.Module:
         return UNet2DConditionModel(**shape.unet)
     if part == "text_encoder":
         return CLIPTextModel(CLIPTextConfig(**shape.text_encoder))
+    if part == "text_encoder_2":
+        return CLIPTextModelWithProjection(CLIPTextConfig(**shape.text_encoder_2))
     if part == "vae":
         return (AutoencoderTiny if shape.taesd else AutoencoderKL)(**shape.vae)
     raise ValueError(f"There is no part {part!r}; there are {', '.join(PARTS)}.")
@@ -168,7 +238,8 @@ def build_module(shape: Shape | str, part: str, seed: int) -> nn.Module:
     return module.requires_grad_(False).eval()
 
 
-def build_modules(shape: Shape | str, seed: int, parts: Iterable[str] = PARTS) -> Modules:
-    """The modules named in `parts`."""
+def build_modules(shape: Shape | str, seed: int, parts: Iterable[str] | None = None) -> Modules:
+    """The modules named in `parts`; all that the shape has without it."""
     shape = find_shape(shape)
-    return Modules(**{part: build_module(shape, part, seed) for part in parts})
+    wanted = shape.parts if parts is None else parts
+    return Modules(**{part: build_module(shape, part, seed) for part in wanted})

@@ -45,12 +45,12 @@ class Text:
     places: Sequence[int] = ()
     """Where the new word's vector goes, for each time it occurs."""
     fixed_positions: Sequence[int] = ()
-    fixed_vectors: Tensor | None = None
-    """float32 [positions, width]: those of other words."""
+    fixed_vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    """By text encoder ("clip_l"): float32 [positions, width], those of other words."""
 
     def native(self) -> Any:
         return load_native().PreparedText(
-            self.ids, list(self.places), list(self.fixed_positions), self.fixed_vectors
+            self.ids, list(self.places), list(self.fixed_positions), dict(self.fixed_vectors)
         )
 
 
@@ -76,19 +76,20 @@ class Expected:
 
     latent: tuple[Tensor, Tensor] | None = None
     """Pixels [1, 3, h, w] in [-1, 1] and their latents in the UNet's scale."""
-    text: tuple[Text, Tensor] | None = None
-    """A text without the word and its states [1, tokens, width]."""
-    denoised: tuple[Tensor, int, Tensor, Tensor] | None = None
+    text: tuple[Text, Tensor] | tuple[Text, Tensor, Tensor | None] | None = None
+    """A text without the word, its states [1, tokens, width], those of several encoders beside each
+    other, and the pooled vector [1, width] where the UNet takes one."""
+    denoised: tuple[Tensor, int, Tensor, Tensor] | tuple[Any, ...] | None = None
     """z_t [1, 4, h, w] = sqrt(a) z + sqrt(1 - a) eps, its timestep, the context
-    [1, tokens, width], and x0."""
+    [1, tokens, width], x0 and, where the UNet takes one, the vector conditioning y [1, numbers]."""
 
     def native(self) -> Any:
         check = load_native().SelfCheck()
         if self.latent is not None:
             check.latent(*self.latent)
         if self.text is not None:
-            text, states = self.text
-            check.text(text.native(), states)
+            text, *states = self.text
+            check.text(text.native(), *states)
         if self.denoised is not None:
             check.denoised(*self.denoised)
         return check
@@ -154,7 +155,7 @@ def train(
     weights: Weights | StrPath,
     pictures: Sequence[Picture],
     word: str,
-    initialiser: tuple[str, int | Sequence[int] | Tensor],
+    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor]],
     out: StrPath,
     *,
     empty_text: Text,
@@ -172,7 +173,8 @@ def train(
         weights: the model, or a checkpoint's path.
         pictures: with their captions as ids.
         word: the new word.
-        initialiser: how the user wrote it, and its token ids or its vectors [count, width].
+        initialiser: how the user wrote it, and its token ids or, by text encoder, its vectors
+            [count, width].
         out: the token file to write.
         empty_text: the empty prompt's ids, for previews.
         alphas_cumprod: 1000 numbers, where the schedule is not that of the weights' metadata and

@@ -1,0 +1,284 @@
+"""Stable Diffusion 2.x and XL against diffusers and transformers on the same random weights: what a
+text and sizes become, the UNet with its vector conditioning, the loss and its exact gradient.
+
+Tolerances are those of test_models.py and test_exact_gradient.py, for the same reasons.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from make_checkpoint import SCHEDULE, build_modules, to_original, write_diffusers_folder
+from random_modules import SHAPES
+from zoodip import _native
+
+FORWARD, GRADIENT = 1e-4, 2e-4
+CAPTIONS = ["a photo of a {}", "{} on a beach, near another {}"]
+TIMESTEP = 437
+SIDE = 128  # pixels
+
+
+def relative_error(ours, reference):
+    return ((ours - reference).abs().max() / reference.abs().max()).item()
+
+
+class Model:
+    """Reference modules and the engine's own of the same weights."""
+
+    def __init__(self, name: str, seed: int = 8) -> None:
+        self.name, self.shape = name, SHAPES[name]
+        self.modules = build_modules(name, seed)
+        self.source = _native.weights_in_memory(to_original(self.modules, self.shape.preset))
+        self.encoders = [self.modules.text_encoder]
+        if self.modules.text_encoder_2 is not None:
+            self.encoders.append(self.modules.text_encoder_2)
+        self.xl = len(self.encoders) == 2
+        self.widths = [encoder.config.hidden_size for encoder in self.encoders]
+
+    def own_encoders(self, weights="dense"):
+        return [
+            _native.TextEncoder(self.source, weights=weights, preset=self.shape.preset, index=i)
+            for i in range(len(self.encoders))
+        ]
+
+    def own_unet(self, weights="dense", compute="fp32"):
+        return _native.UNet(self.source, weights=weights, compute=compute, head_width=64)
+
+    def own_objective(self, weights="dense", compute="fp32", **options):
+        size = self.modules.unet.config.addition_time_embed_dim if self.xl else 0
+        return _native.Objective(
+            self.own_encoders(weights),
+            self.own_unet(weights, compute),
+            word="sks",
+            captions=CAPTIONS,
+            size_width=size,
+            side=SIDE,
+            **options,
+        )
+
+    def draw(self, rows):
+        generator = torch.Generator().manual_seed(4)
+        thetas = 0.1 * torch.randn(rows, sum(self.widths), generator=generator)
+        z, eps = torch.randn(2, 1, 4, SIDE // 8, SIDE // 8, generator=generator)
+        return thetas, z, eps
+
+    # The reference, as the pipelines of diffusers compute it.
+
+    def states(self, index, ids, embedded=None):
+        """Hidden states that the UNet attends to, and the pooled vector or None."""
+        encoder = self.encoders[index]
+        pad = 0 if encoder.config.hidden_act == "gelu" else 49407
+        ends = (ids == 49407).int()
+        padded = torch.where((ends.cumsum(1) - ends) > 0, pad, ids).clamp(min=0)
+        table = encoder.get_input_embeddings()
+        looked_up = table.weight[padded]
+        if embedded is not None:
+            looked_up = torch.where((ids == -1)[..., None], embedded, looked_up)
+        hook = table.register_forward_hook(lambda *_: looked_up)
+        output = encoder(padded, output_hidden_states=True)
+        hook.remove()
+        states = output.hidden_states[-2]
+        if not self.xl:
+            norm = next(m for n, m in encoder.named_modules() if n.endswith("final_layer_norm"))
+            return norm(states), None
+        return states, getattr(output, "text_embeds", None)
+
+    def conditioning(self, ids, theta=None):
+        parts = [None] * len(self.encoders) if theta is None else theta.split(self.widths)
+        found = [self.states(i, ids, part) for i, part in enumerate(parts)]
+        context = torch.cat([states for states, _ in found], -1)
+        return context, found[-1][1]
+
+    def output(self, z_t, context, pooled):
+        added = {}
+        if self.xl:
+            sizes = torch.tensor([[SIDE, SIDE, 0, 0, SIDE, SIDE]], dtype=torch.float32)
+            added = {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
+        return self.modules.unet(
+            z_t, torch.tensor([TIMESTEP]), context, added_cond_kwargs=added
+        ).sample
+
+    def loss(self, caption, theta, z, eps, prediction="epsilon", detach=()):
+        scheduler = DDPMScheduler.from_config(SCHEDULE)
+        timestep = torch.tensor([TIMESTEP])
+        target = eps if prediction == "epsilon" else scheduler.get_velocity(z, eps, timestep)
+        context, pooled = self.conditioning(ids_of(caption), theta)
+        context = context.detach() if "context" in detach else context
+        pooled = pooled.detach() if "pooled" in detach and pooled is not None else pooled
+        output = self.output(scheduler.add_noise(z, eps, timestep), context, pooled)
+        return (target - output).double().square().mean()
+
+
+def ids_of(caption):
+    """Ids [1, 77] with -1 in the word's places."""
+    pieces = [_native.Tokenizer().encode(piece) for piece in caption.split("{}")]
+    ids = [49406, *pieces[0], *(i for piece in pieces[1:] for i in [-1, *piece]), 49407]
+    return torch.tensor(ids + [49407] * (77 - len(ids)))[None]
+
+
+@pytest.fixture(scope="module", params=["tiny-sd2", "tiny-xl"])
+def model(request):
+    return Model(request.param)
+
+
+@pytest.fixture(scope="module")
+def xl():
+    return Model("tiny-xl")
+
+
+def test_the_family_is_told_with_all_that_its_file_says(model):
+    found = model.source.architecture()
+    assert found["family"] == {"tiny-sd2": "Stable Diffusion 2.x", "tiny-xl": "Stable Diffusion XL"}[
+        model.name
+    ]
+    assert [one["width"] for one in found["text_encoders"]] == model.widths
+    assert [one["key"] for one in found["text_encoders"]] == (
+        ["clip_l", "clip_g"] if model.xl else ["clip_h"]
+    )
+    assert found["preset"] == model.shape.preset and found["unet_head_width"] == 64
+    assert found["latent_scale"] == (0.13025 if model.xl else 0.18215)
+    assert found["resolution"] == (1024 if model.xl else 512)
+    assert found["size_width"] == (32 if model.xl else 0)
+    model.source.require_whole(encoder=True, decoder=True)
+    assert model.source.unread() == []
+
+
+def test_a_diffusers_folder_is_the_same_model(model, tmp_path):
+    folder = tmp_path / "folder"
+    write_diffusers_folder(folder, model.shape, seed=8)
+    source = _native.open_weights(str(folder))
+    source.require_whole(encoder=True, decoder=True)
+    assert source.unread() == []
+    found, expected = source.architecture(), model.source.architecture()
+    for name in ("family", "preset", "latent_scale", "size_width"):
+        assert found[name] == expected[name], name
+    # The pipeline for one encoder takes what is last in a folder, for two the one before.
+    assert [one["layer"] for one in found["text_encoders"]] == ([2, 2] if model.xl else [1])
+    ids = ids_of(CAPTIONS[0]).clamp(min=0)
+    own = _native.TextEncoder(source, weights="dense", preset=model.shape.preset, index=0)
+    states, _ = own.forward(ids)
+    if model.xl:
+        with torch.no_grad():
+            assert relative_error(states, model.states(0, ids)[0]) <= FORWARD
+
+
+def test_text(model):
+    ids = ids_of("a photo of a dog, near a house")
+    for index, own in enumerate(model.own_encoders()):
+        hidden, pooled = own.forward(ids)
+        with torch.no_grad():
+            expected, expected_pooled = model.states(index, ids)
+        assert relative_error(hidden, expected) <= FORWARD
+        assert (pooled is None) == (expected_pooled is None)
+        if pooled is not None:
+            assert relative_error(pooled, expected_pooled) <= FORWARD
+
+
+def test_clip_skip_begins_behind_the_own_layer(model):
+    ids = ids_of("a photo of a dog")
+    own = model.own_encoders()[-1]
+    plain = own.forward(ids)[0]
+    assert torch.equal(own.forward(ids, clip_skip=2)[0], plain)
+    assert not torch.equal(own.forward(ids, clip_skip=3)[0], plain)
+
+
+def test_unet(model):
+    generator = torch.Generator().manual_seed(2)
+    sample = torch.randn(3, 4, 16, 24, generator=generator)
+    context = torch.randn(3, 77, sum(model.widths), generator=generator)
+    pooled = torch.randn(3, 96, generator=generator) if model.xl else None
+    with torch.no_grad():
+        expected = model.output(sample, context, pooled)
+    y = None
+    if model.xl:
+        sizes = torch.tensor([SIDE, SIDE, 0, 0, SIDE, SIDE], dtype=torch.float32)
+        frequencies = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(16) / 16)
+        angles = sizes[:, None] * frequencies
+        embedded = torch.cat([angles.cos(), angles.sin()], 1).flatten()
+        y = torch.cat([pooled, embedded.expand(3, -1)], 1)
+    ours = model.own_unet().forward(sample, torch.tensor([float(TIMESTEP)]), context, y)
+    assert relative_error(ours, expected) <= FORWARD
+
+
+def test_vector_conditioning_is_asked_for_and_refused(model):
+    sample, context = torch.randn(1, 4, 16, 16), torch.randn(1, 77, sum(model.widths))
+    unet = model.own_unet()
+    with pytest.raises(_native.Error, match="vector conditioning"):
+        unet.forward(sample, torch.tensor([5.0]), context, None if model.xl else torch.zeros(1, 8))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_losses(model, prediction):
+    thetas, z, eps = model.draw(3)
+    objective = model.own_objective(prediction=prediction)
+    for picture, caption in enumerate(CAPTIONS):
+        with torch.no_grad():
+            expected = [model.loss(caption, theta, z, eps, prediction) for theta in thetas]
+        ours = objective.losses(thetas, picture, TIMESTEP, z, eps)
+        assert torch.allclose(ours, torch.stack(expected), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("compute", ["fp32", "bf16"])
+@pytest.mark.parametrize("weights", ["int8", "int4", "dense"])
+def test_a_row_s_loss_has_the_same_bits_anywhere(xl, weights, compute):
+    """Although every row's embedding of the pooled text is its own."""
+    thetas, z, eps = xl.draw(4)
+    objective = xl.own_objective(weights, compute)
+
+    def losses(order):
+        return objective.losses(thetas[order], 1, 300, z, eps)
+
+    whole = losses([0, 1, 2])
+    assert len(set(whole.tolist())) == 3
+    assert torch.equal(losses([2, 0, 1]), whole[[2, 0, 1]])
+    assert losses([3, 0, 3])[1] == whole[0]
+
+
+def gradient_of(model, caption, theta, z, eps, **options):
+    leaf = theta.clone().requires_grad_()
+    loss = model.loss(caption, leaf, z, eps, **options)
+    return loss.item(), torch.autograd.grad(loss, leaf)[0]
+
+
+@pytest.mark.parametrize("picture", [0, 1], ids=["one place", "two places"])
+def test_exact_gradient(model, picture):
+    thetas, z, eps = model.draw(1)
+    objective = model.own_objective()
+    loss, gradient = objective.gradient(thetas[0], picture, TIMESTEP, z, eps)
+    expected = gradient_of(model, CAPTIONS[picture], thetas[0], z, eps)
+    assert loss == pytest.approx(expected[0], rel=1e-4)
+    assert loss == objective.losses(thetas, picture, TIMESTEP, z, eps).item()
+    assert (gradient - expected[1]).norm() <= GRADIENT * expected[1].norm()
+
+
+def test_the_gradient_comes_through_the_pooled_vector_too(xl):
+    """What is left of the whole gradient without the way through the context is that of y alone: a
+    vector that is taken for a constant would leave nothing."""
+    thetas, z, eps = xl.draw(1)
+    _, whole = xl.own_objective().gradient(thetas[0], 0, TIMESTEP, z, eps)
+    _, through_context = gradient_of(xl, CAPTIONS[0], thetas[0], z, eps, detach=("pooled",))
+    _, through_pooled = gradient_of(xl, CAPTIONS[0], thetas[0], z, eps, detach=("context",))
+    narrow = xl.widths[0]
+    assert through_pooled[:narrow].abs().max() == 0  # the first encoder makes none
+    rest = whole - through_context
+    # Differences of two gradients: each is off by its own bound.
+    bound = GRADIENT * (whole.norm() + through_context.norm())
+    assert through_pooled.norm() > 50 * bound, "the test would not see it"
+    assert (rest - through_pooled).norm() <= bound
+
+
+def test_the_gradient_through_quantised_weights(xl):
+    """By differences of our own losses, in float32 products: a central difference of step h is off
+    by rounding, 1e-7 of the loss over h, and by curvature."""
+    thetas, z, eps = xl.draw(1)
+    objective = xl.own_objective("int8")
+    loss, gradient = objective.gradient(thetas[0], 0, TIMESTEP, z, eps)
+    for part in (slice(0, xl.widths[0]), slice(xl.widths[0], None)):
+        direction = torch.zeros_like(thetas[0])
+        direction[part] = gradient[part] / gradient[part].norm()
+        h = 1e-2
+        points = torch.stack([thetas[0] + h * direction, thetas[0] - h * direction])
+        above, below = objective.losses(points, 0, TIMESTEP, z, eps).tolist()
+        slope = (above - below) / (2 * h)
+        assert slope == pytest.approx((gradient @ direction).item(), rel=0.02)
