@@ -7,17 +7,17 @@ So a caption means in training what it means in a prompt: words that were applie
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from .captions import CaptionError
+from .native import graph
 from .token import MAX_VECTORS, Token, check_word
 from .token_clip import apply_token, family_of, inner_tokenizers
 
-ENCODER = "clip_l"
 POSITIONS = MAX_VECTORS + 2
 
 # A word that nobody types, for a tokenizer that has to note missing embeddings and no more.
@@ -29,7 +29,7 @@ _FAR = -(2.0**40)
 
 @dataclass(frozen=True, eq=False)
 class CaptionIds:
-    """One text for the text encoder."""
+    """One text for the text encoders, which read the same ids."""
 
     ids: torch.Tensor
     """int64 [1, 77] with start, end and padding; 0 where a vector goes."""
@@ -37,32 +37,30 @@ class CaptionIds:
     """The first position of each occurrence of the word; its vectors follow one another."""
     fixed_positions: tuple[int, ...]
     """Where the vectors of other embeddings and of earlier words go."""
-    fixed_vectors: torch.Tensor | None
-    """float32 [len(fixed_positions), width], None when there are none."""
+    fixed_vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """By text encoder: float32 [len(fixed_positions), width]; empty when there are none."""
 
 
 @torch.inference_mode(False)
 def prepare_captions(
-    clip: Any, captions: Sequence[str], word: str, vectors: int = 1, width: int | None = None
+    clip: Any, captions: Sequence[str], word: str, vectors: int = 1
 ) -> list[CaptionIds]:
     """Training captions: "{}" stands for `word`, which may also be written out.
 
     Args:
-        clip: of the Stable Diffusion 1.x family, with what was applied to it.
+        clip: of a family that can be trained, with what was applied to it.
         captions: one for each result.
         word: the new word, of `vectors` vectors.
-        width: of a vector; None for that of the CLIP.
 
     Raises:
         CaptionError: for a caption without the word, with more than 75 tokens, or with an
             embedding that does not exist or does not fit, and for a CLIP of another family.
-        TokenError: for a bad word, or a width that is not that of the CLIP.
+        TokenError: for a bad word.
     """
     check_word(word)
-    text_width = _text_width(clip)
-    width = text_width if width is None else width
-    markers = torch.full((vectors, width), _FAR) * torch.arange(1.0, vectors + 1).unsqueeze(1)
-    marked = apply_token(clip, Token(word, {ENCODER: markers}, {}))
+    count = torch.arange(1.0, vectors + 1).unsqueeze(1)
+    markers = {key: torch.full((1, width), _FAR) * count for key, width in _widths(clip).items()}
+    marked = apply_token(clip, Token(word, markers, {}))
     prepared = []
     for caption in captions:
         source = f"the caption '{_short(caption)}'"
@@ -82,25 +80,25 @@ def prepare_plain(clip: Any, text: str) -> CaptionIds:
 
     Raises CaptionError as `prepare_captions`.
     """
-    nothing = torch.full((1, _text_width(clip)), _FAR)
-    noting = apply_token(clip, Token(_NO_WORD, {ENCODER: nothing}, {}))
+    nothing = {key: torch.full((1, width), _FAR) for key, width in _widths(clip).items()}
+    noting = apply_token(clip, Token(_NO_WORD, nothing, {}))
     return _prepare(noting, text, f"the text '{_short(text)}'", nothing)
 
 
 @torch.inference_mode(False)
-def initialiser(clip: Any, text: str) -> list[int] | torch.Tensor:
+def initialiser(clip: Any, text: str) -> list[int] | dict[str, torch.Tensor]:
     """What the new word starts from: the ids of single-token words, with spaces or commas between,
-    or the float32 [count, width] vectors of embeddings and earlier words.
+    or, by text encoder, the float32 [count, width] vectors of embeddings and earlier words.
 
     Raises CaptionError for a word of several tokens, with its pieces, and for a mixture of both.
     """
-    inner = inner_tokenizers(clip)[ENCODER]
+    inner = _first_tokenizer(clip)
     ids: list[int] = []
-    vectors: list[torch.Tensor] = []
+    vectors: list[Mapping[str, torch.Tensor]] = []
     for word in text.replace(",", " ").split():
         found = prepare_plain(clip, word)
         pieces = _pieces(found, inner)
-        if found.fixed_vectors is not None and len(pieces) == len(found.fixed_vectors):
+        if found.fixed_vectors and len(pieces) == len(found.fixed_positions):
             vectors.append(found.fixed_vectors)
         elif len(pieces) == 1:
             ids.append(int(found.ids[0, 1]))
@@ -116,17 +114,31 @@ def initialiser(clip: Any, text: str) -> list[int] | torch.Tensor:
             "the initialiser needs a word that says what the subject is, for example dog; got "
             f"'{text}'"
         )
-    return torch.cat(vectors) if vectors else ids
+    if not vectors:
+        return ids
+    return {key: torch.cat([one[key] for one in vectors]) for key in vectors[0]}
 
 
-def _text_width(clip: Any) -> int:
-    encoders = inner_tokenizers(clip)
-    if list(encoders) != [ENCODER]:
-        raise CaptionError(
-            f"this CLIP is that of {family_of(clip)} ({' and '.join(sorted(encoders))}); training "
-            "needs one of Stable Diffusion 1.x (clip_l alone)"
-        )
-    return encoders[ENCODER].embedding_size
+def _encoders(clip: Any) -> dict[str, Any]:
+    """The CLIP's tokenizers by text encoder, in the order of its family."""
+    there = inner_tokenizers(clip)
+    known = graph().families()
+    for family in known:
+        keys = [encoder.key for encoder in family.encoders]
+        if sorted(there) == sorted(keys):
+            return {key: there[key] for key in keys}
+    raise CaptionError(
+        f"this CLIP is that of {family_of(clip)} ({' and '.join(sorted(there))}); training needs "
+        f"one of {', '.join(family.name for family in reversed(known))}"
+    )
+
+
+def _first_tokenizer(clip: Any) -> Any:
+    return next(iter(_encoders(clip).values()))
+
+
+def _widths(clip: Any) -> dict[str, int]:
+    return {key: inner.embedding_size for key, inner in _encoders(clip).items()}
 
 
 def _short(text: str) -> str:
@@ -138,16 +150,57 @@ def _escaped(text: str) -> str:
     return re.sub(r"[()]", r"\\\g<0>", text)
 
 
-def _prepare(clip: Any, text: str, source: str, markers: torch.Tensor) -> CaptionIds:
-    """`clip` knows the word by `markers` [vectors, width]; messages begin with `source`."""
-    inner = inner_tokenizers(clip)[ENCODER]
-    inner.zoodip_missing = []
-    (chunks,) = clip.tokenize(_escaped(text), return_word_ids=True).values()
-    if inner.zoodip_missing:
-        raise CaptionError(
-            f"{source} names embedding:{inner.zoodip_missing[0]}, and there is no such embedding; "
-            "check the name, or take it out"
-        )
+def _prepare(
+    clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]
+) -> CaptionIds:
+    """`clip` knows the word by `markers`, of each encoder [vectors, width]; messages begin with
+    `source`."""
+    encoders = _encoders(clip)
+    for inner in encoders.values():
+        inner.zoodip_missing = []
+    tokens = clip.tokenize(_escaped(text), return_word_ids=True)
+    for inner in encoders.values():
+        if inner.zoodip_missing:
+            raise CaptionError(
+                f"{source} names embedding:{inner.zoodip_missing[0]}, and there is no such "
+                "embedding for all text encoders of this CLIP; check the name, or take it out"
+            )
+    read = [
+        _read(tokens[_short_key(key, tokens)], source, markers[key], inner)
+        for key, inner in encoders.items()
+    ]
+    first = read[0]
+    for key, other in zip(encoders, read, strict=True):
+        same = (first.places, first.fixed_positions) == (other.places, other.fixed_positions)
+        if not same or not torch.equal(first.ids, other.ids):
+            raise CaptionError(
+                f"{source} is read as other tokens by {key} than by {next(iter(encoders))} of this "
+                "CLIP; training needs text encoders that read the same"
+            )
+    fixed = {
+        key: one.vectors for key, one in zip(encoders, read, strict=True) if one.vectors is not None
+    }
+    return CaptionIds(first.ids, first.places, first.fixed_positions, fixed)
+
+
+def _short_key(key: str, tokens: Mapping[str, Any]) -> str:
+    """As ComfyUI names an encoder's tokens: "l" of clip_l."""
+    short = key.removeprefix("clip_")
+    return short if short in tokens else key
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What one text encoder reads."""
+
+    ids: torch.Tensor
+    """int64 [1, 77], filled up with the end of text."""
+    places: tuple[int, ...]
+    fixed_positions: tuple[int, ...]
+    vectors: torch.Tensor | None
+
+
+def _read(chunks: Any, source: str, markers: torch.Tensor, inner: Any) -> _Read:
     # 0 is the word id of start, end and padding.
     count = sum(word_id != 0 for chunk in chunks for _, _, word_id in chunk)
     if count > MAX_VECTORS:
@@ -159,18 +212,21 @@ def _prepare(clip: Any, text: str, source: str, markers: torch.Tensor) -> Captio
     if len(entries) != POSITIONS:
         raise CaptionError(
             f"this CLIP reads {len(entries)} tokens at once; training needs one that reads "
-            f"{POSITIONS}, as that of Stable Diffusion 1.x does"
+            f"{POSITIONS}, as those of Stable Diffusion do"
         )
-    return _placed(entries, source, markers)
+    return _placed(entries, source, markers, inner.end_token)
 
 
-def _placed(entries: Sequence[Any], source: str, markers: torch.Tensor) -> CaptionIds:
-    """Tells ids, the word's markers and other vectors apart."""
+def _placed(entries: Sequence[Any], source: str, markers: torch.Tensor, end: int) -> _Read:
+    """Tells ids, the word's markers and other vectors apart. What stands behind the end is filled
+    up with it: the engine pads as each encoder does."""
     ids = torch.zeros(1, len(entries), dtype=torch.int64)
     places, positions, vectors = [], [], []
+    ended = False
     for position, value in enumerate(entries):
         if not torch.is_tensor(value):
-            ids[0, position] = int(value)
+            ids[0, position] = end if ended else int(value)
+            ended = ended or int(value) == end
         elif value.shape != markers.shape[1:]:
             raise CaptionError(
                 f"{source} names an embedding of {value.shape[-1]} numbers, and this CLIP takes "
@@ -182,7 +238,7 @@ def _placed(entries: Sequence[Any], source: str, markers: torch.Tensor) -> Capti
             positions.append(position)
             vectors.append(value)
     fixed = torch.stack([v.detach().to("cpu", torch.float32) for v in vectors]) if vectors else None
-    return CaptionIds(ids, tuple(places), tuple(positions), fixed)
+    return _Read(ids, tuple(places), tuple(positions), fixed)
 
 
 def _pieces(found: CaptionIds, inner: Any) -> list[str]:
@@ -204,7 +260,7 @@ def _readable(inner: Any, token: int) -> str:
 
 def _several_pieces(clip: Any, word: str, pieces: list[str]) -> str:
     parts = dict.fromkeys(re.findall(r"[^\W\d_]+", word))
-    inner = inner_tokenizers(clip)[ENCODER]
+    inner = _first_tokenizer(clip)
     singles = [part for part in parts if len(_pieces(prepare_plain(clip, part), inner)) == 1]
     advice = (
         f"single words in it: {', '.join(singles)}"

@@ -7,6 +7,10 @@ import os
 from typing import Any
 
 import comfy.sd1_clip
+import comfy.sdxl_clip
+import comfy.text_encoders.sd2_clip
+
+from .native import graph
 
 _HEADER_BYTES = 1 << 20
 _WINDOWS = 257
@@ -26,17 +30,28 @@ def file_digest(path: str) -> str:
     return hashed.hexdigest()
 
 
-class TokenizerOnly:
-    """ComfyUI's tokenizer of Stable Diffusion 1.x in the place of a CLIP, for token ids."""
+# By the text encoders that read their tokens.
+_TOKENIZERS = {
+    ("clip_l",): comfy.sd1_clip.SD1Tokenizer,
+    ("clip_h",): comfy.text_encoders.sd2_clip.SD2Tokenizer,
+    ("clip_l", "clip_g"): comfy.sdxl_clip.SDXLTokenizer,
+}
 
-    def __init__(self, embedding_directory: Any, tokenizer: Any = None) -> None:
-        self.embedding_directory = embedding_directory
-        self.tokenizer = tokenizer or comfy.sd1_clip.SD1Tokenizer(
-            embedding_directory=embedding_directory
-        )
+
+class TokenizerOnly:
+    """ComfyUI's tokenizer in the place of a CLIP, for token ids."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def of_checkpoint(cls, path: str, embedding_directory: Any) -> TokenizerOnly:
+        """That of the model in a file. Raises zoodip.Error for what cannot be trained."""
+        encoders = graph().text_encoders_of(path)
+        return cls(_TOKENIZERS[encoders](embedding_directory=embedding_directory))
 
     def clone(self) -> TokenizerOnly:
-        return TokenizerOnly(self.embedding_directory, self.tokenizer)
+        return TokenizerOnly(self.tokenizer)
 
     def tokenize(self, text: str, return_word_ids: bool = False) -> Any:
         return self.tokenizer.tokenize_with_weights(text, return_word_ids)

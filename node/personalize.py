@@ -25,7 +25,7 @@ from .pictures import Picture, pictures_from
 from .schema import schema
 from .self_check import as_text, expected_of, text_states
 from .token import Token
-from .token_clip import apply_token
+from .token_clip import apply_token, inner_tokenizers
 from .training import Learned, Place, Training, learn
 from .wires import clip_skip_of, digest_of_patched, read_wires
 
@@ -249,7 +249,8 @@ class PersonalizeZO(_Personalize):
             has_intermediate_output=True,  # the page is told of the run of a cached result
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="A Stable Diffusion 1.x model, with its LoRAs if any."
+                    "model",
+                    tooltip="A model of Stable Diffusion 1.x, 2.x or XL, with its LoRAs if any.",
                 ),
                 io.Clip.Input("clip", tooltip="Its CLIP; words that were applied before are kept."),
                 io.Vae.Input("vae", tooltip="Its VAE, or TAESD."),
@@ -310,7 +311,8 @@ class PersonalizeFromCheckpointZO(_Personalize):
                 io.Combo.Input(
                     "ckpt_name",
                     options=folder_paths.get_filename_list("checkpoints"),
-                    tooltip="A Stable Diffusion 1.x checkpoint, .safetensors, fp16, bf16 or fp32.",
+                    tooltip="A checkpoint of Stable Diffusion 1.x, 2.x or XL, .safetensors, fp16, "
+                    "bf16 or fp32.",
                 ),
                 *_subject_inputs(),
                 *_training_inputs(),
@@ -348,7 +350,9 @@ class PersonalizeFromCheckpointZO(_Personalize):
         given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
-        clip = wired_clip or TokenizerOnly(folder_paths.get_folder_paths("embeddings"))
+        clip = wired_clip or TokenizerOnly.of_checkpoint(
+            path, folder_paths.get_folder_paths("embeddings")
+        )
         asked = _asked(clip, inputs)
         asked["settings"]["prediction"] = given["prediction"]
         if given.get("zero_snr", "auto") != "auto":
@@ -362,11 +366,18 @@ class PersonalizeFromCheckpointZO(_Personalize):
             weights=path,
             digest=digest,
             expected=_clip_check(wired_clip, f"a photo of a {asked['initialiser'][0]}"),
-            preview=host.Previews(comfy.latent_formats.SD15()).jpeg,
+            preview=host.Previews(_latent_format(clip)).jpeg,
             **asked,
         )
         learned = _learn(training, cls.hidden, _widgets(**inputs))
         return _output(wired_clip or _load_clip(path, learned.token), learned, cls.hidden)
+
+
+def _latent_format(clip: Any) -> Any:
+    """In which the model of a CLIP draws, for previews."""
+    if len(inner_tokenizers(clip)) > 1:
+        return comfy.latent_formats.SDXL()
+    return comfy.latent_formats.SD15()
 
 
 def _clip_check(clip: Any, text: str) -> Any:

@@ -62,8 +62,8 @@ class Training:
     pictures: list[Any]
     """zoodip.graph.Picture."""
     word: str
-    initialiser: tuple[str, list[int] | torch.Tensor]
-    """As the user wrote it; token ids, or vectors float32 [count, width]."""
+    initialiser: tuple[str, list[int] | dict[str, torch.Tensor]]
+    """As the user wrote it; token ids, or by text encoder vectors float32 [count, width]."""
     empty_text: Any
     settings: dict[str, bool | int | float | str]
     """What was chosen; once `resolved`, all of them."""
@@ -101,12 +101,11 @@ class Training:
         start = self.initialiser[1]
         decided = json.dumps(settings, sort_keys=True)
         parts = [version(), self.digest, self.word, self.initialiser[0], decided]
-        parts += [_digest(start) if isinstance(start, torch.Tensor) else str(start)]
+        parts += [_digest_all(start) if isinstance(start, Mapping) else str(start)]
         parts += [repr(self.alphas_cumprod)]
         for picture in self.pictures:
             parts += [picture.sha256, picture.caption, str(picture.text.ids.tolist())]
-            fixed = picture.text.fixed_vectors
-            parts += ["" if fixed is None else _digest(fixed)]
+            parts += [_digest_all(picture.text.fixed_vectors)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -119,6 +118,13 @@ def _duration(seconds: float) -> str:
 
 def _digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _digest_all(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Of one encoder's that of the tensor; "" of none."""
+    if len(tensors) <= 1:
+        return "".join(_digest(tensor) for tensor in tensors.values())
+    return " ".join(f"{key} {_digest(tensor)}" for key, tensor in sorted(tensors.items()))
 
 
 @dataclass(frozen=True)

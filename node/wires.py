@@ -20,10 +20,9 @@ from .wire_changes import Settle, WireError, check_clip, check_model, check_vae
 Merge = Callable[[list, torch.Tensor, str], torch.Tensor]
 
 UNET = "model.diffusion_model."
-TEXT = "cond_stage_model.transformer.text_model."
 VAE = "first_stage_model."
 
-REMEDY = "Wire a Stable Diffusion 1.x model"
+REMEDY = "Wire a model of Stable Diffusion 1.x, 2.x or XL"
 
 
 # EDM is a V_PREDICTION, LCM and X0 are an EPS, of which they change the meaning.
@@ -123,9 +122,10 @@ def read_wires(
     _check_family(model)
     check_model(model, settle)
     _read_model(wired, model, merge)
-    _check_encoders(clip)
+    family = wired_family(clip)
+    _check_same_family(model, family)
     check_clip(clip, settle)
-    _read_clip(wired, clip, merge)
+    _read_clip(wired, clip, family, merge)
     _check_autoencoder(vae)
     check_vae(vae, settle)
     _read_vae(wired, model, vae, merge)
@@ -138,9 +138,9 @@ def digest_of_patched(clip: Any, merge: Merge, settle: Settle) -> str:
     Raises WireError as `read_wires`.
     """
     wired = WiredModel()
-    _check_encoders(clip)
+    family = wired_family(clip)
     check_clip(clip, settle)
-    _read_clip(wired, clip, merge)
+    _read_clip(wired, clip, family, merge)
     patched = any(tensor.merged is not None for tensor in wired.tensors.values())
     return wired.digest() if patched else ""
 
@@ -160,13 +160,10 @@ def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
     wired.kinds += [type(model.model).__qualname__]
     add_tensors(wired, model.get_key_patches("diffusion_model."), merge, "MODEL", _unet_name)
     unet = model.model.diffusion_model
-    heads = unet.num_heads
-    if heads < 1:
-        raise WireError(
-            f"MODEL: has {unet.num_head_channels} channels in every attention head, as Stable "
-            f"Diffusion 2.x and XL have. {REMEDY}"
-        )
-    wired.metadata["zoodip.unet_heads"] = str(heads)
+    if unet.num_heads > 0:
+        wired.metadata["zoodip.unet_heads"] = str(unet.num_heads)
+    else:
+        wired.metadata["zoodip.unet_head_width"] = str(unet.num_head_channels)
     if getattr(unet, "middle_block", True) is None:  # pruned, and whole without it
         wired.metadata["zoodip.unet_middle"] = "false"
     # Not by getattr: ComfyUI's configurations answer what they do not have with a warning.
@@ -210,35 +207,74 @@ def _unet_name(key: str) -> str:
 # CLIP
 
 
-def _check_encoders(clip: Any) -> None:
-    encoders = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" in name]
-    others = [name for name in vars(clip.cond_stage_model)["_modules"] if "clip" not in name]
-    if encoders != ["clip_l"] or others:
+def wired_family(clip: Any) -> Any:
+    """zoodip.graph.Family that has the text encoders of a CLIP. Raises WireError for others."""
+    parts = [*vars(clip.cond_stage_model)["_modules"]]
+    known = graph().families()
+    for family in known:
+        if sorted(parts) == sorted(encoder.key for encoder in family.encoders):
+            return family
+    families = "; ".join(
+        f"{family.name} has {' and '.join(encoder.key for encoder in family.encoders)}"
+        for family in reversed(known)
+    )
+    raise WireError(
+        f"CLIP: holds {' and '.join(parts) or 'no text encoder'}. {families}. Wire the CLIP of "
+        "such a checkpoint, with all its text encoders"
+    )
+
+
+def _check_same_family(model: Any, family: Any) -> None:
+    takes_vector = getattr(model.model.diffusion_model, "label_emb", None) is not None
+    if takes_vector != family.vector_conditioning:
         raise WireError(
-            f"CLIP: holds {' and '.join([*encoders, *others]) or 'no text encoder'}; Stable "
-            "Diffusion 1.x has clip_l alone. Wire the CLIP of such a checkpoint"
+            f"MODEL and CLIP: are of different families. The CLIP is that of {family.name}, whose "
+            f"UNet takes {'a' if family.vector_conditioning else 'no'} vector beside the text, and "
+            f"this MODEL takes {'one' if takes_vector else 'none'}. Wire both from one checkpoint"
         )
 
 
-def _read_clip(wired: WiredModel, clip: Any, merge: Merge) -> None:
+def _read_clip(wired: WiredModel, clip: Any, family: Any, merge: Merge) -> None:
     wired.kinds += [type(clip).__qualname__, type(clip.cond_stage_model).__qualname__]
-    start = "clip_l.transformer.text_model."
-    add_tensors(
-        wired,
-        clip.patcher.get_key_patches(start),
-        merge,
-        "CLIP",
-        lambda key: TEXT + key.removeprefix(start),
-    )
-    encoder = clip.cond_stage_model.clip_l
-    layers = encoder.transformer.text_model.encoder.layers
-    wired.metadata["zoodip.text_heads"] = str(layers[0].self_attn.heads)
+    for index, encoder in enumerate(family.encoders):
+        _read_encoder(wired, clip, encoder, "" if index == 0 else f"_{index + 1}", merge)
     wired.clip_skip = clip_skip_of(clip)
+    if wired.clip_skip < max(encoder.layer for encoder in family.encoders):
+        # One that goes back before the family's own: said apart, as the settings cannot.
+        for index in range(len(family.encoders)):
+            suffix = "" if index == 0 else f"_{index + 1}"
+            wired.metadata[f"zoodip.text_layer{suffix}"] = str(wired.clip_skip)
+
+
+def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge: Merge) -> None:
+    """suffix: of the metadata that is about this one."""
+    start = f"{encoder.key}.transformer."
+    model, projection = f"{start}text_model.", f"{start}text_projection.weight"
+
+    def rename(key: str) -> str:
+        if key == projection:
+            return encoder.projection
+        return encoder.root + key.removeprefix(model)
+
+    patches = clip.patcher.get_key_patches(start)
+    wanted = {
+        key: value
+        for key, value in patches.items()
+        if key.startswith(model) or (encoder.pooled and key == projection)
+    }
+    add_tensors(wired, wanted, merge, "CLIP", rename)
+    module = getattr(clip.cond_stage_model, encoder.key)
+    layers = module.transformer.text_model.encoder.layers
+    wired.metadata[f"zoodip.text_heads{suffix}"] = str(layers[0].self_attn.heads)
+    if encoder.activation != "quick_gelu":
+        wired.metadata[f"zoodip.text_activation{suffix}"] = encoder.activation
+    if encoder.layer > 1:
+        wired.metadata[f"zoodip.text_layer{suffix}"] = str(encoder.layer)
 
 
 def clip_skip_of(clip: Any) -> int:
     """1 for the last layer, 2 for the one before, as the wire's CLIPSetLastLayer has chosen."""
-    encoder = clip.cond_stage_model.clip_l
+    encoder = getattr(clip.cond_stage_model, wired_family(clip).encoders[0].key)
     layers = encoder.num_layers
     index = clip.layer_idx
     if index is None:
@@ -259,7 +295,7 @@ def _check_autoencoder(vae: Any) -> None:
     if first is None or found:
         raise WireError(
             f"VAE: is {type(vae.first_stage_model).__name__}{found}, which is not supported. Wire "
-            "the VAE of a Stable Diffusion 1.x checkpoint, or TAESD"
+            "the VAE of a Stable Diffusion checkpoint, or TAESD"
         )
 
 

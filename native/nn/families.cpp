@@ -1,22 +1,18 @@
 #include "nn/families.h"
 
 #include <algorithm>
-#include <array>
 
 #include "core/error.h"
 #include "nn/foreign_weights.h"
 
 namespace zoodip {
-namespace {
 
 // Most telling first: the last one takes what is left.
-const std::array<const Family*, 3>& all_families() {
-    static const std::array<const Family*, 3> families = {
+const std::vector<const Family*>& all_families() {
+    static const std::vector<const Family*> families = {
         &stable_diffusion_xl(), &stable_diffusion_2(), &stable_diffusion_1()};
     return families;
 }
-
-}  // namespace
 
 bool has_name_that_starts(const WeightSource& weights, const std::string& start) {
     return Survey(weights, "").any(start);

@@ -57,6 +57,8 @@ const Family& stable_diffusion_xl();
 // The family of weights with a UNet under model.diffusion_model.: the first that recognises them.
 const Family& family_of(const WeightSource& weights);
 
+const std::vector<const Family*>& all_families();
+
 // That whose training values have this name ("sd15", "sd21", "sdxl"); Error for another.
 const Family& family_with_preset(const std::string& preset);
 

@@ -277,6 +277,18 @@ std::string projection_of(const WeightSource& weights, const TextEncoderSpec& sp
          "cut: get it anew");
 }
 
+// Whose text is as wide, for a message.
+std::string whose_text(std::int64_t width) {
+    const std::pair<std::int64_t, const char*> known[] = {{768, "Stable Diffusion 1.x"},
+                                                          {1024, "Stable Diffusion 2.x"},
+                                                          {1280, "the refiner of Stable Diffusion XL"},
+                                                          {2048, "Stable Diffusion XL"}};
+    for (const auto& [published, name] : known) {
+        if (width == published) return concat(", as that of ", name, " does");
+    }
+    return {};
+}
+
 // "768 and 1280"
 std::string widths_of(const std::vector<TextEncoderSpec>& encoders) {
     std::string text;
@@ -295,8 +307,7 @@ void detect_text_encoders(const WeightSource& weights, const Family& family,
     const bool one = architecture.encoders.size() == 1;
     require(architecture.text_width() == attended, weights.description(), ": the text encoder",
             one ? " is " : "s are ", widths_of(architecture.encoders),
-            " wide, the UNet attends to ", attended,
-            ". The parts belong to different models");
+            " wide, the UNet attends to ", attended, whose_text(attended), ". The parts belong to different models");
 }
 
 // The vector beside the text: the pooled vector, then six sizes of one width, [cos, sin] each.

@@ -12,6 +12,7 @@
 #include "python/guard.h"
 
 #include "core/error.h"
+#include "nn/families.h"
 #include "nn/family.h"
 #include "nn/inventory.h"
 #include "nn/manifest.h"
@@ -127,6 +128,29 @@ void bind_weights(py::module_& module) {
             "quantised_share",
             [](const WeightSource& self) { return take_inventory(self).quantised_share(); },
             "The share of the parameters that become integers, from 0 to 1.");
+    module.def(
+        "families",
+        [] {
+            using namespace py::literals;
+            py::list families;
+            for (const Family* family : all_families()) {
+                py::list encoders;
+                for (const EncoderKind& kind : family->encoders) {
+                    encoders.append(py::dict(
+                        "key"_a = kind.key, "root"_a = kind.transformers_roots.front(),
+                        "activation"_a = kind.activation == TextActivation::gelu ? "gelu"
+                                                                                 : "quick_gelu",
+                        "layer"_a = kind.layer, "pooled"_a = kind.pooled));
+                }
+                families.append(py::dict("name"_a = family->name,
+                                         "preset"_a = family->preset(Prediction::epsilon),
+                                         "encoders"_a = encoders,
+                                         "vector_conditioning"_a = family->vector_conditioning));
+            }
+            return families;
+        },
+        "What is known of each family that can be trained, as nn/families.h has it; of the text "
+        "encoders, where their tensors lie under the names of transformers.");
     module.def(
         "open_weights",
         [](const std::filesystem::path& path) -> std::shared_ptr<WeightSource> {

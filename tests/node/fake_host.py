@@ -68,7 +68,14 @@ class FakeSDTokenizer:
     """Tokens are (id or vector, weight, word id); a group that does not fit starts a new chunk."""
 
     def __init__(
-        self, width=4, files=None, directory="embeddings", length=77, more=(), form="pair"
+        self,
+        width=4,
+        files=None,
+        directory="embeddings",
+        length=77,
+        more=(),
+        form="pair",
+        pad=END,
     ):
         self.tokenizer = FakeVocabulary()
         self.max_length = length
@@ -76,7 +83,7 @@ class FakeSDTokenizer:
         self.embedding_identifier = "embedding:"
         self.embedding_size = width
         self.embedding_key = "clip_l"
-        self.start_token, self.end_token, self.pad_token = START, END, END
+        self.start_token, self.end_token, self.pad_token = START, END, pad
         self.files = files or {}
         self.more = more  # what a newer host may give to _try_get_embedding
         self.form = form  # of what it answers: a pair until July 2026, the name between them since
@@ -135,7 +142,8 @@ class FakeSDTokenizer:
                         chunks[-1].append((END, 1.0, 0))
                         chunks.append([(START, 1.0, 0)])
                     chunks[-1].append((token, token_weight, word_id))
-        chunks[-1] += [(END, 1.0, 0)] * (self.max_length - len(chunks[-1]))
+        chunks[-1].append((END, 1.0, 0))
+        chunks[-1] += [(self.pad_token, 1.0, 0)] * (self.max_length - len(chunks[-1]))
         if return_word_ids:
             return chunks
         return [[(token, weight) for token, weight, _ in chunk] for chunk in chunks]
@@ -170,8 +178,11 @@ def sd1_clip(**chosen) -> FakeCLIP:
     return FakeCLIP(clip_l=FakeSDTokenizer(**chosen))
 
 
-def sdxl_clip() -> FakeCLIP:
-    return FakeCLIP(clip_l=FakeSDTokenizer(width=4), clip_g=FakeSDTokenizer(width=6))
+def sdxl_clip(files=None, files_g=None) -> FakeCLIP:
+    return FakeCLIP(
+        clip_l=FakeSDTokenizer(width=4, files=files),
+        clip_g=FakeSDTokenizer(width=6, files=files_g, pad=0),
+    )
 
 
 def plain(tokens: dict) -> dict:

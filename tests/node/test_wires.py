@@ -410,10 +410,73 @@ def test_weights_that_others_quantised_are_refused(weight, what):
         read(model=Patcher(state))
 
 
-@pytest.mark.parametrize("names", [("clip_l", "clip_g"), ("clip_h",), ("t5xxl",), ()])
+@pytest.mark.parametrize(
+    "names", [("clip_g",), ("clip_l", "t5xxl"), ("clip_l", "clip_g", "t5xxl"), ("t5xxl",), ()]
+)
 def test_other_text_encoders_are_refused(names):
-    with pytest.raises(WireError, match="CLIP: holds "):
+    with pytest.raises(WireError, match="CLIP: holds .*Stable Diffusion XL has clip_l and clip_g"):
         read_wires(Patcher(UNET), clip(names=names), vae(), merge)
+
+
+PENULTIMATE = ("hidden", -2, True)
+
+
+def test_the_second_family():
+    """One encoder of OpenCLIP's, whose last layer but one is taken."""
+    state = {name.replace("clip_l.", "clip_h."): tensor for name, tensor in TEXT.items()}
+    wire = clip(names=("clip_h",), default=PENULTIMATE)
+    wire.patcher = Patcher(state)
+    wired = read_wires(Patcher(UNET), wire, vae(), merge)
+    root = "cond_stage_model.transformer.text_model."
+    assert f"{root}b.weight" in wired.tensors
+    assert not any("text_projection" in name or "logit" in name for name in wired.tensors)
+    assert wired.metadata["zoodip.text_activation"] == "gelu"
+    assert wired.metadata["zoodip.text_layer"] == "2"
+    assert wired.clip_skip == 2
+
+
+def xl_wires(**more):
+    state = TEXT | {name.replace("clip_l.", "clip_g."): tensor for name, tensor in TEXT.items()}
+    wire = clip(names=("clip_l", "clip_g"), default=PENULTIMATE, **more)
+    wire.patcher = Patcher(state)
+    model = Patcher(UNET)
+    model.model.diffusion_model.label_emb = torch.nn.Identity()
+    return model, wire
+
+
+def test_xl():
+    model, wire = xl_wires()
+    model.model.diffusion_model.num_heads, model.model.diffusion_model.num_head_channels = -1, 64
+    wired = read_wires(model, wire, vae(), merge)
+    assert "conditioner.embedders.0.transformer.text_model.b.weight" in wired.tensors
+    assert "conditioner.embedders.1.transformer.text_model.b.weight" in wired.tensors
+    # Only of the encoder whose pooled vector the UNet takes.
+    projections = [name for name in wired.tensors if "text_projection" in name]
+    assert projections == ["conditioner.embedders.1.transformer.text_projection.weight"]
+    metadata = wired.metadata
+    assert metadata["zoodip.unet_head_width"] == "64" and "zoodip.unet_heads" not in metadata
+    assert "zoodip.text_activation" not in metadata
+    assert metadata["zoodip.text_activation_2"] == "gelu"
+    assert metadata["zoodip.text_heads"] == metadata["zoodip.text_heads_2"] == "12"
+    assert (metadata["zoodip.text_layer"], metadata["zoodip.text_layer_2"]) == ("2", "2")
+
+
+def test_clip_skip_of_xl():
+    """Two is what the family takes by itself; one is before that, and is said of the encoders."""
+    for layer_idx, skip, own in ((-2, 2, "2"), (-1, 1, "1"), (-3, 3, "2")):
+        model, wire = xl_wires(layer_idx=layer_idx)
+        wired = read_wires(model, wire, vae(), merge)
+        assert wired.clip_skip == skip
+        assert wired.metadata["zoodip.text_layer"] == own
+        assert wired.metadata["zoodip.text_layer_2"] == own
+
+
+def test_model_and_clip_of_different_families():
+    model, wire = xl_wires()
+    with pytest.raises(WireError, match="CLIP is that of Stable Diffusion XL.* takes none"):
+        read_wires(Patcher(UNET), wire, vae(), merge)
+    with pytest.raises(WireError, match="CLIP is that of Stable Diffusion 1.x.* takes one"):
+        read_wires(model, clip(), vae(), merge)
 
 
 OTHER_AUTOENCODERS = {

@@ -113,6 +113,61 @@ class Hooks:
     """The share of the run's time that previews may take, from 0 (none) to 1."""
 
 
+@dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder of a family."""
+
+    key: str
+    """Of its vectors in token files and on a host's wires: "clip_l"."""
+    root: str
+    """What its tensors' names begin with, those of transformers behind it."""
+    activation: str
+    """"quick_gelu" or "gelu"."""
+    layer: int
+    """Whose states the UNet attends to, from the end: 1 is the last."""
+    pooled: bool
+    """Whether its pooled vector conditions the UNet."""
+
+    @property
+    def projection(self) -> str:
+        """The tensor through which the pooled vector goes."""
+        return self.root.removesuffix("text_model.") + "text_projection.weight"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models that can be trained."""
+
+    name: str
+    preset: str
+    encoders: tuple[TextEncoder, ...]
+    """In the order in which the UNet has their states."""
+    vector_conditioning: bool
+    """Whether the UNet takes a vector beside the text."""
+
+
+def families() -> tuple[Family, ...]:
+    """Those that the engine knows."""
+    return tuple(
+        Family(
+            one["name"],
+            one["preset"],
+            tuple(TextEncoder(**encoder) for encoder in one["encoders"]),
+            one["vector_conditioning"],
+        )
+        for one in load_native().families()
+    )
+
+
+def text_encoders_of(path: StrPath) -> tuple[str, ...]:
+    """The keys of the text encoders of the model in a file or a folder.
+
+    Raises Error for what is no model that can be trained.
+    """
+    found = load_native().open_weights(Path(path)).architecture()
+    return tuple(one["key"] for one in found["text_encoders"])
+
+
 def _source(weights: Weights | StrPath) -> Any:
     native = load_native()
     if not isinstance(weights, Weights):

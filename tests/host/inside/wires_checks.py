@@ -8,6 +8,7 @@ import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from comfyui_zoodip.node import demo_model, native, pictures, self_check, wires
 
+TEXT = "cond_stage_model.transformer.text_model."
 MODEL, CLIP, VAE = demo_model.LoadDemoModelZO.execute().result
 merge = comfy.lora.calculate_weight
 
@@ -61,8 +62,8 @@ def check_merged_weights_are_the_hosts():
     for name, tensor in mine.items():
         if name.startswith(wires.UNET):
             theirs = unet["diffusion_model." + name.removeprefix(wires.UNET)]
-        elif name.startswith(wires.TEXT):
-            theirs = text["clip_l.transformer.text_model." + name.removeprefix(wires.TEXT)]
+        elif name.startswith(TEXT):
+            theirs = text["clip_l.transformer.text_model." + name.removeprefix(TEXT)]
         else:
             continue
         assert torch.allclose(tensor, theirs.float(), rtol=1e-5, atol=1e-7), name
