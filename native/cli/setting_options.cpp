@@ -1,11 +1,14 @@
 #include "cli/setting_options.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cli/settings_page.h"
 
 #include "core/error.h"
 #include "core/json.h"
+#include "io/atomic_file.h"
+#include "train/caption_text.h"
 #include "train/settings.h"
 
 namespace zoodip {
@@ -38,6 +41,16 @@ nlohmann::json parse_typed(const std::string& type, const std::string& name,
     return value;
 }
 
+// The text of a file of this name, where there is one.
+std::string text_or_file(const std::string& given) {
+    constexpr std::uint64_t most = 1 << 20;
+    std::error_code none;
+    if (given.find('\n') != std::string::npos || !std::filesystem::is_regular_file(given, none)) {
+        return given;
+    }
+    return decode_text(read_file(given, most), given);
+}
+
 }  // namespace
 
 void SettingOptions::add_to(CLI::App& command) {
@@ -55,6 +68,7 @@ nlohmann::json SettingOptions::chosen(const CLI::App& command) const {
         const auto name = field["name"].get<std::string>();
         if (command.count(option_name(name)) == 0) continue;
         out[name] = parse_typed(field["type"], name, typed_.at(name));
+        if (name == "templates") out[name] = text_or_file(typed_.at(name));
     }
     return out;
 }

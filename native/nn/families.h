@@ -39,6 +39,7 @@ struct Family {
     std::vector<EncoderKind> encoders;
     HeadRule unet_heads;
     bool vector_conditioning;
+    bool may_predict_either;  // files that do not say are of either kind
     double latent_scale;
     // Whether the weights are of this family; asked in the order of the table.
     bool (*recognises)(const WeightSource& weights);

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "nn/families.h"
@@ -164,6 +165,7 @@ void detect_prediction(const WeightSource& weights, const Family& family,
     const ToldPrediction told = family.prediction(weights);
     architecture.prediction = told.prediction;
     architecture.prediction_reason = told.reason;
+    architecture.prediction_guessed = family.may_predict_either;
 }
 
 // true or false; nothing where the metadata has no such key.
@@ -359,6 +361,22 @@ TextEncoderSpec text_encoder_spec(const WeightSource& weights, const Family& fam
                             "a layer counted from the end");
     if (kind.pooled) spec.projection = projection_of(weights, spec);
     return spec;
+}
+
+std::string sign_of_distillation(const WeightSource& weights) {
+    const std::string& path = weights.description();
+    std::vector<std::string> texts = {path.substr(path.find_last_of("/\\") + 1)};
+    for (const char* key : {"modelspec.title", "modelspec.architecture", "modelspec.description",
+                            "ss_output_name", "ss_base_model_version"}) {
+        const auto found = weights.metadata().find(key);
+        if (found != weights.metadata().end()) texts.push_back(found->second);
+    }
+    for (const std::string& text : texts) {
+        for (const char* sign : {"turbo", "lightning", "hyper", "lcm", "dmd", "sdxs"}) {
+            if (lower_ascii(text).find(sign) != std::string::npos) return sign;
+        }
+    }
+    return {};
 }
 
 std::int64_t Architecture::text_width() const {

@@ -61,7 +61,8 @@ struct Architecture {
     // UNet without one.
     std::int64_t size_width = 0;
     Prediction prediction = Prediction::epsilon;
-    std::string prediction_reason;  // what decided it, for people
+    std::string prediction_reason;   // what decided it, for people
+    bool prediction_guessed = false;  // nothing in the files decided it
     BetaSchedule betas;
     VaeKind vae = VaeKind::kl;
     // Convolutions between moments and latents; nothing: both if there is a tensor of either.
@@ -113,5 +114,9 @@ inline constexpr const char* text_activation = "zoodip.text_activation";  // "qu
 // fp8 or otherwise quantised weights, a missing part, metadata that is no number, heads that do not
 // divide a width) and what to give instead.
 Architecture detect_architecture(const WeightSource& weights);
+
+// The sign in a file's name or metadata that a model was distilled to few steps ("lightning"), which
+// its weights do not show; empty without one.
+std::string sign_of_distillation(const WeightSource& weights);
 
 }  // namespace zoodip

@@ -21,6 +21,7 @@ const Family& stable_diffusion_1() {
                       .published_layers = 12}},
         .unet_heads = {.count = 8},
         .vector_conditioning = false,
+        .may_predict_either = false,
         .latent_scale = 0.18215,
         .recognises = [](const WeightSource&) { return true; },
         .prediction =

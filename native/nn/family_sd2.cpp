@@ -55,6 +55,7 @@ const Family& stable_diffusion_2() {
                       .may_lack_last = true}},
         .unet_heads = {.width = 64},
         .vector_conditioning = false,
+        .may_predict_either = true,
         .latent_scale = 0.18215,
         .recognises = recognises,
         .prediction = prediction_of,

@@ -48,6 +48,7 @@ const Family& stable_diffusion_xl() {
                       .published_layers = 32}},
         .unet_heads = {.width = 64},
         .vector_conditioning = true,
+        .may_predict_either = true,
         .latent_scale = 0.13025,
         .recognises =
             [](const WeightSource& weights) {

@@ -1,10 +1,32 @@
 #include "train/caption_templates.h"
 
+#include <sstream>
+
 #include "core/error.h"
+#include "train/caption_text.h"
 
 namespace zoodip {
 
-const std::vector<std::string>& caption_templates(const std::string& name) {
+namespace {
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) {
+        const std::string tidy = tidy_caption(line);
+        if (tidy.empty() || tidy.front() == '#') continue;
+        require(tidy.find("{}") != std::string::npos, "templates: the line '", shortened(tidy),
+                "' does not say where the word goes: put {} there, as in 'a photo of a {}'");
+        lines.push_back(tidy);
+    }
+    require(!lines.empty(), "templates: needs object, style, or lines with {} where the word goes; "
+            "got '", shortened(text), "'");
+    return lines;
+}
+
+}  // namespace
+
+std::vector<std::string> caption_templates(const std::string& name) {
     static const std::vector<std::string> object = {
         "a photo of a {}",           "a rendering of a {}",
         "a cropped photo of the {}", "the photo of a {}",
@@ -35,7 +57,7 @@ const std::vector<std::string>& caption_templates(const std::string& name) {
     };
     if (name == "object") return object;
     if (name == "style") return style;
-    fail("templates: needs object or style, got '", name, "'");
+    return lines_of(name);
 }
 
 }  // namespace zoodip

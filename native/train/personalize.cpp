@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "nn/unet.h"
 #include "train/engine.h"
+#include "train/prediction_check.h"
 #include "train/preview.h"
 #include "train/prompt_signs.h"
 #include "train/run.h"
@@ -132,11 +133,27 @@ struct Beginning {
     at::Tensor theta;
 };
 
+void note(LogLevel level, const std::string& text, PersonalizeObserver& observer) {
+    log(level, text);
+    observer.on_note(text);
+}
+
+void check_prediction(const Plan& plan, const DiffusionObjective::Parts& parts,
+                      const Beginning& beginning, PersonalizeObserver& observer) {
+    observer.on_stage("looking at what the UNet predicts");
+    const PredictionLosses losses = prediction_losses(parts, plan.layout, texts_of(plan),
+                                                      beginning.latents, beginning.theta);
+    const std::string doubt =
+        doubt_of(parts.prediction, plan.architecture.prediction_reason, losses);
+    if (!doubt.empty()) note(LogLevel::warning, doubt, observer);
+}
+
 PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts,
                         const Beginning& beginning, PersonalizeObserver& observer) {
     const TrainSettings& settings = plan.settings;
     Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
                         settings.resolution);
+    if (plan.prediction_guessed && !plan.output.resume) check_prediction(plan, parts, beginning, observer);
     DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
     const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
                                  plan.schedule);
@@ -170,11 +187,6 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
                   plan.schedule,
                   PictureSize::whole(plan.settings.resolution, plan.settings.resolution)},
                  beginning, observer);
-}
-
-void note(LogLevel level, const std::string& text, PersonalizeObserver& observer) {
-    log(level, text);
-    observer.on_note(text);
 }
 
 // What the folder gave, and what it did not.

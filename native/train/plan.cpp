@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/sha256.h"
 #include "nn/manifest.h"
 #include "train/caption_templates.h"
@@ -88,6 +89,14 @@ void decide_noise(Plan& plan, const nlohmann::json& chosen) {
     settings.beta_end = untouched.beta_end;
 }
 
+void warn_of_distilled(const WeightSource& source) {
+    const std::string sign = sign_of_distillation(source);
+    if (sign.empty()) return;
+    log_warning(source.description(), ": is a distilled model, by '", sign,
+                "' in its name or metadata. Its loss tells little but near the few timesteps that "
+                "it was made for: train on the model that it was made from, and use the word here");
+}
+
 void require_integers(const LoadOptions& load) {
     require(load.device.is_cpu(), "compute: int8 runs on the CPU; use bf16 on ", load.device.str());
     require(has_panel_product(ProductType::int8),
@@ -101,9 +110,12 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
     const DecidedSettings decided =
         settings_for(as_decided(settings, plan.output), *plan.source, fit);
     plan.settings = decided.settings;
+    plan.prediction_guessed = plan.architecture.prediction_guessed &&
+                              settings.value("prediction", nlohmann::json("auto")) == "auto";
     plan.compute_choice = decided.compute_choice;
     require_whole(*plan.source, plan.architecture, halves_of(plan));
     warn_of_unread(*plan.source, plan.architecture);
+    warn_of_distilled(*plan.source);
     decide_noise(plan, settings);
     if (plan.output.resume) {
         const auto before = saved_run(plan.output.token);

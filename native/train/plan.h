@@ -70,6 +70,7 @@ struct Plan {
     MemoryEstimate memory;
     NoiseSchedule schedule;
     bool own_schedule = true;  // false: the graph brought another
+    bool prediction_guessed = false;  // neither the files nor a setting say what the UNet predicts
     LoadOptions load;
     PictureFolder folder;  // that the pictures are from; empty for those of a graph
     std::vector<TrainingPicture> pictures;

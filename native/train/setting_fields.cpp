@@ -134,9 +134,10 @@ std::vector<Field> data_fields() {
         plain("caption", &S::caption,
               {"Caption of pictures that have none of their own; {} is where the word goes. "
                "Empty draws one of the templates in every step."}),
-        choice("templates", &S::templates, {"object", "style"},
-               {"Which sentences stand in for captions: a photo of a {}, ... or a painting in the "
-                "style of {}, ..."}),
+        plain("templates", &S::templates,
+              {"Which sentences stand in for captions: object, a photo of a {}, ...; style, a "
+               "painting in the style of {}, ...; or your own, one in a line with {} where the "
+               "word goes, on the command line also a file of them: 1girl, {}, solo."}),
         number("seed", &S::seed, 0, 9007199254740991.0, {"All randomness follows from it."}),
     };
 }

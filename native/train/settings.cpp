@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/panel_product.h"
+#include "train/caption_templates.h"
 #include "zo/estimator.h"
 
 namespace zoodip {
@@ -83,6 +84,7 @@ void check(const TrainSettings& settings) {
     require(
         !integers || settings.method != "exact",
         "compute: products of integers have no exact gradient; use bf16 or fp32, or method rge");
+    caption_templates(settings.templates);  // throws for lines that cannot be used
     const bool related = settings.directions == "related";
     require(related == !settings.related_words.empty(), "related_words: ",
             related ? "needs words, with spaces between, for directions related; got none"

@@ -258,7 +258,9 @@ TokenDescription describe_token(const TokenFile& token) {
     }
     const auto record = out.metadata.find("zoodip");
     if (record != out.metadata.end()) {
-        take_record(parse_record(record->second), token.vectors.begin()->second.size(1), out);
+        std::int64_t width = 0;  // of one vector, in all text encoders together
+        for (const auto& [encoder, vectors] : token.vectors) width += vectors.size(1);
+        take_record(parse_record(record->second), width, out);
         out.metadata.erase(record);
     }
     // What they say is said already; "pt" is which library the tensors are from.

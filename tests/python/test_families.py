@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+import zoodip
 from diffusers import DDPMScheduler
-from make_checkpoint import SCHEDULE, build_modules, to_original, write_diffusers_folder
+from make_checkpoint import (
+    SCHEDULE,
+    build_modules,
+    to_original,
+    write_checkpoint,
+    write_diffusers_folder,
+)
 from random_modules import SHAPES
+from safetensors import safe_open
+from safetensors.torch import save_file
 from zoodip import _native
 
 FORWARD, GRADIENT = 1e-4, 2e-4
@@ -282,3 +291,76 @@ def test_the_gradient_through_quantised_weights(xl):
         above, below = objective.losses(points, 0, TIMESTEP, z, eps).tolist()
         slope = (above - below) / (2 * h)
         assert slope == pytest.approx((gradient @ direction).item(), rel=0.02)
+
+
+# --- whole runs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["tiny-sd2", "tiny-xl"])
+def checkpoint(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("families") / f"{request.param}.safetensors"
+    write_checkpoint(path, request.param)
+    return path
+
+
+def train(model, images, out, resume=False, **settings):
+    defaults = {"resolution": 128, "steps": 4, "compute": "fp32"}
+    return zoodip.train(model, images, "zwx", "dog", out, resume=resume, **defaults | settings)
+
+
+def test_a_word_is_learned_and_drawn(checkpoint, images, tmp_path, run):
+    token = tmp_path / "zwx.safetensors"
+    train(checkpoint, images, token)
+    with safe_open(token, "pt") as file:
+        shapes = {name: tuple(file.get_tensor(name).shape) for name in file.keys()}  # noqa: SIM118
+    two = {"clip_l": (1, 64), "clip_g": (1, 128)}
+    assert shapes == (two if "xl" in checkpoint.name else {"clip_h": (1, 128)})
+    words = ["sample", "--model", checkpoint, "--prompt", "a zwx", "--width", "64", "--height", "64"]
+    words += ["--steps", "2"]
+    drawn = []
+    for extra in (["--token", token], []):
+        picture = tmp_path / f"{len(extra)}.png"
+        told = run([*words, "--out", picture, *extra])
+        assert told.returncode == 0, told.stderr
+        drawn.append(picture.read_bytes())
+    assert drawn[0] != drawn[1]
+
+
+def test_a_run_goes_on_with_the_same_bits(checkpoint, images, tmp_path):
+    whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
+    train(checkpoint, images, whole)
+    train(checkpoint, images, halves, steps=2)
+    train(checkpoint, images, halves, resume=True)
+    with safe_open(whole, "pt") as one, safe_open(halves, "pt") as other:
+        for name in one.keys():  # noqa: SIM118
+            assert torch.equal(one.get_tensor(name), other.get_tensor(name))
+
+
+def test_words_of_other_families_are_refused(checkpoint, images, tmp_path, run):
+    other = "tiny-sd2" if "xl" in checkpoint.name else "tiny-xl"
+    model = tmp_path / "other.safetensors"
+    write_checkpoint(model, other)
+    token = tmp_path / "zwx.safetensors"
+    train(checkpoint, images, token)
+    told = run(["sample", "--model", model, "--prompt", "zwx", "--token", token, "--out", "x.png"])
+    assert told.returncode == 1
+    assert "It was made for another family of models" in told.stderr
+
+
+def test_half_a_word_is_said(tmp_path, run):
+    model, token = tmp_path / "xl.safetensors", tmp_path / "zwx.safetensors"
+    write_checkpoint(model, "tiny-xl")
+    save_file({"clip_g": torch.zeros(1, 128)}, token)
+    told = run(["sample", "--model", model, "--prompt", "zwx", "--token", token, "--out", "x.png"])
+    assert told.returncode == 1
+    assert "is half a word" in told.stderr and "lacks clip_l" in told.stderr
+
+
+def test_a_distilled_model_is_warned_of(images, tmp_path, run):
+    model = tmp_path / "someXL_Lightning_4step.safetensors"
+    write_checkpoint(model, "tiny-xl")
+    words = ["train", "--model", model, "--images", images, "--word", "zwx", "--init", "dog"]
+    words += ["--out", tmp_path / "zwx.safetensors", "--steps", "1", "--resolution", "64"]
+    told = run(words)
+    assert told.returncode == 0, told.stderr
+    assert "is a distilled model, by 'lightning'" in told.stderr
