@@ -108,6 +108,13 @@ int inspect(const InspectOptions& options, const CLI::App& command, const Cancel
         report["prediction"].get<std::string>().c_str(),
         report["schedule"].get<std::string>().c_str(), report["vae"].get<std::string>().c_str(),
         report["text_width"].get<long long>(), report["size_multiple"].get<long long>());
+    std::printf("  what it predicts is told %s\n",
+                report["prediction_reason"].get<std::string>().c_str());
+    for (const auto& encoder : report["text_encoders"]) {
+        std::printf("  %-13s tokens of %lld numbers, of mean norm %.3f\n",
+                    encoder["key"].get<std::string>().c_str(), encoder["width"].get<long long>(),
+                    encoder["row_norm"].get<double>());
+    }
     print_parts(report);
     std::printf("  %.2f M parameters, %.1f %% of them in layers %s\n",
                 report["parameters"].get<double>() / 1e6,

@@ -123,14 +123,12 @@ void put_unet_heads(const json& unet, std::map<std::string, std::string>& metada
         if (!heads.is_array() || heads.size() != widths.size()) continue;
         std::set<std::int64_t> quotients;
         for (std::size_t level = 0; level < heads.size(); ++level) {
-            const bool whole = heads[level].is_number_integer() && heads[level] > 0 &&
-                               widths[level].is_number_integer() &&
-                               widths[level].get<std::int64_t>() %
-                                       heads[level].get<std::int64_t>() ==
-                                   0;
-            quotients.insert(whole ? widths[level].get<std::int64_t>() /
-                                         heads[level].get<std::int64_t>()
-                                   : 0);
+            const bool whole =
+                heads[level].is_number_integer() && heads[level] > 0 &&
+                widths[level].is_number_integer() &&
+                widths[level].get<std::int64_t>() % heads[level].get<std::int64_t>() == 0;
+            quotients.insert(
+                whole ? widths[level].get<std::int64_t>() / heads[level].get<std::int64_t>() : 0);
         }
         if (quotients.size() != 1 || *quotients.begin() == 0) continue;
         metadata.erase(metadata_key::unet_heads);
@@ -194,8 +192,7 @@ std::map<std::string, std::string> read_diffusers_metadata(const fs::path& folde
     put(vae, "shift_factor", metadata_key::latent_shift);
     put(vae, "use_quant_conv", metadata_key::vae_quant_conv);
     require_known_operations(
-        folder,
-        {{"unet", unet}, {"text_encoder", text}, {"text_encoder_2", second}, {"vae", vae}});
+        folder, {{"unet", unet}, {"text_encoder", text}, {"text_encoder_2", second}, {"vae", vae}});
     if (unet.contains("mid_block_type") && unet["mid_block_type"].is_null()) {
         metadata[metadata_key::unet_middle] = "false";
     }

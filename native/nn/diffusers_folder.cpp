@@ -83,11 +83,10 @@ std::vector<SafetensorsSource::Part> text_encoders(const fs::path& folder) {
             ": has text_encoder_2 alone, so is the refiner of Stable Diffusion XL, which has no "
             "words of its own. Train on the base model");
     const auto part = [&](const char* name, std::string root) {
-        return SafetensorsSource::Part{
-            find_weights(folder, name, "model"),
-            [root = std::move(root)](const std::string& tensor) {
-                return original_text_encoder_name(tensor, root);
-            }};
+        return SafetensorsSource::Part{find_weights(folder, name, "model"),
+                                       [root = std::move(root)](const std::string& tensor) {
+                                           return original_text_encoder_name(tensor, root);
+                                       }};
     };
     if (!second) return {part("text_encoder", "cond_stage_model.transformer.")};
     return {part("text_encoder", "conditioner.embedders.0.transformer."),

@@ -20,9 +20,8 @@ bool has_name_that_starts(const WeightSource& weights, const std::string& start)
 
 const Family& family_of(const WeightSource& weights) {
     const auto& all = all_families();
-    const auto found = std::find_if(all.begin(), all.end(), [&](const Family* family) {
-        return family->recognises(weights);
-    });
+    const auto found = std::find_if(
+        all.begin(), all.end(), [&](const Family* family) { return family->recognises(weights); });
     return found == all.end() ? *all.back() : **found;
 }
 

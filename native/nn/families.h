@@ -21,10 +21,10 @@ struct EncoderKind {
     std::int64_t pad;
     std::int64_t layer;  // taken, from the end
     bool final_norm;
-    bool pooled;                      // whether its pooled vector conditions the UNet
-    std::int64_t published_width;     // of the published model,
-    std::int64_t published_layers;    // which has so many layers
-    bool may_lack_last = false;  // where folders leave out the last one, which nothing reads
+    bool pooled;                    // whether its pooled vector conditions the UNet
+    std::int64_t published_width;   // of the published model,
+    std::int64_t published_layers;  // which has so many layers
+    bool may_lack_last = false;     // where folders leave out the last one, which nothing reads
 };
 
 // A prediction type with what gave it away.
@@ -63,8 +63,8 @@ const std::vector<const Family*>& all_families();
 // That whose training values have this name ("sd15", "sd21", "sdxl"); Error for another.
 const Family& family_with_preset(const std::string& preset);
 
-// What the weights and their metadata say of one of a family's text encoders, the first or a further
-// one. Throws Error where it is not there.
+// What the weights and their metadata say of one of a family's text encoders, the first or a
+// further one. Throws Error where it is not there.
 TextEncoderSpec text_encoder_spec(const WeightSource& weights, const Family& family,
                                   std::size_t index);
 

@@ -98,8 +98,8 @@ nlohmann::json metadata_value(const WeightSource& weights, const char* key) {
     return parse_json(found->second);
 }
 
-std::int64_t count_from(const WeightSource& weights, const std::string& key,
-                        std::int64_t otherwise, std::int64_t most, const char* what) {
+std::int64_t count_from(const WeightSource& weights, const std::string& key, std::int64_t otherwise,
+                        std::int64_t most, const char* what) {
     const auto found = weights.metadata().find(key);
     if (found == weights.metadata().end()) return otherwise;
     const nlohmann::json value = metadata_value(weights, key.c_str());
@@ -281,10 +281,11 @@ std::string projection_of(const WeightSource& weights, const TextEncoderSpec& sp
 
 // Whose text is as wide, for a message.
 std::string whose_text(std::int64_t width) {
-    const std::pair<std::int64_t, const char*> known[] = {{768, "Stable Diffusion 1.x"},
-                                                          {1024, "Stable Diffusion 2.x"},
-                                                          {1280, "the refiner of Stable Diffusion XL"},
-                                                          {2048, "Stable Diffusion XL"}};
+    const std::pair<std::int64_t, const char*> known[] = {
+        {768, "Stable Diffusion 1.x"},
+        {1024, "Stable Diffusion 2.x"},
+        {1280, "the refiner of Stable Diffusion XL"},
+        {2048, "Stable Diffusion XL"}};
     for (const auto& [published, name] : known) {
         if (width == published) return concat(", as that of ", name, " does");
     }
@@ -309,7 +310,8 @@ void detect_text_encoders(const WeightSource& weights, const Family& family,
     const bool one = architecture.encoders.size() == 1;
     require(architecture.text_width() == attended, weights.description(), ": the text encoder",
             one ? " is " : "s are ", widths_of(architecture.encoders),
-            " wide, the UNet attends to ", attended, whose_text(attended), ". The parts belong to different models");
+            " wide, the UNet attends to ", attended, whose_text(attended),
+            ". The parts belong to different models");
 }
 
 // The vector beside the text: the pooled vector, then six sizes of one width, [cos, sin] each.

@@ -52,8 +52,8 @@ struct HeadRule {
 
 // What cannot be read off a layer's own shape when it is loaded.
 struct Architecture {
-    std::string family;           // "Stable Diffusion 1.x"
-    std::string preset = "sd15";  // whose training values suit it
+    std::string family;                     // "Stable Diffusion 1.x"
+    std::string preset = "sd15";            // whose training values suit it
     std::vector<TextEncoderSpec> encoders;  // in the order of their widths in the context
     HeadRule unet_heads;
     bool unet_middle = true;  // false: made without the blocks in the middle
@@ -61,7 +61,7 @@ struct Architecture {
     // UNet without one.
     std::int64_t size_width = 0;
     Prediction prediction = Prediction::epsilon;
-    std::string prediction_reason;   // what decided it, for people
+    std::string prediction_reason;    // what decided it, for people
     bool prediction_guessed = false;  // nothing in the files decided it
     BetaSchedule betas;
     VaeKind vae = VaeKind::kl;
@@ -115,8 +115,8 @@ inline constexpr const char* text_activation = "zoodip.text_activation";  // "qu
 // divide a width) and what to give instead.
 Architecture detect_architecture(const WeightSource& weights);
 
-// The sign in a file's name or metadata that a model was distilled to few steps ("lightning"), which
-// its weights do not show; empty without one.
+// The sign in a file's name or metadata that a model was distilled to few steps ("lightning"),
+// which its weights do not show; empty without one.
 std::string sign_of_distillation(const WeightSource& weights);
 
 }  // namespace zoodip

@@ -26,7 +26,7 @@ const Family& stable_diffusion_1() {
         .recognises = [](const WeightSource&) { return true; },
         .prediction =
             [](const WeightSource&) {
-                return ToldPrediction{Prediction::epsilon, "as all of its family"};
+                return ToldPrediction{Prediction::epsilon, "by its family"};
             },
         .preset = [](Prediction) { return "sd15"; },
         .resolution = [](Prediction) -> std::int64_t { return 512; },

@@ -11,8 +11,10 @@ namespace {
 void refuse_others(const WeightSource& weights) {
     const std::string& name = weights.description();
     const auto has = [&](const char* start) { return has_name_that_starts(weights, start); };
-    const bool both = has("conditioner.embedders.0.transformer.") && has("conditioner.embedders.1.");
-    require(both || !(has("conditioner.embedders.0.model.") || context_width(weights) == 1280), name,
+    const bool both =
+        has("conditioner.embedders.0.transformer.") && has("conditioner.embedders.1.");
+    require(both || !(has("conditioner.embedders.0.model.") || context_width(weights) == 1280),
+            name,
             ": is the refiner of Stable Diffusion XL, which has no words of its own. Train on the "
             "base model; the refiner takes the half of the word that is its text encoder's");
     require(!has("cond_stage_model."), name,
@@ -57,7 +59,8 @@ const Family& stable_diffusion_xl() {
         .refuse = refuse_others,
         .prediction =
             [](const WeightSource&) {
-                return ToldPrediction{Prediction::epsilon, "for nothing says otherwise"};
+                return ToldPrediction{Prediction::epsilon,
+                                      "by its family, for nothing says otherwise"};
             },
         .preset = [](Prediction) { return "sdxl"; },
         .resolution = [](Prediction) -> std::int64_t { return 1024; },

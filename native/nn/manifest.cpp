@@ -65,8 +65,8 @@ void require_halves(const WeightSource& weights, const Architecture& architectur
             weights.description(), ": its autoencoder has no decoder, which pictures need", remedy);
 }
 
-constexpr std::array<std::string_view, 4> prefixes = {
-    "model.diffusion_model.", "cond_stage_model.", "conditioner.", "first_stage_model."};
+constexpr std::array<std::string_view, 4> prefixes = {"model.diffusion_model.", "cond_stage_model.",
+                                                      "conditioner.", "first_stage_model."};
 constexpr std::array<std::string_view, 8> harmless = {
     "position_ids",      "text_projection", "logit_scale", "vision_model.",
     "visual_projection", "model_ema.",      "vae_scale",   "vae_shift"};

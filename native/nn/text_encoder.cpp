@@ -90,7 +90,8 @@ at::Tensor TextEncoder::run_block(const Block& block, at::Tensor x) const {
     cancel_.check();
     x = x + attend(block, x);
     const at::Tensor h = block.fc1(block.norm2(x));
-    return x + block.fc2(spec_.activation == TextActivation::gelu ? zoodip::gelu(h) : quick_gelu(h));
+    return x +
+           block.fc2(spec_.activation == TextActivation::gelu ? zoodip::gelu(h) : quick_gelu(h));
 }
 
 at::Tensor TextEncoder::run(at::Tensor x, std::int64_t first, std::int64_t end) const {

@@ -186,8 +186,7 @@ void UNet::run(const Block& block, State& state) const {
     }
 }
 
-at::Tensor UNet::embedding_of(const at::Tensor& timesteps,
-                              const Conditioning& conditioning) const {
+at::Tensor UNet::embedding_of(const at::Tensor& timesteps, const Conditioning& conditioning) const {
     require(conditioning.y.has_value() == label1_.has_value(), "unet: ",
             label1_ ? "needs vector conditioning, got none" : "takes no vector conditioning");
     const at::Tensor time =

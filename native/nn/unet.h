@@ -17,7 +17,7 @@
 namespace zoodip {
 
 struct Conditioning {
-    at::Tensor context;           // [rows, tokens, context width]: encoder_hidden_states
+    at::Tensor context;  // [rows, tokens, context width]: encoder_hidden_states
     // Vector conditioning, float32 [rows, width], of a UNet with label_emb; no other has one.
     std::optional<at::Tensor> y = {};
 };

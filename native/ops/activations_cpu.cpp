@@ -89,9 +89,8 @@ at::Tensor gelu_cpu(const at::Tensor& x) {
 }
 
 at::Tensor gelu_cpu_backward(const at::Tensor& dy, const at::Tensor& x) {
-    return of_each_backward(dy, x, [](float v) ZOODIP_INLINED {
-        return normal_cdf(v) + v * normal_pdf(v);
-    });
+    return of_each_backward(
+        dy, x, [](float v) ZOODIP_INLINED { return normal_cdf(v) + v * normal_pdf(v); });
 }
 
 at::Tensor geglu_cpu(const at::Tensor& x) {

@@ -346,8 +346,8 @@ at::Tensor conv2d(const GroupNormed& x, const FrozenWeight& weight, const at::Te
                   std::int64_t stride, std::int64_t padding, const Finish& finish) {
     GroupNormed of_rows = x;
     of_rows.x = rows_for(x.x, finish);
-    const at::Tensor y = product_of_norm(
-        {weight, with_shift(bias, finish), true, stride, padding}, of_rows, finish);
+    const at::Tensor y =
+        product_of_norm({weight, with_shift(bias, finish), true, stride, padding}, of_rows, finish);
     return y.defined() ? y : conv2d(group_norm(x), weight, bias, stride, padding, finish);
 }
 

@@ -79,8 +79,8 @@ void Epilogue::take_bias(const PanelProduct& product, std::int64_t rows, std::si
     const std::int64_t channels = product.weight.out_features();
     const at::Tensor bias = product.bias.defined() ? product.bias.contiguous() : product.bias;
     const std::int64_t own = bias.defined() ? bias.numel() / channels : 1;
-    require(!bias.defined() || (bias.dim() <= 2 && bias.size(-1) == channels && own >= 1 &&
-                                rows % own == 0),
+    require(!bias.defined() ||
+                (bias.dim() <= 2 && bias.size(-1) == channels && own >= 1 && rows % own == 0),
             "panel product: the bias ", bias.defined() ? concat(bias.sizes()) : "",
             " does not fit ", channels, " output channels of ", rows, " rows");
     rows_a_bias_ = rows / own;

@@ -32,9 +32,9 @@ struct ActivationScale {
 struct PanelProduct {
     const PanelSource& weight;
     ProductType type = ProductType::float32;
-    ActivationScale activation{};     // of ProductType::int8
-    at::Tensor bias{};  // float32 [out], or [rows, out] for each row of x its own, or undefined
-    at::Tensor residual{};            // float32, added: of the result's shape, or with a single row
+    ActivationScale activation{};  // of ProductType::int8
+    at::Tensor bias{};      // float32 [out], or [rows, out] for each row of x its own, or undefined
+    at::Tensor residual{};  // float32, added: of the result's shape, or with a single row
     at::ScalarType out = at::kFloat;  // float32 or bfloat16
     // The halves of the output channels are value and gate: value * gelu(gate), half as wide.
     bool geglu = false;

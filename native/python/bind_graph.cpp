@@ -96,8 +96,8 @@ PreparedText text_of(const at::Tensor& ids, const std::vector<std::int64_t>& pla
     for (const std::int64_t place : places) text.places.push_back({0, place});
     const auto places_of_others = static_cast<std::int64_t>(fixed_positions.size());
     for (const auto& [encoder, vectors] : fixed_vectors) {
-        require(vectors.dim() == 2 && vectors.size(0) == places_of_others, "text: ",
-                places_of_others, " places of other words, but vectors ",
+        require(vectors.dim() == 2 && vectors.size(0) == places_of_others,
+                "text: ", places_of_others, " places of other words, but vectors ",
                 concat(vectors.sizes()));
         text.fixed_vectors[encoder] = vectors.to(at::kCPU, at::kFloat);
     }
@@ -124,7 +124,8 @@ void bind_inputs(py::module_& module) {
              py::arg("fixed_positions") = std::vector<std::int64_t>{},
              py::arg("fixed_vectors") = EncoderTensors{},
              "ids int64 [1, tokens]; places: the first position of each occurrence of the new "
-             "word; fixed_vectors, by text encoder: float32 [positions, width], those of other words.");
+             "word; fixed_vectors, by text encoder: float32 [positions, width], those of other "
+             "words.");
     py::class_<TrainingPicture>(module, "TrainingPicture", "A picture with its caption.")
         .def(py::init([](const std::string& name, const std::string& sha256,
                          const std::string& caption, const PreparedText& text,
@@ -163,8 +164,7 @@ void bind_check(py::module_& module) {
                 self.denoised = {z_t, timestep, context, expected, y.value_or(at::Tensor())};
             },
             py::arg("z_t"), py::arg("timestep"), py::arg("context"), py::arg("expected"),
-            py::arg("y") = py::none(),
-            "z_t [1, 4, h, w] of the variance-preserving scale -> x0.");
+            py::arg("y") = py::none(), "z_t [1, 4, h, w] of the variance-preserving scale -> x0.");
     module.attr("SELF_CHECK_LIMITS") = py::dict(py::arg("latent") = self_check_limit::latent,
                                                 py::arg("text") = self_check_limit::text,
                                                 py::arg("denoised") = self_check_limit::denoised);

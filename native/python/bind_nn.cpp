@@ -113,25 +113,22 @@ void bind_text_encoder(py::module_& module) {
 
 void bind_unet(py::module_& module) {
     py::class_<UNet, std::shared_ptr<UNet>>(module, "UNet")
-        .def(
-            py::init([](const WeightSource& source, const std::string& weights,
-                        const std::string& compute, std::int64_t heads, const std::string& device,
-                        std::int64_t head_width) {
-                return run_engine([&] {
-                    return std::make_shared<UNet>(source, options(weights, compute, device),
-                                                  HeadRule{.count = heads, .width = head_width});
-                });
-            }),
-            py::arg("source"), py::arg("weights") = "int8", py::arg("compute") = "fp32",
-            py::arg("heads") = 8, py::arg("device") = "cpu", py::arg("head_width") = 0,
-            "heads in every block, or one for head_width channels each.")
+        .def(py::init([](const WeightSource& source, const std::string& weights,
+                         const std::string& compute, std::int64_t heads, const std::string& device,
+                         std::int64_t head_width) {
+                 return run_engine([&] {
+                     return std::make_shared<UNet>(source, options(weights, compute, device),
+                                                   HeadRule{.count = heads, .width = head_width});
+                 });
+             }),
+             py::arg("source"), py::arg("weights") = "int8", py::arg("compute") = "fp32",
+             py::arg("heads") = 8, py::arg("device") = "cpu", py::arg("head_width") = 0,
+             "heads in every block, or one for head_width channels each.")
         .def(
             "forward",
             [](const UNet& self, const at::Tensor& sample, const at::Tensor& timesteps,
                const at::Tensor& context, const std::optional<at::Tensor>& y) {
-                return run_engine([&] {
-                    return self.forward(sample, timesteps, {context, y});
-                });
+                return run_engine([&] { return self.forward(sample, timesteps, {context, y}); });
             },
             py::arg("sample"), py::arg("timesteps"), py::arg("context"), py::arg("y") = py::none(),
             "sample [rows or 1, 4, h, w], timesteps float [rows or 1], context [rows, tokens, "

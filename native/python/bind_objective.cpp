@@ -48,8 +48,13 @@ class OwnedObjective {
         for (const auto& caption : captions) texts.push_back({prepare(caption, word)});
         objective_ = std::make_unique<DiffusionObjective>(
             DiffusionObjective::Parts{
-                TextEncoders({text_encoders.begin(), text_encoders.end()}, size_width), *unet_,
-                prediction, clip_skip, device, {}, size},
+                TextEncoders({text_encoders.begin(), text_encoders.end()}, size_width),
+                *unet_,
+                prediction,
+                clip_skip,
+                device,
+                {},
+                size},
             std::move(layout), std::move(texts), chunk);
     }
 
@@ -96,9 +101,9 @@ void bind_objective(py::module_& module) {
                  });
              }),
              py::arg("text_encoders"), py::arg("unet"), py::arg("word"), py::arg("captions"),
-             py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1,
-             py::arg("device") = "cpu", py::arg("vectors") = 1, py::arg("chunk") = 0,
-             py::arg("size_width") = 0, py::arg("side") = 0,
+             py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1, py::arg("device") = "cpu",
+             py::arg("vectors") = 1, py::arg("chunk") = 0, py::arg("size_width") = 0,
+             py::arg("side") = 0,
              "captions: one for each picture, with {} for the word, or a PreparedText. size_width, "
              "side: of a UNet with size conditioning, and the picture's side that it is told.")
         .def(

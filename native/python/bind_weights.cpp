@@ -27,14 +27,12 @@ py::dict describe(const Architecture& a) {
     using namespace py::literals;
     py::list encoders;
     for (const TextEncoderSpec& spec : a.encoders) {
-        encoders.append(py::dict("key"_a = spec.key, "width"_a = spec.width,
-                                 "heads"_a = spec.heads, "layer"_a = spec.layer,
-                                 "layers"_a = spec.layers));
+        encoders.append(py::dict("key"_a = spec.key, "width"_a = spec.width, "heads"_a = spec.heads,
+                                 "layer"_a = spec.layer, "layers"_a = spec.layers));
     }
     return py::dict("family"_a = a.family, "preset"_a = a.preset, "text_encoders"_a = encoders,
                     "text_width"_a = a.text_width(), "size_width"_a = a.size_width,
-                    "unet_heads"_a = a.unet_heads.count,
-                    "unet_head_width"_a = a.unet_heads.width,
+                    "unet_heads"_a = a.unet_heads.count, "unet_head_width"_a = a.unet_heads.width,
                     "prediction"_a = a.prediction == Prediction::v ? "v" : "epsilon",
                     "prediction_reason"_a = a.prediction_reason,
                     "vae"_a = a.vae == VaeKind::taesd ? "taesd" : "kl",
@@ -138,8 +136,8 @@ void bind_weights(py::module_& module) {
                 for (const EncoderKind& kind : family->encoders) {
                     encoders.append(py::dict(
                         "key"_a = kind.key, "root"_a = kind.transformers_roots.front(),
-                        "activation"_a = kind.activation == TextActivation::gelu ? "gelu"
-                                                                                 : "quick_gelu",
+                        "activation"_a =
+                            kind.activation == TextActivation::gelu ? "gelu" : "quick_gelu",
                         "layer"_a = kind.layer, "pooled"_a = kind.pooled));
                 }
                 families.append(py::dict("name"_a = family->name,

@@ -19,8 +19,10 @@ std::vector<std::string> lines_of(const std::string& text) {
                 "' does not say where the word goes: put {} there, as in 'a photo of a {}'");
         lines.push_back(tidy);
     }
-    require(!lines.empty(), "templates: needs object, style, or lines with {} where the word goes; "
-            "got '", shortened(text), "'");
+    require(!lines.empty(),
+            "templates: needs object, style, or lines with {} where the word goes; "
+            "got '",
+            shortened(text), "'");
     return lines;
 }
 

@@ -3,10 +3,12 @@
 #include "nn/family.h"
 #include "nn/inventory.h"
 #include "nn/manifest.h"
+#include "nn/text_names.h"
 #include "nn/unet.h"
 #include "train/memory_estimate.h"
 #include "train/noise.h"
 #include "train/plan.h"
+#include "train/word_space.h"
 
 namespace zoodip {
 namespace {
@@ -20,10 +22,14 @@ json describe(const PartInventory& part) {
             {"bytes", part.bytes}};
 }
 
-json describe(const std::vector<TextEncoderSpec>& encoders) {
+json describe(const std::vector<TextEncoderSpec>& encoders, const WeightSource& source) {
     json list = json::array();
     for (const TextEncoderSpec& spec : encoders) {
-        list.push_back({{"key", spec.key}, {"width", spec.width}, {"heads", spec.heads}});
+        const at::Tensor table = source.get(TextNames(spec).token_embedding);
+        list.push_back({{"key", spec.key},
+                        {"width", spec.width},
+                        {"heads", spec.heads},
+                        {"row_norm", mean_row_norm(table)}});
     }
     return list;
 }
@@ -60,7 +66,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
             {"vae", architecture.vae == VaeKind::taesd ? "taesd" : "kl"},
             {"prediction_reason", architecture.prediction_reason},
             {"text_width", architecture.text_width()},
-            {"text_encoders", describe(architecture.encoders)},
+            {"text_encoders", describe(architecture.encoders, *source)},
             {"unet_heads", describe(architecture.unet_heads)},
             {"size_multiple", std::int64_t{8} << count_downsamples(*source)},
             {"parts",

@@ -43,8 +43,8 @@ at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& s
         const std::int64_t there = std::min(size, rows - begin);
         at::Tensor part = thetas.slice(0, begin, begin + there);
         if (there < size) part = at::cat({part, thetas.slice(0, 0, 1).expand({size - there, -1})});
-        const Conditioning conditioning = parts_.text_encoders.condition(
-            text, layout_, part, parts_.clip_skip, parts_.size);
+        const Conditioning conditioning =
+            parts_.text_encoders.condition(text, layout_, part, parts_.clip_skip, parts_.size);
         outputs.push_back(parts_.unet.forward(z_t, timestep, conditioning).slice(0, 0, there));
         ++unet_calls_;
     }

@@ -45,8 +45,8 @@ at::Tensor rows_of(const std::vector<std::int64_t>& ids, const TextEncoder& text
     return at::stack(rows);
 }
 
-// What one encoder's part of theta starts from, float32 [vectors * width] on the CPU: where there are
-// fewer words than vectors, the last one stands for the others.
+// What one encoder's part of theta starts from, float32 [vectors * width] on the CPU: where there
+// are fewer words than vectors, the last one stands for the others.
 at::Tensor start_for(const Plan& plan, const TextEncoder& text_encoder) {
     const std::int64_t width = text_encoder.width();
     at::Tensor rows;
@@ -113,6 +113,11 @@ TextEncoders load_text(const Plan& plan, PersonalizeObserver& observer) {
     const std::int64_t clip_skip = plan.settings.clip_skip;
     require(clip_skip <= text_encoders.layers(), "clip_skip: needs 1 to ", text_encoders.layers(),
             ", got ", clip_skip);
+    const TextEncoderSpec& first = text_encoders.all().front()->spec();
+    if (clip_skip > 1 && clip_skip == first.layer && !plan.folder.pictures.empty()) {
+        log_info("clip_skip: ", clip_skip, " is what ", plan.architecture.family,
+                 " takes by itself, and changes nothing");
+    }
     check_text(plan.check, text_encoders, clip_skip);
     for (const auto& encoder : text_encoders.all()) read_rows(plan, encoder->token_table());
     return text_encoders;
@@ -141,8 +146,8 @@ void note(LogLevel level, const std::string& text, PersonalizeObserver& observer
 void check_prediction(const Plan& plan, const DiffusionObjective::Parts& parts,
                       const Beginning& beginning, PersonalizeObserver& observer) {
     observer.on_stage("looking at what the UNet predicts");
-    const PredictionLosses losses = prediction_losses(parts, plan.layout, texts_of(plan),
-                                                      beginning.latents, beginning.theta);
+    const PredictionLosses losses =
+        prediction_losses(parts, plan.layout, texts_of(plan), beginning.latents, beginning.theta);
     const std::string doubt =
         doubt_of(parts.prediction, plan.architecture.prediction_reason, losses);
     if (!doubt.empty()) note(LogLevel::warning, doubt, observer);
@@ -153,7 +158,8 @@ PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts
     const TrainSettings& settings = plan.settings;
     Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
                         settings.resolution);
-    if (plan.prediction_guessed && !plan.output.resume) check_prediction(plan, parts, beginning, observer);
+    if (plan.prediction_guessed && !plan.output.resume)
+        check_prediction(plan, parts, beginning, observer);
     DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
     const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
                                  plan.schedule);
@@ -182,11 +188,11 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const Prediction prediction = choose_prediction(plan.settings.prediction, plan.architecture);
     const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);
-    return learn(plan,
-                 {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device,
-                  plan.schedule,
-                  PictureSize::whole(plan.settings.resolution, plan.settings.resolution)},
-                 beginning, observer);
+    return learn(
+        plan,
+        {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device, plan.schedule,
+         PictureSize::whole(plan.settings.resolution, plan.settings.resolution)},
+        beginning, observer);
 }
 
 // What the folder gave, and what it did not.

@@ -38,8 +38,8 @@ struct PersonalizeRequest {
     std::filesystem::path like = {};      // a token whose run to repeat; empty for none
 };
 
-// The words that the new one starts from: rows of the tables, or vectors [count, width] for each text
-// encoder.
+// The words that the new one starts from: rows of the tables, or vectors [count, width] for each
+// text encoder.
 using StartVectors = std::variant<std::vector<std::int64_t>, EncoderTensors>;
 std::int64_t count_of(const StartVectors& start);
 
@@ -69,7 +69,7 @@ struct Plan {
     std::string compute_choice;  // why "auto" took these products; empty where none was to choose
     MemoryEstimate memory;
     NoiseSchedule schedule;
-    bool own_schedule = true;  // false: the graph brought another
+    bool own_schedule = true;         // false: the graph brought another
     bool prediction_guessed = false;  // neither the files nor a setting say what the UNet predicts
     LoadOptions load;
     PictureFolder folder;  // that the pictures are from; empty for those of a graph

@@ -19,9 +19,8 @@ Previewer::Previewer(DiffusionObjective::Parts parts, TokenLayout layout, Prepar
       noise_(initial_noise(0, resolution, resolution).to(parts_.device)) {}
 
 at::Tensor Previewer::draw(const at::Tensor& theta) {
-    const Conditioning with =
-        parts_.text_encoders.condition(text_, layout_, theta.unsqueeze(0).to(parts_.device),
-                                       parts_.clip_skip, parts_.size);
+    const Conditioning with = parts_.text_encoders.condition(
+        text_, layout_, theta.unsqueeze(0).to(parts_.device), parts_.clip_skip, parts_.size);
     const Conditioning both = stack({empty_, with});
     const Denoiser denoiser{parts_.unet, parts_.schedule, parts_.prediction, guidance};
     return sample_dpm_solver(

@@ -21,8 +21,8 @@ struct PromptWords {
     at::Tensor theta;  // float32 [1, d], their vectors one after another; [1, 0] without words
 };
 
-// Throws Error for a file that is no token for the model's text encoders, and for two with one word.
-// Warns of what a file holds beside the word.
+// Throws Error for a file that is no token for the model's text encoders, and for two with one
+// word. Warns of what a file holds beside the word.
 PromptWords read_prompt_words(const std::vector<std::filesystem::path>& files,
                               const Architecture& architecture);
 

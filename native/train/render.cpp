@@ -53,8 +53,7 @@ class Renderer {
         const at::Tensor theta = words.theta.to(load_.device);
         std::vector<Conditioning> rows;
         for (const PreparedText& text : texts) {
-            rows.push_back(
-                encoders.condition(text, words.layout, theta, request_.clip_skip, size));
+            rows.push_back(encoders.condition(text, words.layout, theta, request_.clip_skip, size));
         }
         return stack(rows);
     }

@@ -68,8 +68,7 @@ void check_denoised(const SelfCheck& check, const UNet& unet, const NoiseSchedul
     Conditioning conditioning{given.context.to(load.device, at::kFloat)};
     if (given.y.defined()) conditioning.y = given.y.to(load.device, at::kFloat);
     const Denoiser denoiser{unet, schedule, prediction};
-    require_agreement("denoised latents",
-                      denoiser(z_t, given.timestep, conditioning),
+    require_agreement("denoised latents", denoiser(z_t, given.timestep, conditioning),
                       given.expected,
                       int4 ? self_check_limit::denoised_int4 : self_check_limit::denoised,
                       "The MODEL may carry patches that are not understood: wire it without them");

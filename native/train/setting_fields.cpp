@@ -67,6 +67,10 @@ std::vector<Field> method_fields() {
                {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
                 "products or int4 weights 1e-2, with int8 products 2e-2.",
                 "theta + mu e_i"}),
+        choice("mu_scale", &S::mu_scale, {"same", "table"},
+               {"For models with two text encoders: one mu for both, as the paper has it; or for "
+                "each in proportion to the mean norm of its table's rows, which inspect shows.",
+                "table: mu_e = mu norm_e / norm_1"}),
         choice("directions", &S::directions, {"normal", "principal", "related"},
                {"Where the random directions lie: anywhere; within the leading principal "
                 "directions of the model's vocabulary; or within what the related words span.",

@@ -19,6 +19,7 @@ struct TrainSettings {
     std::string slope = "loss";
     std::int64_t n = 2;
     double mu = 0;
+    std::string mu_scale = "same";
     std::string directions = "normal";
     std::int64_t direction_rank = 32;
     std::string related_words;

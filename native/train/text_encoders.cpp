@@ -15,11 +15,10 @@ namespace {
 // float32 [1, 6 * width]
 at::Tensor embed_size(const PictureSize& size, std::int64_t width) {
     const auto number = [](std::int64_t value) { return static_cast<double>(value); };
-    const at::Tensor all =
-        at::tensor({number(size.original_height), number(size.original_width),
-                    number(size.crop_top), number(size.crop_left), number(size.target_height),
-                    number(size.target_width)},
-                   at::kFloat);
+    const at::Tensor all = at::tensor(
+        {number(size.original_height), number(size.original_width), number(size.crop_top),
+         number(size.crop_left), number(size.target_height), number(size.target_width)},
+        at::kFloat);
     return timestep_embedding(all, width).reshape({1, 6 * width});
 }
 
@@ -39,8 +38,7 @@ TokenInjection inject(const PreparedText& text, const TokenLayout& layout, const
     if (const at::Tensor* fixed = of_encoder(text.fixed_vectors, encoder)) {
         const auto& positions = text.fixed_positions;
         injection.positions.insert(injection.positions.end(), positions.begin(), positions.end());
-        parts.push_back(
-            fixed->to(thetas.device()).unsqueeze(0).expand({thetas.size(0), -1, -1}));
+        parts.push_back(fixed->to(thetas.device()).unsqueeze(0).expand({thetas.size(0), -1, -1}));
     }
     if (!parts.empty()) injection.vectors = at::cat(parts, 1);
     return injection;
@@ -50,9 +48,9 @@ TextEncoders::TextEncoders(std::vector<std::shared_ptr<const TextEncoder>> encod
                            std::int64_t size_width)
     : encoders_(std::move(encoders)), size_width_(size_width) {
     require(!encoders_.empty(), "text encoders: needs at least one, got none");
-    const bool pooled =
-        std::any_of(encoders_.begin(), encoders_.end(),
-                    [](const auto& encoder) { return !encoder->spec().projection.empty(); });
+    const bool pooled = std::any_of(encoders_.begin(), encoders_.end(), [](const auto& encoder) {
+        return !encoder->spec().projection.empty();
+    });
     require(size_width_ == 0 || pooled,
             "text encoders: a UNet with size conditioning needs one that makes a pooled vector");
 }

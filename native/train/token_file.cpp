@@ -192,8 +192,8 @@ std::vector<at::Tensor> vectors_for(const TokenFile& token, const fs::path& file
         holds += concat(holds.empty() ? "" : ", ", encoder, " of ", vectors.size(1), " numbers");
     }
     require(all.empty() || missing.empty(), file.string(), ": is half a word, it holds ", holds,
-            " and lacks ", listed(missing), "; ", architecture.family, " needs both. Train it with ",
-            "both text encoders");
+            " and lacks ", listed(missing), "; ", architecture.family,
+            " needs both. Train it with ", "both text encoders");
     require(missing.empty(), file.string(), ": the word's vectors are for ", holds,
             ", this model's are for ", listed(needed),
             ". It was made for another family of models");

@@ -74,8 +74,8 @@ TokenFile read_nameless_token(const std::filesystem::path& file);
 std::vector<std::string> describe_others(const TokenFile& token);
 void warn_of_others(const TokenFile& token, const std::filesystem::path& file);
 
-// The vectors for each of a model's text encoders, in their order, as many of each. Throws Error that
-// says which models the word is for, or which half of it is missing.
+// The vectors for each of a model's text encoders, in their order, as many of each. Throws Error
+// that says which models the word is for, or which half of it is missing.
 std::vector<at::Tensor> vectors_for(const TokenFile& token, const std::filesystem::path& file,
                                     const Architecture& architecture);
 

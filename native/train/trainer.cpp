@@ -81,7 +81,9 @@ Evaluation Trainer::estimated() const {
     const at::Tensor directions =
         space_.draw(estimator_->directions(settings_.n), static_cast<std::uint64_t>(settings_.seed),
                     static_cast<std::uint64_t>(step_));
-    const at::Tensor points = estimator_->points(theta_, directions);
+    const at::Tensor& scale = space_.scale();
+    const at::Tensor points =
+        estimator_->points(theta_, scale.defined() ? directions * scale : directions);
     const LossForm form = settings_.slope == "residual" ? LossForm::linearised : LossForm::squared;
     at::Tensor losses = at::zeros({points.size(0)}, at::kDouble);
     for (std::int64_t i = 0; i < settings_.batch; ++i) {
@@ -90,7 +92,7 @@ Evaluation Trainer::estimated() const {
     losses /= static_cast<double>(settings_.batch);
     const double loss = estimator_->loss(losses);
     if (!std::isfinite(loss)) return {loss, {}};
-    return {loss, estimator_->estimate(losses, directions)};
+    return {loss, estimator_->estimate(losses, scale.defined() ? directions / scale : directions)};
 }
 
 Evaluation Trainer::evaluate() const {

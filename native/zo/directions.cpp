@@ -79,6 +79,14 @@ DirectionSpace::DirectionSpace(std::vector<DirectionBlock> blocks) : blocks_(std
     }
 }
 
+void DirectionSpace::set_scale(at::Tensor scale) {
+    require(scale.dim() == 1 && scale.size(0) == size_ && scale.scalar_type() == at::kFloat &&
+                scale.gt(0).all().item<bool>(),
+            "directions: needs a scale as float32 [", size_, "], all above 0, got ",
+            describe_tensor(scale));
+    scale_ = std::move(scale);
+}
+
 at::Tensor DirectionSpace::draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const {
     const at::Tensor z = draw_directions(n, rank_, seed, step);
     if (blocks_.empty()) return z;

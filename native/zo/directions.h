@@ -28,7 +28,14 @@ class DirectionSpace {
     // The blocks lie one after another in theta. Throws Error for a basis without rows.
     explicit DirectionSpace(std::vector<DirectionBlock> blocks);
 
-    // float32 [n, d]; the same bits for the same (seed, step, row), whatever n is.
+    // How far each number is moved for one of mu, float32 [d], positive; undefined for one each. A
+    // slope along s e tells (s e) . g, so that g is estimated from e / s. Throws Error for another
+    // size.
+    void set_scale(at::Tensor scale);
+    const at::Tensor& scale() const { return scale_; }
+
+    // float32 [n, d], without the scale; the same bits for the same (seed, step, row), whatever n
+    // is.
     at::Tensor draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const;
 
     // Dimensions that an estimate keeps when those of P, float32 [rows, d] with orthonormal rows,
@@ -41,6 +48,7 @@ class DirectionSpace {
   private:
     std::vector<DirectionBlock> blocks_;  // empty: everything
     std::int64_t size_ = 0, rank_ = 0;
+    at::Tensor scale_;
 };
 
 // The `rank` leading principal directions of rows [count, width]: eigenvectors of their covariance,

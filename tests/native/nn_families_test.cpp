@@ -158,8 +158,10 @@ TEST(Families, LookAlikesAreNamed) {
     Tensors unclip = second();
     unclip[unet + "label_emb.0.0.weight"] = at::zeros({256, 2048});
     expect_refused(unclip, "unCLIP");
-    for (const auto& [channels, what] : std::map<int, std::string>{
-             {5, "depth"}, {7, "an upscaler"}, {8, "InstructPix2Pix"}, {9, "an inpainting model"}}) {
+    for (const auto& [channels, what] : std::map<int, std::string>{{5, "depth"},
+                                                                   {7, "an upscaler"},
+                                                                   {8, "InstructPix2Pix"},
+                                                                   {9, "an inpainting model"}}) {
         Tensors other = second();
         other[unet + "input_blocks.0.0.weight"] = at::zeros({64, channels, 3, 3});
         expect_refused(other, what);
@@ -187,8 +189,9 @@ TEST(Families, PartsOfXlThatAreMissingOrAnother) {
     expect_refused(other, "label_emb takes 2561 numbers");
     Tensors mixed = xl();
     mixed[attention + "to_k.weight"] = at::zeros({64, 768});
-    expect_refused(mixed, "the text encoders are 768 and 1280 wide, the UNet attends to 768, as "
-                          "that of Stable Diffusion 1.x does");
+    expect_refused(mixed,
+                   "the text encoders are 768 and 1280 wide, the UNet attends to 768, as "
+                   "that of Stable Diffusion 1.x does");
 }
 
 TEST(Families, WhatConfigurationsSayGoesFirst) {

@@ -19,8 +19,7 @@ namespace {
 constexpr std::int64_t vocabulary = 20, tokens = 9;
 
 // Random weights of a text encoder of one layer.
-std::shared_ptr<TextEncoder> make_encoder(std::string key, std::int64_t width,
-                                          std::uint64_t seed) {
+std::shared_ptr<TextEncoder> make_encoder(std::string key, std::int64_t width, std::uint64_t seed) {
     const std::string start = "cond_stage_model.transformer.text_model.";
     std::map<std::string, at::Tensor> weights;
     const auto add = [&](const std::string& name, std::int64_t rows, std::int64_t columns) {
