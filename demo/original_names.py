@@ -2,8 +2,9 @@
 
 The original layout is that of CompVis' latent-diffusion: `model.diffusion_model.*` (UNet),
 `cond_stage_model.transformer.text_model.*` (text encoder) and `first_stage_model.*` (autoencoder).
-Stable Diffusion 2.x keeps OpenCLIP's own names under `cond_stage_model.model.*`, XL its two text
-encoders under `conditioner.embedders.0.transformer.text_model.*` and `conditioner.embedders.1.model.*`.
+Stable Diffusion 2.x keeps OpenCLIP's own names under `cond_stage_model.model.*`, XL has two text
+encoders, under `conditioner.embedders.0.transformer.text_model.*` and, in OpenCLIP's names, under
+`conditioner.embedders.1.model.*`.
 A TAESD has the layout that ComfyUI gives it: `first_stage_model.taesd_encoder.*` and
 `first_stage_model.taesd_decoder.*`.
 
@@ -188,7 +189,9 @@ def text_to_openclip(state: StateDict, root: str) -> StateDict:
         if inner == "text_projection.weight":
             renamed[root + "text_projection"] = tensor.t().contiguous()
             continue
-        if match := re.fullmatch(r"(encoder\.layers\.\d+)\.self_attn\.q_proj\.(weight|bias)", inner):
+        if match := re.fullmatch(
+            r"(encoder\.layers\.\d+)\.self_attn\.q_proj\.(weight|bias)", inner
+        ):
             layer, kind = match.groups()
             start = name.removesuffix(f"q_proj.{kind}")
             parts = [state[f"{start}{one}_proj.{kind}"] for one in "qkv"]

@@ -150,9 +150,7 @@ def _escaped(text: str) -> str:
     return re.sub(r"[()]", r"\\\g<0>", text)
 
 
-def _prepare(
-    clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]
-) -> CaptionIds:
+def _prepare(clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]) -> CaptionIds:
     """`clip` knows the word by `markers`, of each encoder [vectors, width]; messages begin with
     `source`."""
     encoders = _encoders(clip)

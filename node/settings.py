@@ -67,9 +67,6 @@ AT_ONCE = {
     "preview_percent",
 }
 
-# Of families that no node takes: their values suit nothing that can be trained here.
-_REFUSED_PRESETS = {"sd21", "sdxl"}
-
 # Those whose 0 stands for a value that is found, as a label says where there is room.
 AUTOMATIC = {
     "mu",
@@ -102,7 +99,7 @@ def declared() -> dict[str, dict[str, Any]]:
 
 
 # Younger than the node: a saved graph knows widgets by their places, so they come behind.
-YOUNGER = ("take",)
+YOUNGER = ("take", "mu_scale")
 
 
 def options() -> list[dict[str, Any]]:
@@ -110,13 +107,7 @@ def options() -> list[dict[str, Any]]:
     elsewhere = {*ELSEWHERE, *YOUNGER}
     fields = [field for name, field in declared().items() if name not in elsewhere]
     younger = [declared()[name] for name in YOUNGER]
-    return [*map(_on_a_node, fields), PREVIEW_PERCENT, *younger]
-
-
-def _on_a_node(field: dict[str, Any]) -> dict[str, Any]:
-    if field["name"] != "preset":
-        return field
-    return {**field, "choices": [c for c in field["choices"] if c not in _REFUSED_PRESETS]}
+    return [*fields, PREVIEW_PERCENT, *younger]
 
 
 def label(name: str) -> str:
@@ -125,8 +116,8 @@ def label(name: str) -> str:
 
 
 def resolution_problem(side: int) -> str | None:
-    """What is wrong with a side in pixels; None when it is one that Stable Diffusion 1.x takes,
-    whose UNet halves what the autoencoder made eight times smaller three times."""
+    """What is wrong with a side in pixels; None when it is one that every family takes, of which
+    some halve three times what the autoencoder made eight times smaller."""
     largest = int(declared()["resolution"]["maximum"])
     if 0 <= side <= largest and side % 64 == 0:
         return None

@@ -1,6 +1,7 @@
 #include "ops/layers.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/empty.h>
@@ -146,21 +147,17 @@ struct Layer {
     }
 };
 
-// [rows, out] as an addend of [rows, out, height, width] or of [rows, ..., out].
-at::Tensor beside_rows(const at::Tensor& bias, const at::Tensor& y, bool image) {
-    std::vector<std::int64_t> shape(static_cast<std::size_t>(y.dim()), 1);
-    shape.front() = bias.size(0);
-    shape[image ? 1 : shape.size() - 1] = bias.size(1);
-    return bias.view(shape);
-}
-
 // By torch's own operators, for weights and devices without a kernel of ours; in x's type.
 at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
     if (layer.bias.defined() && layer.bias.dim() == 2) {
-        Layer without = layer;
-        without.bias = at::Tensor();
-        const at::Tensor y = plain_product(without, x);
-        return y + beside_rows(layer.bias.to(y.scalar_type()), y, layer.image);
+        // Each row with its own bias in the product, where it rounds as that of one row alone.
+        std::vector<at::Tensor> rows;
+        for (std::int64_t row = 0; row < layer.bias.size(0); ++row) {
+            Layer own = layer;
+            own.bias = layer.bias[row];
+            rows.push_back(plain_product(own, x.slice(0, row, row + 1)));
+        }
+        return at::cat(rows);
     }
     const TorchThreads threads(layer.torch_threads());
     const at::Tensor in = x.to(layer.weight.input_type(x.scalar_type()));

@@ -95,9 +95,7 @@ class Engine:
         source = _native.open_weights(str(checkpoint))
         text_encoder = _native.TextEncoder(source, weights="int8", heads=heads[0])
         unet = _native.UNet(source, weights="int8", compute=compute, heads=heads[1])
-        self.objective = _native.Objective(
-            [text_encoder], unet, word="sks", captions=[CAPTION]
-        )
+        self.objective = _native.Objective([text_encoder], unet, word="sks", captions=[CAPTION])
 
     def calibrate(self, theta: torch.Tensor, draws: list[Draw]) -> float:
         """The share of multiply-adds that are of integers."""

@@ -60,11 +60,11 @@ def test_a_side_that_no_model_takes_is_refused_before_anything_runs(comfy, side)
     assert f"got {side}" in refusal(comfy, asking(resolution=side))
 
 
-def test_presets_of_refused_families_are_not_offered(comfy):
-    assert spec(comfy)["preset"][1]["options"] == ["auto", "sd15"]
+def test_presets_of_all_families_are_offered(comfy):
+    assert spec(comfy)["preset"][1]["options"] == ["auto", "sd15", "sd21", "sdxl"]
 
 
-@pytest.mark.parametrize(("name", "other"), [("preset", "sdxl"), ("method", "adam")])
+@pytest.mark.parametrize(("name", "other"), [("preset", "flux"), ("method", "adam")])
 def test_what_is_no_choice_is_refused_by_name(comfy, name, other):
     """Some hosts refuse it with the prompt; the node does on all."""
     prompt = asking(**{name: other})

@@ -76,6 +76,25 @@ TEST_P(FrozenGradient, Conv2d) {
 INSTANTIATE_TEST_SUITE_P(Types, FrozenGradient,
                          testing::Values(WeightType::dense, WeightType::int8, WeightType::int4));
 
+TEST_P(FrozenGradient, ShiftsOfRows) {
+    // Of one row for all, of a row each, and of a row each where the activation has a single one.
+    const FrozenWeight w = weight({63, 33, 3, 3});
+    const at::Tensor bias = random({63}, 5), dense = w.dense(at::kFloat).to(at::kDouble);
+    for (const auto& [rows, shifts] : {std::pair(3, 1), std::pair(3, 3), std::pair(1, 3)}) {
+        const at::Tensor x = channels_last(random({rows, 33, 7, 5}, 1));
+        const at::Tensor many = x.expand({std::max(rows, shifts), -1, -1, -1}).to(at::kDouble);
+        expect_gradient(
+            [&](const at::Tensor& shift) {
+                return conv2d(x, w, bias, 1, 1, {.shift = shifts == 1 ? shift.squeeze(0) : shift});
+            },
+            [&](const at::Tensor& shift) {
+                return at::conv2d(many, dense, bias.to(at::kDouble), 1, 1) +
+                       shift.unsqueeze(-1).unsqueeze(-1);
+            },
+            random({shifts, 63}, 2));
+    }
+}
+
 TEST(Gradient, GroupNorm) {
     const at::Tensor weight = random({64}, 3), bias = random({64}, 4);
     const at::Tensor exact_weight = weight.to(at::kDouble), exact_bias = bias.to(at::kDouble);
@@ -109,6 +128,8 @@ TEST(Gradient, NormsAndActivations) {
             return halves[0] * at::gelu(halves[1]);
         },
         x);
+    expect_gradient([](const at::Tensor& t) { return zoodip::gelu(t); },
+                    [](const at::Tensor& t) { return at::gelu(t); }, x);
     expect_gradient(
         quick_gelu, [](const at::Tensor& t) { return t * at::sigmoid(1.702 * t); }, x);
 }

@@ -90,6 +90,29 @@ TEST_P(RowIdentity, Conv2d) {
     }
 }
 
+TEST_P(RowIdentity, AShiftOfItsOwn) {
+    const FrozenWeight w = weight({320, 64, 3, 3});
+    const at::Tensor bias = random({320}, 5), shift = random({3, 320}, 6);
+    const at::Tensor x = random({3, 64, 17, 9}, 7).to(type()).contiguous(
+        at::MemoryFormat::ChannelsLast);
+    const GroupNormed norm{x, 32, random({64}, 8), random({64}, 9), 1e-5, true};
+    const auto part = [](const at::Tensor& whole, std::int64_t row) {
+        return whole.slice(0, row, row + 1);
+    };
+    const at::Tensor together = conv2d(x, w, bias, 1, 1, {.shift = shift});
+    const at::Tensor of_norm = conv2d(norm, w, bias, 1, 1, {.shift = shift});
+    const at::Tensor one_for_all = conv2d(part(x, 1), w, bias, 1, 1, {.shift = shift});
+    for (std::int64_t row = 0; row < 3; ++row) {
+        const Finish own{.shift = shift[row]};
+        GroupNormed alone = norm;
+        alone.x = part(x, row);
+        EXPECT_TRUE(same_bits(part(together, row), conv2d(part(x, row), w, bias, 1, 1, own)));
+        EXPECT_TRUE(same_bits(part(of_norm, row), conv2d(alone, w, bias, 1, 1, own)));
+        EXPECT_TRUE(same_bits(part(one_for_all, row), conv2d(part(x, 1), w, bias, 1, 1, own)));
+    }
+    EXPECT_THROW(conv2d(x, w, bias, 1, 1, {.shift = random({2, 320}, 1)}), Error);
+}
+
 TEST_P(RowIdentity, Attention) {
     for (const auto& [tokens, channels, heads] :
          std::vector<std::array<std::int64_t, 3>>{{1024, 320, 8}, {64, 1280, 8}, {77, 768, 12}}) {

@@ -290,6 +290,33 @@ TEST(Trainer, TheWordIsTheMeanOverTheLastSteps) {
     }
 }
 
+// Points lie as far as the scale says, and the estimate is that of the gradient all the same: of a
+// linear loss a . theta it is (1/n) sum (a . (s e)) e / s.
+TEST(Trainer, AScaleMovesThePointsAndNotTheEstimate) {
+    class Plane : public Objective {
+      public:
+        at::Tensor losses(const at::Tensor& thetas, const Sample&, LossForm) override {
+            points.push_back(thetas);
+            return at::matmul(thetas.to(at::kDouble), slope);
+        }
+        at::Tensor slope = at::arange(1, width + 1, at::kDouble);
+        std::vector<at::Tensor> points;
+    };
+    const auto pictures = latents(1);
+    const TrainSettings s = settings();
+    const at::Tensor scale = at::linspace(0.5, 4, width).to(at::kFloat);
+    DirectionSpace space(width);
+    space.set_scale(scale);
+    Plane plane;
+    const at::Tensor found = trainer_of(s, plane, pictures, space).evaluate().gradient;
+    const at::Tensor e = DirectionSpace(width).draw(s.n, static_cast<std::uint64_t>(s.seed), 0);
+    const at::Tensor moved = plane.points[0].slice(0, 1) - plane.points[0][0];
+    EXPECT_TRUE(at::allclose(moved, s.mu * scale * e, 1e-4, 1e-9));
+    const at::Tensor slopes = at::matmul((scale * e).to(at::kDouble), plane.slope);
+    const at::Tensor expected = (slopes.unsqueeze(1) * (e / scale)).mean(0);
+    EXPECT_TRUE(at::allclose(found.to(at::kDouble), expected, 1e-3, 1e-3));
+}
+
 // ZOAdam's scale is that of the dimensions which an estimate can have: those of the directions,
 // less what P takes out of them.
 TEST(Trainer, DimensionsLeftOutAreNotCounted) {

@@ -100,6 +100,16 @@ TEST(DirectionSpace, CountsTheDimensionsThatAProjectionLeaves) {
     EXPECT_EQ(DirectionSpace(14).rank_without(p), 11);
 }
 
+TEST(DirectionSpace, KeepsAScaleThatFits) {
+    DirectionSpace space(3);
+    EXPECT_FALSE(space.scale().defined());
+    const at::Tensor before = space.draw(2, 1, 0);
+    space.set_scale(at::tensor({1.0f, 2.0f, 0.5f}));
+    EXPECT_TRUE(at::equal(space.draw(2, 1, 0), before));  // which stay those of theta's numbers
+    EXPECT_THROW(space.set_scale(at::ones({2})), Error);
+    EXPECT_THROW(space.set_scale(at::tensor({1.0f, 0.0f, 1.0f})), Error);
+}
+
 TEST(DirectionSpace, RefusesABasisThatIsNone) {
     EXPECT_THROW(DirectionSpace(0), Error);
     EXPECT_THROW(DirectionSpace(std::vector<DirectionBlock>{}), Error);

@@ -21,7 +21,8 @@ NAMES = {
         "preset method slope n mu directions direction_rank related_words batch chunk "
         "learning_rate learning_rate_schedule average_steps subspace tau nu timesteps t_lower "
         "t_upper vectors resolution flip threads memory_limit validate_every validation_samples "
-        "early_stop divergence checkpoint_every checkpoints_kept preview_percent take",
+        "early_stop divergence checkpoint_every checkpoints_kept preview_percent take "
+        "mu_scale",
         "options",
     ),
     "LoadTrainingImagesZO": ("folder size caption", "images captions count"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 import zoodip
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, StableDiffusionXLPipeline
 from make_checkpoint import (
     SCHEDULE,
     build_modules,
@@ -19,8 +19,10 @@ from make_checkpoint import (
 )
 from random_modules import SHAPES
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from zoodip import _native
+
+from demo.tokenizer import build_tokenizer
 
 FORWARD, GRADIENT = 1e-4, 2e-4
 CAPTIONS = ["a photo of a {}", "{} on a beach, near another {}"]
@@ -138,9 +140,10 @@ def xl():
 
 def test_the_family_is_told_with_all_that_its_file_says(model):
     found = model.source.architecture()
-    assert found["family"] == {"tiny-sd2": "Stable Diffusion 2.x", "tiny-xl": "Stable Diffusion XL"}[
-        model.name
-    ]
+    assert (
+        found["family"]
+        == {"tiny-sd2": "Stable Diffusion 2.x", "tiny-xl": "Stable Diffusion XL"}[model.name]
+    )
     assert [one["width"] for one in found["text_encoders"]] == model.widths
     assert [one["key"] for one in found["text_encoders"]] == (
         ["clip_l", "clip_g"] if model.xl else ["clip_h"]
@@ -315,7 +318,17 @@ def test_a_word_is_learned_and_drawn(checkpoint, images, tmp_path, run):
         shapes = {name: tuple(file.get_tensor(name).shape) for name in file.keys()}  # noqa: SIM118
     two = {"clip_l": (1, 64), "clip_g": (1, 128)}
     assert shapes == (two if "xl" in checkpoint.name else {"clip_h": (1, 128)})
-    words = ["sample", "--model", checkpoint, "--prompt", "a zwx", "--width", "64", "--height", "64"]
+    words = [
+        "sample",
+        "--model",
+        checkpoint,
+        "--prompt",
+        "a zwx",
+        "--width",
+        "64",
+        "--height",
+        "64",
+    ]
     words += ["--steps", "2"]
     drawn = []
     for extra in (["--token", token], []):
@@ -364,3 +377,45 @@ def test_a_distilled_model_is_warned_of(images, tmp_path, run):
     told = run(words)
     assert told.returncode == 0, told.stderr
     assert "is a distilled model, by 'lightning'" in told.stderr
+
+
+def test_diffusers_pipeline_of_xl_knows_both_halves_of_a_word(images, tmp_path):
+    """Its states and pooled vector of a prompt with the word are ours."""
+    model = Model("tiny-xl")
+    checkpoint, token = tmp_path / "xl.safetensors", tmp_path / "zwx.safetensors"
+    write_checkpoint(checkpoint, "tiny-xl", seed=8, dtype=torch.float32)
+    train(checkpoint, images, token, learning_rate=0.1)
+    vectors = load_file(token)
+    second = build_tokenizer()
+    second.pad_token = "!"  # id 0
+    pipeline = StableDiffusionXLPipeline(
+        model.modules.vae,
+        *model.encoders,
+        build_tokenizer(),
+        second,
+        model.modules.unet,
+        DDIMScheduler(**SCHEDULE),
+        add_watermarker=False,
+    )
+    pairs = zip(
+        ("clip_l", "clip_g"),
+        model.encoders,
+        (pipeline.tokenizer, pipeline.tokenizer_2),
+        strict=True,
+    )
+    plain = pipeline.encode_prompt("a photo of zwx", do_classifier_free_guidance=False)[0]
+    for key, encoder, tokenizer in pairs:
+        pipeline.load_textual_inversion(
+            vectors[key], token="zwx", text_encoder=encoder, tokenizer=tokenizer
+        )
+    states, _, pooled, _ = pipeline.encode_prompt(
+        "a photo of zwx", do_classifier_free_guidance=False
+    )
+    assert not torch.allclose(states, plain, atol=1e-3)
+    ids = torch.tensor([[49406, 320, 1125, 539, 0, 49407, *[49407] * 71]])
+    ours = [
+        encoder.forward(ids, positions=[4], vectors=vectors[key][None])
+        for key, encoder in zip(("clip_l", "clip_g"), model.own_encoders(), strict=True)
+    ]
+    assert relative_error(torch.cat([one[0] for one in ours], -1), states) <= FORWARD
+    assert relative_error(ours[1][1], pooled) <= FORWARD

@@ -6,6 +6,8 @@ from random_modules import SHAPES, construct
 
 
 def test_names_and_shapes_are_those_of_the_family():
-    modules = Modules(**{part: construct(SHAPES["sd15"], part, "meta") for part in SHAPES["sd15"].parts})
+    modules = Modules(
+        **{part: construct(SHAPES["sd15"], part, "meta") for part in SHAPES["sd15"].parts}
+    )
     theirs = {name: tuple(tensor.shape) for name, tensor in to_original(modules).items()}
     assert full_size.shapes() == theirs

@@ -43,7 +43,9 @@ STRUCTURES = {"sd15": SHAPES["sd15"], "tiny": SHAPES["tiny"], "taesd": TAESD, "p
 
 def listed(shape):
     """Name -> shape of a model, without its numbers."""
-    modules = Modules(**{part: construct(find_shape(shape), part, "meta") for part in find_shape(shape).parts})
+    modules = Modules(
+        **{part: construct(find_shape(shape), part, "meta") for part in find_shape(shape).parts}
+    )
     tensors = to_original(modules)
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in SCALARS}
 

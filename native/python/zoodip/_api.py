@@ -105,7 +105,8 @@ def train(
     """Learns the embedding of one new word from a folder of pictures (ZOODiP, arXiv 2503.14868).
 
     Args:
-        model: a Stable Diffusion 1.x checkpoint (`.safetensors`) or a diffusers folder.
+        model: a checkpoint (`.safetensors`) of Stable Diffusion 1.x, 2.x or XL, or a diffusers
+            folder.
         images: a folder of pictures; `NAME.txt` beside `NAME.jpg` is its caption, with `{}` where
             the word goes. `read_folder` tells other layouts, and what would be read.
         word: the new word, for example `sks`.

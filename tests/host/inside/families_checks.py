@@ -65,7 +65,9 @@ def check_a_word_is_learned_in_every_text_encoder():
         with tempfile.TemporaryDirectory() as folder:
             token = train(model, clip, folder, learning_rate=0.1)
         widths = {key: vectors.shape[1] for key, vectors in token.vectors.items()}
-        assert widths == ({"clip_l": 64, "clip_g": 128} if name == "xl" else {"clip_h": 128}), widths
+        assert widths == ({"clip_l": 64, "clip_g": 128} if name == "xl" else {"clip_h": 128}), (
+            widths
+        )
         inner = clip.cond_stage_model
         for key, vectors in token.vectors.items():
             table = getattr(inner, key).transformer.text_model.embeddings.token_embedding.weight
@@ -135,8 +137,3 @@ def check_wires_of_different_families_are_refused():
     for pair in ((sd1_model, clip), (model, sd1_clip), (model, FAMILIES["sd2"][1])):
         found = message(wires.WireError, lambda pair=pair: wires.read_wires(*pair, VAE, merge))
         assert "different families" in found and "from one checkpoint" in found, found
-    # Of families whose UNets differ in width alone the engine tells.
-    for pair in ((sd1_model, FAMILIES["sd2"][1]), (FAMILIES["sd2"][0], sd1_clip)):
-        with tempfile.TemporaryDirectory() as folder:
-            found = message(Exception, lambda pair=pair, folder=folder: train(*pair, folder))
-        assert found, found

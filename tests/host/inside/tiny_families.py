@@ -60,7 +60,7 @@ def randomise(module, seed):
         for name, parameter in module.named_parameters():
             if name.endswith("bias"):
                 values = 0.05 * torch.randn(parameter.shape, generator=generator)
-            elif parameter.ndim == 1:
+            elif parameter.ndim <= 1:
                 values = 1 + 0.1 * torch.randn(parameter.shape, generator=generator)
             elif "embedding" in name:
                 values = 0.02 * torch.randn(parameter.shape, generator=generator)
@@ -108,7 +108,7 @@ def xl(seed=1):
         clip = _clip(
             comfy.sdxl_clip.SDXLClipModel,
             comfy.sdxl_clip.SDXLTokenizer,
-            {"clip_l": _text(NARROW, 2), "clip_g": _text(WIDE, 3)},
+            {"clip_l": _text(NARROW, 3), "clip_g": _text(WIDE, 3)},
             seed + 1,
         )
         clip.tokenizer.clip_l.embedding_size = NARROW
