@@ -27,7 +27,7 @@ const Family& family_of(const WeightSource& weights) {
 
 const Family& family_with_preset(const std::string& preset) {
     for (const Family* family : all_families()) {
-        if (preset == family->preset(Prediction::epsilon)) return *family;
+        if (preset == family->preset) return *family;
     }
     fail("preset: there is no '", preset, "'");
 }

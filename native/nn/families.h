@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/family.h"
@@ -47,7 +48,9 @@ struct Family {
     void (*refuse)(const WeightSource& weights) = nullptr;
     // Where neither metadata nor keys say.
     ToldPrediction (*prediction)(const WeightSource& weights);
-    const char* (*preset)(Prediction prediction);
+    const char* preset;  // the name of the values below
+    // ZOODiP's values for training it, by setting, where they differ from the defaults.
+    std::vector<std::pair<const char*, double>> values;
     std::int64_t (*resolution)(Prediction prediction);
 };
 

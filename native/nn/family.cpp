@@ -401,7 +401,7 @@ Architecture detect_architecture(const WeightSource& weights) {
     detect_vector(weights, family, architecture);
     detect_structure(weights, architecture);
     detect_prediction(weights, family, architecture);
-    architecture.preset = family.preset(architecture.prediction);
+    architecture.preset = family.preset;
     architecture.betas = detect_beta_schedule(weights);
     detect_vae(weights, family, architecture);
     detect_resolution(weights, family, architecture);

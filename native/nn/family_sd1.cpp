@@ -28,7 +28,8 @@ const Family& stable_diffusion_1() {
             [](const WeightSource&) {
                 return ToldPrediction{Prediction::epsilon, "by its family"};
             },
-        .preset = [](Prediction) { return "sd15"; },
+        .preset = "sd15",
+        .values = {},
         .resolution = [](Prediction) -> std::int64_t { return 512; },
     };
     return family;

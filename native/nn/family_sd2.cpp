@@ -59,7 +59,8 @@ const Family& stable_diffusion_2() {
         .latent_scale = 0.18215,
         .recognises = recognises,
         .prediction = prediction_of,
-        .preset = [](Prediction) { return "sd21"; },
+        .preset = "sd21",
+        .values = {{"mu", 1e-2}, {"learning_rate", 1e-2}},
         .resolution = [](Prediction prediction) -> std::int64_t {
             return prediction == Prediction::v ? 768 : 512;
         },

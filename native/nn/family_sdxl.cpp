@@ -62,7 +62,8 @@ const Family& stable_diffusion_xl() {
                 return ToldPrediction{Prediction::epsilon,
                                       "by its family, for nothing says otherwise"};
             },
-        .preset = [](Prediction) { return "sdxl"; },
+        .preset = "sdxl",
+        .values = {{"mu", 1e-2}, {"t_lower", 700}, {"steps", 20000}},
         .resolution = [](Prediction) -> std::int64_t { return 1024; },
     };
     return family;

@@ -88,7 +88,8 @@ void bind_text_encoder(py::module_& module) {
                  });
              }),
              py::arg("source"), py::arg("weights") = "int8", py::arg("heads") = 0,
-             py::arg("device") = "cpu", py::arg("preset") = "sd15", py::arg("index") = 0,
+             py::arg("device") = "cpu", py::arg("preset") = all_families().back()->preset,
+             py::arg("index") = 0,
              "preset: of the family; index: of its text encoders the first or a further one.")
         .def(
             "forward",

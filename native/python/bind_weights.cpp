@@ -141,7 +141,7 @@ void bind_weights(py::module_& module) {
                         "layer"_a = kind.layer, "pooled"_a = kind.pooled));
                 }
                 families.append(py::dict("name"_a = family->name,
-                                         "preset"_a = family->preset(Prediction::epsilon),
+                                         "preset"_a = family->preset,
                                          "encoders"_a = encoders,
                                          "vector_conditioning"_a = family->vector_conditioning));
             }

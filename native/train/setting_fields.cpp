@@ -1,6 +1,7 @@
 // The declarations: name, range or choices, unit, help, equation.
 #include <utility>
 
+#include "nn/families.h"
 #include "ops/types.h"
 #include "train/settings.h"
 
@@ -39,9 +40,15 @@ Field free(Field field) {
     return field;
 }
 
+Choices preset_names() {
+    Choices names;
+    for (const Family* family : all_families()) names.insert(names.begin(), family->preset);
+    return names;
+}
+
 std::vector<Field> method_fields() {
     return {
-        choice("preset", &S::preset, {"auto", "sd15", "sd21", "sdxl"},
+        choice("preset", &S::preset, with_auto(preset_names()),
                {"The paper's values for a family of models; auto takes those of the model. Other "
                 "settings go before it."}),
         number(

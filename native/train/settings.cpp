@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/families.h"
 #include "ops/panel_product.h"
 #include "train/caption_templates.h"
 #include "zo/estimator.h"
@@ -10,13 +11,14 @@
 namespace zoodip {
 namespace {
 
-// ZOODiP's values where they differ from the defaults, which are those for SD1.5.
 nlohmann::json preset_values(const std::string& name) {
-    if (name == "sd21") return {{"mu", 1e-2}, {"learning_rate", 1e-2}};
-    if (name == "sdxl") {
-        return {{"mu", 1e-2}, {"t_lower", 700}, {"steps", 20000}};
+    auto values = nlohmann::json::object();
+    for (const auto& [setting, value] : family_with_preset(name).values) {
+        const bool whole = std::floor(value) == value;
+        values[setting] =
+            whole ? nlohmann::json(static_cast<std::int64_t>(value)) : nlohmann::json(value);
     }
-    return nlohmann::json::object();
+    return values;
 }
 
 // The values of a preset suit its estimates; the exact gradient has its own.

@@ -2,7 +2,8 @@
 with diffusers and optimum-quanto, eager.
 
 Each step encodes the picture with the VAE; the base point and the n perturbed ones pass through
-text encoder and UNet one after another, each as a batch of 1. All three parts are INT8 (weights).
+text encoder and UNet one after another, each as a batch of 1. All parts are INT8 (weights). Of XL
+both text encoders' rows are moved, as the paper does; its script has no such path.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from optimum.quanto import freeze, qint8, quantize
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from ._step_memory import begin_training_peak, peak
 
@@ -51,6 +52,32 @@ class Parts:
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     scheduler: DDIMScheduler
+    text_encoder_2: CLIPTextModelWithProjection | None = None  # of XL
+
+    @property
+    def text_encoders(self) -> list[torch.nn.Module]:
+        both = (self.text_encoder, self.text_encoder_2)
+        return [encoder for encoder in both if encoder is not None]
+
+    @property
+    def modules(self) -> list[torch.nn.Module]:
+        return [*self.text_encoders, self.unet, self.vae]
+
+    @property
+    def rows(self) -> list[torch.Tensor]:
+        """The word's, of each text encoder."""
+        return [encoder.get_input_embeddings().weight[WORD] for encoder in self.text_encoders]
+
+    def condition(self, resolution: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The states that the UNet attends to, and what it takes beside them."""
+        ids = torch.tensor([TOKENS])
+        if self.text_encoder_2 is None:
+            return self.text_encoder(ids)[0], {}
+        first = self.text_encoder(ids, output_hidden_states=True)
+        second = self.text_encoder_2(ids, output_hidden_states=True)
+        states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+        sizes = torch.tensor([[resolution, resolution, 0, 0, resolution, resolution]])
+        return states, {"text_embeds": second.text_embeds, "time_ids": sizes.to(states.dtype)}
 
 
 def load_vae(folder: Path, dtype: torch.dtype) -> AutoencoderKL:
@@ -65,8 +92,12 @@ def load(folder: Path, dtype: torch.dtype) -> Parts:
         UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype),
         DDIMScheduler.from_pretrained(folder / "scheduler"),
     )
+    if (folder / "text_encoder_2").is_dir():
+        parts.text_encoder_2 = CLIPTextModelWithProjection.from_pretrained(
+            folder / "text_encoder_2", dtype=dtype
+        )
     parts.unet.to(memory_format=torch.channels_last)
-    for part in (parts.text_encoder, parts.vae, parts.unet):
+    for part in parts.modules:
         part.requires_grad_(False)
     return parts
 
@@ -83,14 +114,15 @@ class ZOAdam:
     def __init__(self) -> None:
         self.steps, self.m, self.v = 0, 0.0, 0.0
 
-    def step(self, row: torch.Tensor, gradient: torch.Tensor, n: int) -> None:
+    def step(self, gradient: torch.Tensor, n: int) -> torch.Tensor:
+        """How far the rows move."""
         self.steps += 1
-        gradient = gradient / ((row.numel() + n - 1) / n) ** 0.5
+        gradient = gradient / ((gradient.numel() + n - 1) / n) ** 0.5
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
         m = self.m / (1 - 0.9**self.steps)
         v = self.v / (1 - 0.999**self.steps)
-        row.sub_(LEARNING_RATE * m / (v.sqrt() + 1e-3))
+        return -LEARNING_RATE * m / (v.sqrt() + 1e-3)
 
 
 @torch.no_grad()
@@ -116,24 +148,27 @@ def zeroth_order_step(
 ) -> None:
     """One-sided differences along n random directions; moves the word's row of the embedding."""
     noise, timesteps, noisy = noisy_latents(parts, pixels, clock)
-    ids = torch.tensor([TOKENS])
-    row = parts.text_encoder.get_input_embeddings().weight[WORD]
+    rows, sizes = parts.rows, [row.numel() for row in parts.rows]
 
     def loss() -> torch.Tensor:
         with clock("text"):
-            states = parts.text_encoder(ids)[0]
+            states, beside = parts.condition(pixels.shape[-1])
         with clock("unet"):
-            prediction = parts.unet(noisy, timesteps, states).sample
+            prediction = parts.unet(noisy, timesteps, states, added_cond_kwargs=beside).sample
         return F.mse_loss(prediction.float(), noise.float())
 
+    def move(by: torch.Tensor) -> None:
+        for row, part in zip(rows, by.split(sizes), strict=True):
+            row.add_(part)
+
     base = loss()
-    gradient = torch.zeros_like(row)
+    gradient = torch.zeros(sum(sizes), dtype=rows[0].dtype)
     for _ in range(n):
-        direction = torch.randn_like(row)
-        row.add_(MU * direction)
+        direction = torch.randn_like(gradient)
+        move(MU * direction)
         gradient += (loss() - base) / MU * direction / n
-        row.sub_(MU * direction)
-    optimiser.step(row, gradient, n)
+        move(-MU * direction)
+    move(optimiser.step(gradient, n))
 
 
 @contextlib.contextmanager
@@ -179,7 +214,7 @@ def train(
     torch.set_num_threads(threads)
     begun = time.perf_counter()
     parts = load(Path(folder), TYPES[compute])
-    for part in (parts.text_encoder, parts.unet, parts.vae):
+    for part in parts.modules:
         quantise(part)
     loading = {"load": time.perf_counter() - begun, "loading_peak": peak()}
     begin_training_peak()
@@ -192,7 +227,7 @@ def linear_paths(folder: str, compute: str, resolution: int, threads: int) -> di
     """Worker: seconds of one step of n = 1 by each of quanto's linear paths."""
     torch.set_num_threads(threads)
     parts = load(Path(folder), TYPES[compute])
-    for part in (parts.text_encoder, parts.unet, parts.vae):
+    for part in parts.modules:
         quantise(part)
     seconds = {}
     for path in ("packed", "dequantised"):

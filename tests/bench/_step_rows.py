@@ -18,7 +18,10 @@ NAMES = {
     "bf16": "INT8 weights, bf16 products",
     "int8": "INT8 weights and activations",
 }
-Goals = tuple[float, float]  # target, stretch
+Goals = tuple[float, float] | tuple[None, None]  # target, stretch
+NO_GOALS: Goals = (None, None)
+# Of the larger families, of which no floor is taken.
+OTHER_GOALS: dict[str, Goals] = {"bf16": (0.35, 0.30)}
 STEP_GOALS: dict[str, Goals] = {"fp32": (0.32, 0.27), "bf16": (0.50, 0.45), "int8": (0.34, 0.29)}
 
 
@@ -91,10 +94,10 @@ def beside_reference(
     yield Row(name, STEP, mine, without_vae(theirs), f"{other} less its VAE", all_of_ours=steps)
 
 
-def step_rows(answers: Answers, row: str) -> Iterator[Row]:
+def step_rows(answers: Answers, row: str, goals: dict[str, Goals]) -> Iterator[Row]:
     ours, theirs = (answers[job.name] for job in ROWS[row])
     other = f"{ROWS[row][1].compute} reference"
-    yield from beside_reference(NAMES[row], ours, theirs, other, STEP_GOALS[row])
+    yield from beside_reference(NAMES[row], ours, theirs, other, goals.get(row, NO_GOALS))
 
 
 def taken(answers: list[dict[str, Any]]) -> str:
@@ -102,12 +105,12 @@ def taken(answers: list[dict[str, Any]]) -> str:
     return " or ".join(dict.fromkeys(answer["compute"] for answer in answers))
 
 
-def default_rows(answers: Answers) -> Iterator[Row]:
+def default_rows(answers: Answers, goals: Goals) -> Iterator[Row]:
     mine, *both = (answers[job.name] for job in ROWS["default"])
     theirs = min(both, key=lambda one: statistics.median(seconds(one)))
     compute = ROWS["default"][1 + both.index(theirs)].compute
     name, other = f"default ({taken(mine)})", f"{compute} reference, the faster"
-    yield from beside_reference(name, mine, theirs, other, (0.20, 0.16))
+    yield from beside_reference(name, mine, theirs, other, goals)
     yield Row(f"peak memory, {name}", "GB", peaks(mine), (), "", 1.2, 1.1)
 
 
@@ -134,11 +137,11 @@ def floor_rows(answers: Answers, row: str, floors: Floors) -> Iterator[Row]:
     )
 
 
-def memory_rows(answers: Answers, row: str) -> Iterator[Row]:
+def memory_rows(answers: Answers, row: str, goals: Goals) -> Iterator[Row]:
     """`zoodip train`, the whole process; encoding the pictures counts as loading."""
     ours, theirs = (answers[job.name] for job in ROWS[row])
     name, other = NAMES[row], f"{ROWS[row][1].compute} reference's"
-    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", 1.6, 1.3)
+    yield Row(f"peak memory, {name}", "GB", peaks(ours), (), "", *goals)
     loading, training = (
         (values(ours, f"{part}_peak", GB), values(theirs, f"{part}_peak", GB))
         for part in ("loading", "training")
@@ -189,9 +192,16 @@ def all_rows(answers: Answers, floors: Floors) -> list[Row]:
     """Those whose jobs were run."""
     there = [row for row, jobs in ROWS.items() if all(job.name in answers for job in jobs)]
     steps = [row for row in there if row in NAMES]
-    rows: list[Row] = list(default_rows(answers)) if "default" in there else []
-    for make in (step_rows, lambda a, row: floor_rows(a, row, floors), memory_rows):
-        rows += [row for name in steps for row in make(answers, name)]
+    # Goals are for Stable Diffusion 1.5's shape, the one whose floor is taken, or say otherwise.
+    own = bool(floors)
+    default = (0.20, 0.16) if own else NO_GOALS
+    rows: list[Row] = list(default_rows(answers, default)) if "default" in there else []
+    for name in steps:
+        rows += step_rows(answers, name, STEP_GOALS if own else OTHER_GOALS)
+    for name in steps if own else ():
+        rows += floor_rows(answers, name, floors)
+    for name in steps:
+        rows += memory_rows(answers, name, (1.6, 1.3) if own else NO_GOALS)
     rows += int4_rows(answers) if "int4" in there else ()
     rows += exact_rows(answers) if "exact" in there else ()
     rows += [row for name in steps for row in load_rows(answers, name)]

@@ -3,8 +3,10 @@ arithmetic.
 
     python -m zoodip.bench step [--quick] [--rows fp32 bf16 ...] [--profile] [--scaling]
                                 [--threads 2] [--rounds 3] [--steps 3] [--only-report]
+                                [--shape sd15 | sd21 | sdxl]
 
-A model of Stable Diffusion 1.5's shape with random weights is written once into the work folder.
+A model of Stable Diffusion 1.5's shape (or that of 2.1 at 768 pixels, or of XL at 512) with random
+weights is written once into the work folder.
 Ours is the program `zoodip train`; the reference is a step with diffusers and optimum-quanto
 (_step_reference.py), and for the exact gradient textual inversion (_step_gradient.py). Both run in
 turn, each time in a process of its own. The floor is the step's products as bare calls
@@ -48,6 +50,12 @@ class Size:
 
 
 SD15 = Size("sd15", 512, 3, 3, 0.1, FULL)
+# Of the other families the estimates alone, beside the reference, without a floor.
+OTHERS = {
+    "sd21": Size("sd21", 768, 2, 1, 0, FULL),
+    "sdxl": Size("sdxl", 512, 2, 1, 0, FULL),
+}
+ESTIMATES = ("default", *NAMES)
 TINY = Size("tiny", 64, 1, 1, 0.001, QUICK)
 
 
@@ -78,7 +86,7 @@ def say(line: str) -> None:
 def run_table(session: Session, rows: list[str], rounds: int) -> str:
     jobs = jobs_of(rows)
     bench, paths = session.bench({job.compute for job in jobs if job.side == "reference"})
-    computes = [row for row in rows if row in NAMES]
+    computes = [row for row in rows if row in NAMES and session.model.shape not in OTHERS]
     plan = Rounds(jobs, computes, session.size.budget, rounds)
     about = session.about | {"shape": session.model.shape, "setup": asdict(session.setup)}
     text = ""
@@ -136,6 +144,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="against n, resolution, threads; without --rows no table",
     )
+    parser.add_argument(
+        "--shape",
+        choices=["sd15", *OTHERS],
+        default="sd15",
+        help=f"whose model; of others than sd15 the rows {' '.join(ESTIMATES)}",
+    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, help="default: 3, or 1 with --quick")
     parser.add_argument(
@@ -160,6 +174,8 @@ def out_of(options: argparse.Namespace, work: Path) -> Path:
         return options.out
     if options.quick:
         return work / "quick"
+    if options.shape in OTHERS:
+        return RESULTS.with_name(f"step-{options.shape}")
     return work / "rows" if options.rows else RESULTS
 
 
@@ -170,10 +186,12 @@ def main(arguments: list[str]) -> None:
     if options.only_report:
         print(report(json.loads((out / "results.json").read_text(encoding="utf-8")), out))
         return
-    size = TINY if options.quick else SD15
+    size = TINY if options.quick else OTHERS.get(options.shape, SD15)
     known = ask("_step_machine.describe", threads=options.threads)
     takes = {*known["computes"], "auto"}
     possible = [row for row, jobs in ROWS.items() if all(job.compute in takes for job in jobs)]
+    if size.shape in OTHERS:
+        possible = [row for row in possible if row in ESTIMATES]
     rows = options.rows or possible
     if not set(rows) <= set(possible):
         raise SystemExit(f"step: the engine that was built knows the rows {' '.join(possible)}")

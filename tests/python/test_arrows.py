@@ -55,6 +55,31 @@ def violations(files: dict[str, str]) -> list[str]:
     return found
 
 
+# What is the same in every model of a family stands in nn/; token files name text encoders too, as
+# other programs do.
+FAMILY = re.compile(r'"(clip_[a-z]|sd15|sd21|sdxl)"|Stable Diffusion (1|2|XL)|SDXL')
+NAMES_ENCODERS = re.compile(
+    r"nn/.*|train/token_(keys|file|convert)\.(h|cpp)|cli/token_command\.cpp"
+)
+COMMENT = re.compile(r"//[^\n]*")
+# A figure that was measured names the model that it was measured on.
+MEASURED = "\"Stable Diffusion 1.5's size"
+
+
+def test_families_are_named_in_their_own_room_alone(root: Path) -> None:
+    native = root / "native"
+    found = []
+    for path in sorted(native.glob("*/*")):
+        name = path.relative_to(native).as_posix()
+        if path.suffix not in SOURCES or NAMES_ENCODERS.fullmatch(name):
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            code = COMMENT.sub("", line)
+            if FAMILY.search(code) and MEASURED not in code:
+                found.append(f"{name}:{number}: {line.strip()}")
+    assert found == [], "\n".join(found)
+
+
 def test_sources_follow_the_arrows(root: Path) -> None:
     native = root / "native"
     files = {

@@ -7,9 +7,10 @@ import comfy.lora
 import setup  # noqa: F401
 import tiny_families
 import torch
-from comfyui_zoodip.node import caption_ids, demo_model, native, self_check, wires
+from comfyui_zoodip.node import caption_ids, checkpoint, demo_model, native, self_check, wires
 from comfyui_zoodip.node.token import read_token
 from comfyui_zoodip.node.token_clip import apply_token
+from safetensors.torch import save_file
 
 FAMILIES = {"xl": tiny_families.xl(), "sd2": tiny_families.sd2()}
 with torch.inference_mode(False):
@@ -137,3 +138,30 @@ def check_wires_of_different_families_are_refused():
     for pair in ((sd1_model, clip), (model, sd1_clip), (model, FAMILIES["sd2"][1])):
         found = message(wires.WireError, lambda pair=pair: wires.read_wires(*pair, VAE, merge))
         assert "different families" in found and "from one checkpoint" in found, found
+
+
+def check_a_checkpoint_file_is_read_with_its_own_tokenizer():
+    for name, (model, clip) in FAMILIES.items():
+        wired = wires.read_wires(model, clip, VAE, merge)
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "model.safetensors")
+            tensors = {key: tensor.get().contiguous() for key, tensor in wired.tensors.items()}
+            save_file(tensors, path, wired.metadata)
+            tokens = checkpoint.TokenizerOnly.of_checkpoint(path, [])
+            text = caption_ids.prepare_captions(tokens, ["a photo of a {}"], "zwx")[0]
+            assert text.ids[0, :8].tolist() == [49406, 320, 1125, 539, 320, 0, 49407, 49407], name
+            own = caption_ids.prepare_captions(clip, ["a photo of a {}"], "zwx")[0]
+            assert torch.equal(text.ids, own.ids) and text.places == own.places == (5,)
+            out = Path(folder) / "zwx.safetensors"
+            native.graph().train(
+                path,
+                [native.graph().Picture("one", pixels(), "0" * 64, "", self_check.as_text(text))],
+                "zwx",
+                ("dog", caption_ids.initialiser(tokens, "dog")),
+                out,
+                empty_text=self_check.as_text(caption_ids.prepare_plain(tokens, "")),
+                settings={"steps": 1, "resolution": 128, "compute": "fp32"},
+            )
+            assert sorted(read_token(out).vectors) == (
+                ["clip_g", "clip_l"] if name == "xl" else ["clip_h"]
+            )
