@@ -162,7 +162,7 @@ def engine_beside_host(model, clip, vae, text="a photo of a dog", weights="dense
         hidden, _ = text_encoder.forward(expected.text[0].ids, clip_skip=wired.clip_skip)
         heads = int(wired.metadata["zoodip.unet_heads"])
         unet = native_module.UNet(opened, weights=weights, heads=heads)
-        z_t, t, context, x0 = expected.denoised
+        z_t, t, context, x0, _ = expected.denoised
         out = unet.forward(z_t, torch.tensor([float(t)]), context)
     alpha = wired.alphas_cumprod[t]
     root, rest = alpha**0.5, (1 - alpha) ** 0.5
