@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "nn/families.h"
 #include "train/settings.h"
 
 namespace zoodip {
@@ -95,8 +96,11 @@ std::vector<std::string> preset_names() {
 std::vector<json> by_preset(const Setting<TrainSettings>& field) {
     std::vector<json> values;
     for (const auto& name : preset_names()) {
+        // Of a family that was made for two sizes the larger, which the paper has.
+        Architecture known;
+        known.resolution = family_with_preset(name).resolution(Prediction::v);
         values.push_back(
-            get_field(resolve_settings({{"preset", name}, {"compute", "fp32"}}), field));
+            get_field(resolve_settings({{"preset", name}, {"compute", "fp32"}}, known), field));
     }
     return values;
 }

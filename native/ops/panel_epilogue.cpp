@@ -95,21 +95,24 @@ template <class Sum, class Out>
 void Epilogue::finish(std::int64_t row, std::int64_t count, std::int64_t panel, const Sum* sums,
                       const Sum* gate, Out* y) const {
     const auto padded = static_cast<std::int64_t>(gain_.size());
-    const bool one_bias = bias_.size() == gain_.size();
     const auto channels_at = [&](std::int64_t of, std::int64_t bias_row) {
         return Channels{shift_.data() + of * width, gain_.data() + of * width,
                         bias_.data() + bias_row * padded + of * width};
     };
     const std::int64_t first = panel * width, there = std::min(width, channels_ - first);
     for_cpu_isa([&] ZOODIP_INLINED {
-        for (std::int64_t i = 0; i < count; ++i) {
-            const std::int64_t own = one_bias ? 0 : (row + i) / rows_a_bias_;
+        for (std::int64_t i = 0; i < count;) {
+            const std::int64_t own = (row + i) / rows_a_bias_;
+            const std::int64_t end = std::min(count, (own + 1) * rows_a_bias_ - row);
             const Channels c = channels_at(panel, own);
             const Channels g = channels_at(panel + (gate ? panels_ : 0), own);
-            const float* residual =
-                residual_ ? residual_ + (row + i) % residual_rows_ * channels_ + first : nullptr;
-            finish_row(sums + i * width, c, gate ? gate + i * width : nullptr, g, residual, there,
-                       y + (row + i) * channels_ + first);
+            for (; i < end; ++i) {
+                const float* residual =
+                    residual_ ? residual_ + (row + i) % residual_rows_ * channels_ + first
+                              : nullptr;
+                finish_row(sums + i * width, c, gate ? gate + i * width : nullptr, g, residual,
+                           there, y + (row + i) * channels_ + first);
+            }
         }
     });
 }

@@ -140,8 +140,7 @@ void bind_weights(py::module_& module) {
                             kind.activation == TextActivation::gelu ? "gelu" : "quick_gelu",
                         "layer"_a = kind.layer, "pooled"_a = kind.pooled));
                 }
-                families.append(py::dict("name"_a = family->name,
-                                         "preset"_a = family->preset,
+                families.append(py::dict("name"_a = family->name, "preset"_a = family->preset,
                                          "encoders"_a = encoders,
                                          "vector_conditioning"_a = family->vector_conditioning));
             }

@@ -93,8 +93,8 @@ TEST_P(RowIdentity, Conv2d) {
 TEST_P(RowIdentity, AShiftOfItsOwn) {
     const FrozenWeight w = weight({320, 64, 3, 3});
     const at::Tensor bias = random({320}, 5), shift = random({3, 320}, 6);
-    const at::Tensor x = random({3, 64, 17, 9}, 7).to(type()).contiguous(
-        at::MemoryFormat::ChannelsLast);
+    const at::Tensor x =
+        random({3, 64, 17, 9}, 7).to(type()).contiguous(at::MemoryFormat::ChannelsLast);
     const GroupNormed norm{x, 32, random({64}, 8), random({64}, 9), 1e-5, true};
     const auto part = [](const at::Tensor& whole, std::int64_t row) {
         return whole.slice(0, row, row + 1);

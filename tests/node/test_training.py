@@ -408,7 +408,7 @@ def test_the_host_can_end_during_a_training(wanted, store):
 
 def test_the_key_follows_all_that_decides(wanted):
     picture = wanted.pictures[0]
-    other_text = graph().Text(picture.text.ids, [5], [2], torch.ones(1, 32))
+    other_text = graph().Text(picture.text.ids, [5], [2], {"clip_l": torch.ones(1, 32)})
     changes = {
         "digest": "e" * 64,
         "word": "zwx",
@@ -420,8 +420,8 @@ def test_the_key_follows_all_that_decides(wanted):
     keys = {replace(wanted, **{name: value}).key for name, value in changes.items()}
     keys |= {replace(wanted, pictures=[replace(picture, caption="{}")]).key}
     keys |= {replace(wanted, pictures=[replace(picture, text=other_text)]).key}
-    keys |= {replace(wanted, initialiser=("dog", torch.ones(1, 32))).key}
-    keys |= {replace(wanted, initialiser=("dog", torch.zeros(1, 32))).key}
+    keys |= {replace(wanted, initialiser=("dog", {"clip_l": torch.ones(1, 32)})).key}
+    keys |= {replace(wanted, initialiser=("dog", {"clip_l": torch.zeros(1, 32)})).key}
     decide = {"steps": STEPS + 1, "method": "spsa", "seed": 1, "early_stop": 3, "vectors": 2}
     keys |= {chosen(wanted, **{name: value}).key for name, value in decide.items()}
     assert wanted.key not in keys
@@ -743,7 +743,7 @@ def test_a_word_of_several_vectors(wanted, store):
     assert learned.token.vectors["clip_l"].shape[0] == 2
 
     earlier = learned.token.vectors["clip_l"]
-    onwards = replace(several, initialiser=("sks", earlier), word="zwx")
+    onwards = replace(several, initialiser=("sks", {"clip_l": earlier}), word="zwx")
     assert learn(onwards, PLACE, store, LiveRuns(), FakeHost()).token.vectors[
         "clip_l"
     ].shape == tuple(earlier.shape)

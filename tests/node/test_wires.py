@@ -256,7 +256,6 @@ REFUSED = {
     "flow": ({"sampling": sampling(CONST)}, "MODEL: its sampling is CONST"),
     "short": ({"sampling": sampling(EPS, SIGMAS[:50])}, "MODEL: its schedule has 50 timesteps"),
     "Flux": ({"config": "Flux"}, "MODEL: is Flux, a family that is not supported"),
-    "heads": ({"heads": -1}, "MODEL: has -1 channels in every attention head"),
     "attention": (
         {"model_options": {"transformer_options": {"patches_replace": {"attn2": {}}}}},
         r"MODEL: carries patches .*\(attn2\)",

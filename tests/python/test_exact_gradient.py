@@ -141,7 +141,7 @@ def test_several_vectors_beside_the_vectors_of_another_word(model):
     places = [i for i, value in enumerate(ids[0].tolist()) if value == -1]
     fixed = [(12, torch.randn(64, generator=torch.Generator().manual_seed(9)))]
     text = _native.PreparedText(
-        ids.clamp(min=0), places, [at for at, _ in fixed], torch.stack([v for _, v in fixed])
+        ids.clamp(min=0), places, [at for at, _ in fixed], {"": torch.stack([v for _, v in fixed])}
     )
     objective = make_objective(source, captions=[text], vectors=3)
     reference = differentiate(modules, ids, theta, z, eps, fixed=fixed)

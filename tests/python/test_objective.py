@@ -119,7 +119,7 @@ def test_one_batched_call_serves_all_rows(model, rows):
 
 def outputs_of(model, thetas, picture, timestep, z, eps, weights="int8", compute="fp32"):
     """What the UNet makes of every row, [rows, 4, 16, 16] in float64."""
-    encoder, unet = make_parts(model, weights, compute)
+    (encoder,), unet = make_parts(model, weights, compute)
     ids = ids_of(CAPTIONS[picture])
     places = (ids[0] == -1).nonzero()[:, 0].tolist()
     vectors = thetas[:, None].expand(-1, len(places), -1)

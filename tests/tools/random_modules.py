@@ -51,8 +51,8 @@ class Modules:
 
     unet: UNet2DConditionModel | None = None
     text_encoder: CLIPTextModel | None = None
-    text_encoder_2: CLIPTextModelWithProjection | None = None
     vae: AutoencoderKL | AutoencoderTiny | None = None
+    text_encoder_2: CLIPTextModelWithProjection | None = None
 
 
 def _unet(widths: tuple[int, ...], attended: int, resnets: int, context: int) -> dict[str, Any]:

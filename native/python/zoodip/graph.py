@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor, dtype
 
 
+def _by_encoder(vectors: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
+    """A tensor is that of a model's only text encoder."""
+    return dict(vectors) if isinstance(vectors, Mapping) else {"": vectors}
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights under the names of original checkpoints (`model.diffusion_model.*`,
@@ -45,12 +50,16 @@ class Text:
     places: Sequence[int] = ()
     """Where the new word's vector goes, for each time it occurs."""
     fixed_positions: Sequence[int] = ()
-    fixed_vectors: Mapping[str, Tensor] = field(default_factory=dict)
-    """By text encoder ("clip_l"): float32 [positions, width], those of other words."""
+    fixed_vectors: Mapping[str, Tensor] | Tensor = field(default_factory=dict)
+    """By text encoder ("clip_l"), or of the only one: float32 [positions, width], those of other
+    words."""
 
     def native(self) -> Any:
         return load_native().PreparedText(
-            self.ids, list(self.places), list(self.fixed_positions), dict(self.fixed_vectors)
+            self.ids,
+            list(self.places),
+            list(self.fixed_positions),
+            _by_encoder(self.fixed_vectors),
         )
 
 
@@ -210,7 +219,7 @@ def train(
     weights: Weights | StrPath,
     pictures: Sequence[Picture],
     word: str,
-    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor]],
+    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
     out: StrPath,
     *,
     empty_text: Text,
@@ -228,8 +237,8 @@ def train(
         weights: the model, or a checkpoint's path.
         pictures: with their captions as ids.
         word: the new word.
-        initialiser: how the user wrote it, and its token ids or, by text encoder, its vectors
-            [count, width].
+        initialiser: how the user wrote it, and its token ids or its vectors [count, width], by text
+            encoder or of the only one.
         out: the token file to write.
         empty_text: the empty prompt's ids, for previews.
         alphas_cumprod: 1000 numbers, where the schedule is not that of the weights' metadata and
@@ -244,6 +253,10 @@ def train(
     native = load_native()
     hooks = hooks or Hooks()
     start = initialiser[1]
+    if isinstance(start, int):
+        start = [start]
+    elif not isinstance(start, Sequence):
+        start = _by_encoder(start)
     result = native.personalize_graph(
         source=_source(weights),
         pictures=[
@@ -252,7 +265,7 @@ def train(
         ],
         word=word,
         initialiser=initialiser[0],
-        start=[start] if isinstance(start, int) else start,
+        start=start,
         out=Path(out),
         settings=encode_settings(settings or {}),
         resume=resume,
