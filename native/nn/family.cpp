@@ -365,6 +365,25 @@ TextEncoderSpec text_encoder_spec(const WeightSource& weights, const Family& fam
     return spec;
 }
 
+namespace {
+
+// "juggernautXL_v9Lightning" -> juggernaut, xl, v9, lightning: at other signs than letters and
+// digits, and where a capital follows a small letter or a digit.
+std::vector<std::string> words_of(const std::string& text) {
+    const auto is_small = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+    const auto is_capital = [](char c) { return c >= 'A' && c <= 'Z'; };
+    std::vector<std::string> words(1);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool begins = is_capital(text[i]) && i > 0 && is_small(text[i - 1]);
+        if (begins || !(is_small(text[i]) || is_capital(text[i]))) words.emplace_back();
+        if (is_small(text[i]) || is_capital(text[i])) words.back() += text[i];
+    }
+    for (std::string& word : words) word = lower_ascii(word);
+    return words;
+}
+
+}  // namespace
+
 std::string sign_of_distillation(const WeightSource& weights) {
     const std::string& path = weights.description();
     std::vector<std::string> texts = {path.substr(path.find_last_of("/\\") + 1)};
@@ -374,8 +393,14 @@ std::string sign_of_distillation(const WeightSource& weights) {
         if (found != weights.metadata().end()) texts.push_back(found->second);
     }
     for (const std::string& text : texts) {
-        for (const char* sign : {"turbo", "lightning", "hyper", "lcm", "dmd", "sdxs"}) {
-            if (lower_ascii(text).find(sign) != std::string::npos) return sign;
+        for (const std::string& word : words_of(text)) {
+            // Whole words: "hyperrealism" is none of these.
+            for (const char* sign : {"hyper", "lcm", "dmd", "dmd2", "sdxs"}) {
+                if (word == sign) return sign;
+            }
+            for (const char* sign : {"turbo", "lightning"}) {
+                if (word.ends_with(sign)) return sign;
+            }
         }
     }
     return {};

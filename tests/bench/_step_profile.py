@@ -101,28 +101,31 @@ def group(events: Iterable[Any], layers: bool) -> list[Line]:
     return sorted(lines.values(), key=lambda line: -line.seconds)
 
 
-def profile(
-    checkpoint: str, shape: str, compute: str, n: int, resolution: int, threads: int
-) -> dict[str, Any]:
+def profile(checkpoint: str, compute: str, n: int, resolution: int, threads: int) -> dict[str, Any]:
     """Worker: one `losses` of n + 1 points with INT8 weights after one to warm up; its seconds and
     its lines."""
     import torch
-    from random_modules import find_shape
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as record
     from zoodip import _native
 
     torch.set_num_threads(threads)
-    width = find_shape(shape).unet["cross_attention_dim"]
     source = _native.open_weights(checkpoint)
+    found = source.architecture()
+    heads = {"heads": found["unet_heads"], "head_width": found["unet_head_width"]}
     objective = _native.Objective(
-        [_native.TextEncoder(source, weights="int8")],
-        _native.UNet(source, weights="int8", compute=compute),
+        [
+            _native.TextEncoder(source, weights="int8", preset=found["preset"], index=index)
+            for index in range(len(found["text_encoders"]))
+        ],
+        _native.UNet(source, weights="int8", compute=compute, **heads),
         word="sks",
         captions=["a photo of a {}"],
+        size_width=found["size_width"],
+        side=resolution,
     )
     generator = torch.Generator().manual_seed(0)
-    thetas = 0.02 * torch.randn(n + 1, width, generator=generator)
+    thetas = 0.02 * torch.randn(n + 1, found["text_width"], generator=generator)
     z, eps = torch.randn(2, 1, 4, resolution // 8, resolution // 8, generator=generator)
     objective.calibrate(thetas[0], [(0, 700, z, eps)])  # does nothing but for compute int8
     objective.losses(thetas, 0, 700, z, eps)

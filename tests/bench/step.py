@@ -102,7 +102,6 @@ def run_profile(session: Session) -> str:
         found[compute] = ask(
             "_step_profile.profile",
             checkpoint=str(session.model.checkpoint),
-            shape=session.model.shape,
             compute=compute,
             **session.setup.request("n", "resolution", "threads"),
         )

@@ -194,6 +194,25 @@ TEST(Families, PartsOfXlThatAreMissingOrAnother) {
                    "that of Stable Diffusion 1.x does");
 }
 
+TEST(Families, ADistilledModelIsToldByItsName) {
+    const auto sign = [](const std::string& name) {
+        return sign_of_distillation(TensorMap({}, name));
+    };
+    for (const auto& [name, expected] : std::map<std::string, std::string>{
+             {"/a/lightning/sdxl_base.safetensors", ""},
+             {"hyperrealism_v3.safetensors", ""},
+             {"turbografx.safetensors", ""},
+             {"juggernautXL_v9Rdphoto2Lightning.safetensors", "lightning"},
+             {"dreamshaperXL_v21TurboDPMSDE.safetensors", "turbo"},
+             {"sd_xl_turbo_1.0_fp16.safetensors", "turbo"},
+             {"C:\\models\\Hyper-SDXL-8steps.safetensors", "hyper"},
+             {"sdxl-lcm.safetensors", "lcm"}}) {
+        EXPECT_EQ(sign(name), expected) << name;
+    }
+    EXPECT_EQ(sign_of_distillation(TensorMap({}, "x", {{"modelspec.title", "An XL Turbo merge"}})),
+              "turbo");
+}
+
 TEST(Families, WhatConfigurationsSayGoesFirst) {
     const Architecture found = detect(xl(), {{metadata_key::unet_heads, "4"},
                                              {"zoodip.text_heads_2", "10"},
