@@ -44,8 +44,8 @@ def resolved(training: Training, store: Store, host: Host) -> Training:
 
 def _named(training: Training, asked: dict[str, Any]) -> Training:
     # The chunk follows the memory of the moment, and another moment must find the same training.
-    settings = graph().resolve(training.weights, asked, fit=False)
+    settings, reason = graph().decide(training.weights, asked, fit=False)
     if training.alphas_cumprod is not None:
         # The wires have the schedule: what the settings would make of their weights does not act.
         settings = {k: v for k, v in settings.items() if k not in _SCHEDULE or k in asked}
-    return replace(training, settings=settings)
+    return replace(training, settings=settings, compute_choice=reason or training.compute_choice)

@@ -67,6 +67,8 @@ class Training:
     empty_text: Any
     settings: dict[str, bool | int | float | str]
     """What was chosen; once `resolved`, all of them."""
+    compute_choice: str = ""
+    """Why its products are of their type, once `resolved`; it decides nothing."""
     alphas_cumprod: list[float] | None = None
     expected: Callable[[], Any] | None = None
     """Makes zoodip.graph.Expected; asked for only when the engine is to run."""
@@ -303,7 +305,8 @@ class _Session:
         if event["event"] == "start":
             self._turn.start(event["step"], event["steps"])
             run = event["run"]
-            self._live.computes(run["settings"]["compute"], run.get("compute_choice"))
+            choice = run.get("compute_choice") or self._training.compute_choice or None
+            self._live.computes(run["settings"]["compute"], choice)
         elif event["event"] == "forecast":
             self._forecast(event["seconds_a_step"], event["seconds_left"])
         elif event["event"] == "step":

@@ -747,3 +747,17 @@ def test_a_word_of_several_vectors(wanted, store):
     assert learn(onwards, PLACE, store, LiveRuns(), FakeHost()).token.vectors[
         "clip_l"
     ].shape == tuple(earlier.shape)
+
+
+def test_the_node_says_what_it_multiplies_in_and_why(wanted, store, monkeypatch):
+    monkeypatch.setenv("ZOODIP_COMPUTE", "fp32")
+    host = FakeHost()
+    settings = {name: value for name, value in wanted.settings.items() if name != "compute"}
+    learn(replace(wanted, settings=settings), PLACE, store, LiveRuns(), host)
+    told = host.events[-1]
+    assert told["compute"] == "fp32"
+    assert "as ZOODIP_COMPUTE says" in told["compute_choice"]
+    # What was chosen has no reason but that.
+    learn(replace(wanted, settings=settings | {"compute": "bf16"}), PLACE, store, LiveRuns(), host)
+    assert host.events[-1]["compute"] == "bf16"
+    assert host.events[-1]["compute_choice"] is None

@@ -211,8 +211,20 @@ def resolve(
     Raises:
         Error: as `memory`; with `fit`, when the training would not fit.
     """
+    return decide(weights, settings, fit=fit)[0]
+
+
+def decide(
+    weights: Weights | StrPath,
+    settings: Mapping[str, Setting] | None = None,
+    *,
+    fit: bool = True,
+) -> tuple[dict[str, Setting], str]:
+    """What `resolve` gives, and in a sentence why `compute` became what it is; "" where it was
+    chosen."""
     encoded = encode_settings(settings or {})
-    return json.loads(load_native().resolve_settings(_source(weights), encoded, fit))
+    decided, reason = load_native().resolve_settings(_source(weights), encoded, fit)
+    return json.loads(decided), reason
 
 
 def train(
