@@ -190,9 +190,8 @@ void bind_graph(py::module_& module) {
         [](const WeightSource& source, const std::string& settings, bool fit) {
             return run_engine([&] {
                 const auto resolved = settings_for(nlohmann::json::parse(settings), source, fit);
-                return std::make_pair(
-                    get_fields(resolved.settings, train_setting_fields()).dump(),
-                    resolved.compute_choice);
+                return std::make_pair(get_fields(resolved.settings, train_setting_fields()).dump(),
+                                      resolved.compute_choice);
             });
         },
         py::arg("source"), py::arg("settings"), py::arg("fit"), "See zoodip.graph.decide.");
