@@ -122,14 +122,13 @@ def initialiser(clip: Any, text: str) -> list[int] | dict[str, torch.Tensor]:
 def _encoders(clip: Any) -> dict[str, Any]:
     """The CLIP's tokenizers by text encoder, in the order of its family."""
     there = inner_tokenizers(clip)
-    known = graph().families()
-    for family in known:
-        keys = [encoder.key for encoder in family.encoders]
-        if sorted(there) == sorted(keys):
-            return {key: there[key] for key in keys}
+    family = graph().family_with(there)
+    if family is not None:
+        return {encoder.key: there[encoder.key] for encoder in family.encoders}
+    names = ", ".join(family.name for family in reversed(graph().families()))
     raise CaptionError(
         f"this CLIP is that of {family_of(clip)} ({' and '.join(sorted(there))}); training needs "
-        f"one of {', '.join(family.name for family in reversed(known))}"
+        f"one of {names}"
     )
 
 

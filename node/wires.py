@@ -210,13 +210,12 @@ def _unet_name(key: str) -> str:
 def wired_family(clip: Any) -> Any:
     """zoodip.graph.Family that has the text encoders of a CLIP. Raises WireError for others."""
     parts = [*vars(clip.cond_stage_model)["_modules"]]
-    known = graph().families()
-    for family in known:
-        if sorted(parts) == sorted(encoder.key for encoder in family.encoders):
-            return family
+    family = graph().family_with(parts)
+    if family is not None:
+        return family
     families = "; ".join(
         f"{family.name} has {' and '.join(encoder.key for encoder in family.encoders)}"
-        for family in reversed(known)
+        for family in reversed(graph().families())
     )
     raise WireError(
         f"CLIP: holds {' and '.join(parts) or 'no text encoder'}. {families}. Wire the CLIP of "
@@ -236,14 +235,9 @@ def _check_same_family(model: Any, family: Any) -> None:
 
 def _read_clip(wired: WiredModel, clip: Any, family: Any, merge: Merge) -> None:
     wired.kinds += [type(clip).__qualname__, type(clip.cond_stage_model).__qualname__]
+    wired.clip_skip = clip_skip_of(clip)
     for index, encoder in enumerate(family.encoders):
         _read_encoder(wired, clip, encoder, "" if index == 0 else f"_{index + 1}", merge)
-    wired.clip_skip = clip_skip_of(clip)
-    if wired.clip_skip < max(encoder.layer for encoder in family.encoders):
-        # One that goes back before the family's own: said apart, as the settings cannot.
-        for index in range(len(family.encoders)):
-            suffix = "" if index == 0 else f"_{index + 1}"
-            wired.metadata[f"zoodip.text_layer{suffix}"] = str(wired.clip_skip)
 
 
 def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge: Merge) -> None:
@@ -269,7 +263,9 @@ def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge
     if encoder.activation != "quick_gelu":
         wired.metadata[f"zoodip.text_activation{suffix}"] = encoder.activation
     if encoder.layer > 1:
-        wired.metadata[f"zoodip.text_layer{suffix}"] = str(encoder.layer)
+        # A clip skip may take a later one than the family's own, which the settings cannot say.
+        layer = min(encoder.layer, wired.clip_skip)
+        wired.metadata[f"zoodip.text_layer{suffix}"] = str(layer)
 
 
 def clip_skip_of(clip: Any) -> int:

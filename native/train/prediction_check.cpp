@@ -1,5 +1,8 @@
 #include "train/prediction_check.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+
 #include "core/error.h"
 #include "train/sampling.h"
 
@@ -19,11 +22,18 @@ PredictionLosses prediction_losses(const DiffusionObjective::Parts& parts,
     const Sampling sampling(latents, TimestepPlan("puts", middle, middle + 1, parts.schedule),
                             /*flip=*/0, /*seed=*/0);
     const Sample sample = sampling.draw(0);
+    const PreparedText& text = texts.at(static_cast<std::size_t>(sample.picture))
+                                   .at(static_cast<std::size_t>(sample.caption));
+    const at::Tensor z = sample.z.to(parts.device), eps = sample.eps.to(parts.device);
+    const at::Tensor z_t = parts.schedule.add_noise(z, eps, middle);
+    // One pass: the two targets differ in what it is compared with.
+    const at::Tensor output = parts.unet.forward(
+        z_t, at::full({1}, static_cast<double>(middle), z_t.options()),
+        parts.text_encoders.condition(text, layout, theta.unsqueeze(0).to(parts.device),
+                                      parts.clip_skip, parts.size));
     const auto loss_of = [&](Prediction prediction) {
-        DiffusionObjective::Parts own = parts;
-        own.prediction = prediction;
-        DiffusionObjective objective(own, layout, texts);
-        return objective.losses(theta.unsqueeze(0), sample)[0].item<double>();
+        const at::Tensor target = parts.schedule.target(z, eps, middle, prediction);
+        return (output - target).to(at::kDouble).square().mean().item<double>();
     };
     return {loss_of(Prediction::epsilon), loss_of(Prediction::v)};
 }

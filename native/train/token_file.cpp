@@ -156,11 +156,7 @@ std::vector<std::string> describe_others(const TokenFile& token) {
 
 void warn_of_others(const TokenFile& token, const fs::path& file) {
     if (token.others.empty()) return;
-    std::string list;
-    for (const std::string& other : describe_others(token)) {
-        list += (list.empty() ? "" : ", ") + other;
-    }
-    log_warning(file.string(), ": holds also ", list, ", not used");
+    log_warning(file.string(), ": holds also ", listed(describe_others(token)), ", not used");
 }
 
 std::vector<at::Tensor> vectors_for(const TokenFile& token, const fs::path& file,

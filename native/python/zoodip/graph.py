@@ -7,7 +7,7 @@ with whatever it has patched into it, and its own tokenizer's ids.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +166,15 @@ def families() -> tuple[Family, ...]:
         )
         for one in load_native().families()
     )
+
+
+def family_with(encoders: Iterable[str]) -> Family | None:
+    """The one that has just these text encoders, by their keys in any order."""
+    wanted = sorted(encoders)
+    for family in families():
+        if sorted(encoder.key for encoder in family.encoders) == wanted:
+            return family
+    return None
 
 
 def text_encoders_of(path: StrPath) -> tuple[str, ...]:
