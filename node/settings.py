@@ -99,7 +99,7 @@ def declared() -> dict[str, dict[str, Any]]:
 
 
 # Younger than the node: a saved graph knows widgets by their places, so they come behind.
-YOUNGER = ("take", "mu_scale")
+YOUNGER = ("take", "mu_scale", "picture_sizes")
 
 
 def options() -> list[dict[str, Any]]:

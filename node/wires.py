@@ -158,7 +158,7 @@ def _check_present(model: Any, clip: Any, vae: Any) -> None:
 
 def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
     wired.kinds += [type(model.model).__qualname__]
-    add_tensors(wired, model.get_key_patches("diffusion_model."), merge, "MODEL", _unet_name)
+    add_tensors(wired, key_patches(model, "diffusion_model."), merge, "MODEL", _unet_name)
     unet = model.model.diffusion_model
     if unet.num_heads > 0:
         wired.metadata["zoodip.unet_heads"] = str(unet.num_heads)
@@ -250,7 +250,7 @@ def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge
             return encoder.projection
         return encoder.root + key.removeprefix(model)
 
-    patches = clip.patcher.get_key_patches(start)
+    patches = key_patches(clip.patcher, start)
     wanted = {
         key: value
         for key, value in patches.items()
@@ -315,7 +315,7 @@ def _other_latents(vae: Any, name: str, weight: torch.Tensor) -> str:
 def _read_vae(wired: WiredModel, model: Any, vae: Any, merge: Merge) -> None:
     first = vae.first_stage_model
     wired.kinds += [type(vae).__qualname__, type(first).__qualname__]
-    add_tensors(wired, vae.patcher.get_key_patches(), merge, "VAE", lambda key: VAE + key)
+    add_tensors(wired, key_patches(vae.patcher), merge, "VAE", lambda key: VAE + key)
     scale = float(model.model.latent_format.scale_factor)
     if hasattr(first, "taesd_encoder"):
         scale /= first.vae_scale.item()
@@ -325,24 +325,75 @@ def _read_vae(wired: WiredModel, model: Any, vae: Any, merge: Merge) -> None:
 # Tensors
 
 
+# What the state of a layer that is quantised already holds beside its weight and bias.
+_DESCRIPTION = ".comfy_quant"
+_OF_QUANTISED = (_DESCRIPTION, ".weight_scale", ".input_scale")
+
+
+def key_patches(patcher: Any, start: str = "") -> dict:
+    """ModelPatcher.get_key_patches, which does not know layers that are quantised already."""
+    state = patcher.model_state_dict()
+    if not any(key.startswith(start) and key.endswith(_DESCRIPTION) for key in state):
+        return patcher.get_key_patches(start)
+    found = {}
+    for key in state:
+        if not key.startswith(start) or key.endswith(_OF_QUANTISED):
+            continue
+        module, _, name = key.rpartition(".")
+        convert = getattr(patcher.model.get_submodule(module), f"convert_{name}", _unchanged)
+        stored = patcher.backup[key].weight if key in patcher.backup else None
+        weight = _attribute(patcher.model, key) if stored is None else stored
+        found[key] = [(weight, convert), *patcher.patches.get(key, [])]
+    return found
+
+
+def _unchanged(weight: torch.Tensor, **_: Any) -> torch.Tensor:
+    return weight
+
+
+def _attribute(model: Any, key: str) -> Any:
+    module, _, name = key.rpartition(".")
+    return getattr(model.get_submodule(module), name)
+
+
 def add_tensors(
     wired: WiredModel, key_patches: dict, merge: Merge, wire: str, rename: Callable[[str], str]
 ) -> None:
     """Adds what a ModelPatcher's `get_key_patches` gives: key -> [(weight, convert), *patches]."""
     for key, ((weight, convert), *patches) in key_patches.items():
-        _check_plain(weight, wire, key)
-        merged = None
-        if patches:
-            merged = _merged(weight, convert, patches, merge, key)
-        wired.tensors[rename(key)] = WiredTensor(rename(key), weight, merged)
+        name = rename(key)
+        quantised = _int8_of(weight, wire, key)
+        if quantised is None:
+            _check_plain(weight, wire, key)
+        elif not patches:
+            integers, scale = quantised
+            wired.tensors[name] = WiredTensor(name, integers)
+            wired.tensors[f"{name}_scale"] = WiredTensor(f"{name}_scale", scale)
+            continue
+        merged = _merged(weight, convert, patches, merge, key) if patches else None
+        wired.tensors[name] = WiredTensor(name, weight, merged)
+
+
+def _int8_of(weight: torch.Tensor, wire: str, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Integers and scales of a weight that ComfyUI has in `int8_tensorwise`; None of another."""
+    if getattr(weight, "_layout_cls", None) != "TensorWiseINT8Layout":
+        return None
+    if getattr(weight._params, "convrot", False):
+        raise WireError(
+            f"{wire}: holds weights that were rotated before they were quantised ('{key}', "
+            "convrot); the engine reads int8_tensorwise without it. Load a checkpoint in that, or "
+            "in fp16, bf16 or fp32"
+        )
+    return weight._qdata, weight._params.scale
 
 
 def _merged(
     weight: torch.Tensor, convert: Callable, patches: list, merge: Merge, key: str
 ) -> Callable[[], torch.Tensor]:
     def get() -> torch.Tensor:
+        plain = weight.dequantize() if hasattr(weight, "_layout_cls") else weight
         # A copy: merging writes into what it is given.
-        return merge(patches, convert(weight.to(torch.float32, copy=True), inplace=True), key)
+        return merge(patches, convert(plain.to(torch.float32, copy=True), inplace=True), key)
 
     return get
 
@@ -359,6 +410,6 @@ def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
     else:
         return
     raise WireError(
-        f"{wire}: holds {what} ('{key}'); the engine quantises by itself, and needs fp16, bf16 or "
-        "fp32. Load the checkpoint with its own weights"
+        f"{wire}: holds {what} ('{key}'); the engine quantises by itself, and needs fp16, bf16, "
+        "fp32 or int8_tensorwise. Load the checkpoint with its own weights"
     )

@@ -89,8 +89,8 @@ Picture read_picture(const fs::path& file) {
     return decode_picture(read_file(file, max_file), file.string());
 }
 
-Picture read_training_picture(const fs::path& file, const std::string& name, int side) {
-    return crop_resize(decode_training_picture(read_file(file, max_file), name), side, side);
+Picture read_training_picture(const fs::path& file, const std::string& name) {
+    return decode_training_picture(read_file(file, max_file), name);
 }
 
 Picture decode_training_picture(std::span<const std::byte> bytes, const std::string& name) {

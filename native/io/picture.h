@@ -26,11 +26,10 @@ struct Picture {
 Picture decode_picture(std::span<const std::byte> bytes, const std::string& name);
 Picture read_picture(const std::filesystem::path& file);  // of at most 256 MiB
 
-// The same for pictures to learn from, which need 8 pixels a side; read, their middle square at
-// side x side (crop_resize).
+// The same for pictures to learn from, which need 8 pixels a side.
 constexpr int min_training_side = 8;
 Picture decode_training_picture(std::span<const std::byte> bytes, const std::string& name);
-Picture read_training_picture(const std::filesystem::path& file, const std::string& name, int side);
+Picture read_training_picture(const std::filesystem::path& file, const std::string& name);
 
 std::vector<std::byte> encode_png(const Picture& picture);
 void write_png(const std::filesystem::path& file, const Picture& picture);  // atomically

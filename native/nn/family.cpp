@@ -12,6 +12,7 @@
 #include "nn/families.h"
 #include "nn/foreign_weights.h"
 #include "nn/inventory.h"
+#include "nn/tensorwise.h"
 #include "nn/text_names.h"
 
 namespace zoodip {
@@ -65,10 +66,10 @@ void require_plain_numbers(const WeightSource& weights) {
         if (!info.name.ends_with(".weight")) continue;
         const bool plain = info.dtype == at::kFloat || info.dtype == at::kHalf ||
                            info.dtype == at::kBFloat16 || info.dtype == at::kDouble;
-        require(plain, weights.description(), ": '", info.name, "' is stored as ",
-                c10::toString(info.dtype),
-                ". Weights that are already fp8 or integers are not supported: give the checkpoint "
-                "in fp16, bf16 or fp32, zoodip quantises it itself");
+        require(plain || is_tensorwise(weights, info), weights.description(), ": '", info.name,
+                "' is stored as ", c10::toString(info.dtype),
+                ". Of weights that are quantised already, layers in int8_tensorwise are read: give "
+                "the checkpoint in that, or in fp16, bf16 or fp32, zoodip quantises it itself");
     }
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "nn/tensorwise.h"
 
 namespace zoodip {
 namespace {
@@ -46,11 +47,10 @@ constexpr std::array<Sign, 20> kinds = {
      {Where::anywhere, ".cond_proj.",
       "a latent consistency model, whose UNet takes the guidance scale as an input."}}};
 
-constexpr std::array<Sign, 6> quantised = {
+constexpr std::array<Sign, 5> quantised = {
     {{Where::anywhere, ".absmax", "weights quantised by bitsandbytes"},
      {Where::anywhere, "scaled_fp8", "weights in scaled fp8"},
      {Where::anywhere, ".scale_weight", "weights in scaled fp8"},
-     {Where::anywhere, ".weight_scale", "weights in scaled fp8 or int8"},
      {Where::anywhere, ".qweight", "weights quantised by GPTQ or AWQ"},
      {Where::anywhere, ".weight._data", "weights quantised by quanto"}}};
 
@@ -107,6 +107,7 @@ void refuse_foreign_weights(const WeightSource& weights) {
              ". Give a checkpoint in fp16, bf16 or fp32: zoodip quantises it "
              "itself");
     }
+    refuse_other_formats(weights);
     const Sign unet{Where::start, "model.diffusion_model.", ""};
     if (shows(weights, unet)) return;
     if (const Sign* sign = find_sign(weights, alone)) {

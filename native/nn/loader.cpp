@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "nn/inventory.h"
+#include "nn/tensorwise.h"
 #include "ops/finite.h"
 
 namespace zoodip {
@@ -89,6 +90,18 @@ at::Tensor Loader::read(const std::string& name) const {
     return tensor;
 }
 
+at::Tensor Loader::take_integers(const WeightInfo& info) const {
+    options_.cancel.check();
+    at::Tensor integers = source_.get(info.name);
+    if (options_.fingerprint) {
+        take_in(*options_.fingerprint, info, bytes_of(integers));
+        const at::Tensor scale = tensorwise_scale(source_, info);
+        take_in(*options_.fingerprint,
+                {info.name + " scale", scale.sizes().vec(), scale.scalar_type()}, bytes_of(scale));
+    }
+    return integers;
+}
+
 void Loader::require_finite(const std::string& name, const at::Tensor& tensor) const {
     require(all_finite(tensor), source_.description(), ": '", name,
             "' holds NaN or infinity. The file is damaged or was saved from a broken training; "
@@ -134,6 +147,12 @@ FrozenWeight Loader::pack(const std::string& name, std::int64_t dimensions) cons
                 name, at::from_blob(out.data(), {static_cast<std::int64_t>(count)}, info->dtype));
         };
         return {PanelWeight(logical(info->shape), info->dtype, checked), options_.compute};
+    }
+    if (info != nullptr && is_tensorwise(source_, *info)) {
+        require_dimensions(logical(info->shape));
+        const at::Tensor integers = take_integers(*info).view(logical(info->shape));
+        return {integers, tensorwise_scale(source_, *info), options_.weights, options_.compute,
+                options_.device};
     }
     at::Tensor tensor = read(name);
     const auto shape = logical(tensor.sizes());

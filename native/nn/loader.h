@@ -114,6 +114,8 @@ class Loader {
 
   private:
     at::Tensor read(const std::string& name) const;
+    // Of a weight that is quantised already.
+    at::Tensor take_integers(const WeightInfo& info) const;
     void require_finite(const std::string& name, const at::Tensor& tensor) const;
     // Row by row as it is read, where the source reads parts and the type is packed so.
     FrozenWeight pack(const std::string& name, std::int64_t dimensions) const;

@@ -67,9 +67,9 @@ void require_halves(const WeightSource& weights, const Architecture& architectur
 
 constexpr std::array<std::string_view, 4> prefixes = {"model.diffusion_model.", "cond_stage_model.",
                                                       "conditioner.", "first_stage_model."};
-constexpr std::array<std::string_view, 8> harmless = {
-    "position_ids",      "text_projection", "logit_scale", "vision_model.",
-    "visual_projection", "model_ema.",      "vae_scale",   "vae_shift"};
+constexpr std::array<std::string_view, 10> harmless = {
+    "position_ids", "text_projection", "logit_scale", "vision_model.", "visual_projection",
+    "model_ema.",   "vae_scale",       "vae_shift",   ".weight_scale", ".comfy_quant"};
 
 bool may_lie_there(std::string_view name) {
     if (name.starts_with("first_stage_model.loss.")) return true;

@@ -55,6 +55,28 @@ FrozenWeight::FrozenWeight(const at::Tensor& weight, WeightType type, ComputeTyp
     dense_ = weight.contiguous(format).to(device, input_type(scalar_type(compute)));
 }
 
+FrozenWeight::FrozenWeight(const at::Tensor& integers, const at::Tensor& scale, WeightType type,
+                           ComputeType compute, at::Device device) {
+    const auto format =
+        integers.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+    const auto packed = [&] {
+        return PackedWeight{integers.sizes().vec(), integers.contiguous(format), scale, {}};
+    };
+    if (type != WeightType::int8) {
+        *this = FrozenWeight(dequantize_int8(packed(), at::kFloat), type, compute, device);
+        return;
+    }
+    shape_ = integers.sizes().vec();
+    compute_ = compute;
+    on_cpu_ = device.is_cpu();
+    codec_ = find_codec(type);
+    if (suits_panels(shape_, type, device)) {
+        panels_ = std::make_shared<PanelWeight>(integers, scale);
+    } else {
+        packed_ = packed().to(device);
+    }
+}
+
 FrozenWeight::FrozenWeight(PanelWeight panels, ComputeType compute)
     : shape_(panels.shape()),
       compute_(compute),

@@ -24,6 +24,11 @@ class FrozenWeight {
     // type of dense weights; quantised ones are kept as integers.
     FrozenWeight(const at::Tensor& weight, WeightType type, ComputeType compute, at::Device device);
 
+    // The same of a weight that somebody else has quantised row by row: its integers, int8, and
+    // scale, float32 [out]; where `type` is int8 they stay as they are.
+    FrozenWeight(const at::Tensor& integers, const at::Tensor& scale, WeightType type,
+                 ComputeType compute, at::Device device);
+
     // A weight that is packed already.
     FrozenWeight(PanelWeight panels, ComputeType compute);
     // Whether a weight of this shape and stored type may be packed as it is read.

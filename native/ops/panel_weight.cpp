@@ -120,9 +120,7 @@ void sum(const std::int8_t* values, std::int64_t count, std::int32_t* total) {
 template <class Number, class MakeRows>
 void PanelWeight::quantize(const MakeRows& make_rows) {
     const std::int64_t length = taps() * in_features();
-    auto* values = static_cast<std::int8_t*>(pages_.get());
     auto* scale = scale_.mutable_data_ptr<float>();
-    auto* sums = sums_.mutable_data_ptr<std::int32_t>();
     const std::int64_t lines = (out_features() + line - 1) / line;
     parallel_rows(lines, line * length, [&](std::int64_t begin, std::int64_t end) {
         auto rows = make_rows();
@@ -135,12 +133,20 @@ void PanelWeight::quantize(const MakeRows& make_rows) {
                 std::int8_t* to = integers.data() + n * length;
                 widen_row(numbers + n * length, length, row.data());
                 quantize_int8_row(row.data(), length, to, scale + first + n);
-                sum(to, length, sums + first + n);
             }
-            place_rows(integers.data(), count, *this,
-                       values + first / width * panel_size() + first % width * 4);
+            place(integers.data(), first, count);
         }
     });
+}
+
+void PanelWeight::place(const std::int8_t* integers, std::int64_t first, std::int64_t count) {
+    const std::int64_t length = taps() * in_features();
+    auto* sums = sums_.mutable_data_ptr<std::int32_t>();
+    for (std::int64_t n = 0; n < count; ++n) {
+        sum(integers + n * length, length, sums + first + n);
+    }
+    auto* values = static_cast<std::int8_t*>(pages_.get());
+    place_rows(integers, count, *this, values + first / width * panel_size() + first % width * 4);
 }
 
 void PanelWeight::allocate() {
@@ -181,6 +187,27 @@ PanelWeight::PanelWeight(const std::vector<std::int64_t>& shape, at::ScalarType 
                     return static_cast<const Number*>(part.data());
                 };
         });
+    });
+}
+
+PanelWeight::PanelWeight(const at::Tensor& integers, const at::Tensor& scale)
+    : PanelSource(integers.sizes().vec()) {
+    require(integers.is_cpu() && integers.scalar_type() == at::kChar &&
+                scale.scalar_type() == at::kFloat && scale.numel() == out_features(),
+            "panel weight: needs int8 and a float32 scale for each output channel, got ",
+            integers.toString(), " ", integers.sizes(), " and ", scale.toString(), " ",
+            scale.sizes());
+    allocate();
+    scale_.slice(0, 0, out_features()).copy_(scale);
+    const at::Tensor rows = integers.contiguous();
+    const std::int64_t length = taps() * in_features();
+    const std::int64_t lines = (out_features() + line - 1) / line;
+    parallel_rows(lines, line * length, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            const std::int64_t first = i * line;
+            place(rows.const_data_ptr<std::int8_t>() + first * length, first,
+                  std::min(line, out_features() - first));
+        }
     });
 }
 

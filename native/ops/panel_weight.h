@@ -27,6 +27,10 @@ class PanelWeight : public PanelSource {
     PanelWeight(const std::vector<std::int64_t>& shape, at::ScalarType type,
                 const PartReader& reader);
 
+    // The same of integers [out, in] or [out, in, kernel, kernel], int8 on the CPU, and their
+    // scales, float32 [out], that are there already.
+    PanelWeight(const at::Tensor& integers, const at::Tensor& scale);
+
     const std::int8_t* panel(std::int64_t index) const;
     const float* scale() const;                // [panels * 64], zeros beyond the output channels
     const std::int32_t* channel_sums() const;  // [panels * 64]: of a channel's integers
@@ -45,6 +49,8 @@ class PanelWeight : public PanelSource {
 
   private:
     void allocate();
+    // Puts `count` rows of integers from `first` on, at most 16 of one panel, into their places.
+    void place(const std::int8_t* integers, std::int64_t first, std::int64_t count);
     // make_rows(), once a thread: (first, count) -> `count` rows [in, taps] from `first` on.
     template <class Number, class MakeRows>
     void quantize(const MakeRows& make_rows);

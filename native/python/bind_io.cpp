@@ -35,7 +35,7 @@ void bind_io(py::module_& module) {
             Picture picture;
             {
                 const py::gil_scoped_release release;
-                picture = read_training_picture(file, name, side);
+                picture = crop_resize(read_training_picture(file, name), side, side);
             }
             return py::bytes(reinterpret_cast<const char*>(picture.rgb.data()), picture.rgb.size());
         },

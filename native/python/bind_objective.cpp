@@ -1,3 +1,4 @@
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,14 +32,27 @@ PreparedText prepare(const Caption& caption, const PlacedWord& word) {
     return prepare_caption(clip_tokenizer(), std::get<std::string>(caption), word, "caption");
 }
 
+using SizeNumbers = std::array<std::int64_t, 6>;
+using PairsOfSizes = std::vector<std::array<SizeNumbers, 2>>;
+
+std::vector<std::array<PictureSize, 2>> sizes_of(const PairsOfSizes& pairs) {
+    const auto size_of = [](const SizeNumbers& n) {
+        return PictureSize{n[0], n[1], n[2], n[3], n[4], n[5]};
+    };
+    std::vector<std::array<PictureSize, 2>> sizes;
+    for (const auto& [plain, mirrored] : pairs)
+        sizes.push_back({size_of(plain), size_of(mirrored)});
+    return sizes;
+}
+
 // The objective with the models it runs, for one word.
 class OwnedObjective {
   public:
     OwnedObjective(const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
-                   std::int64_t size_width, const PictureSize& size, std::shared_ptr<UNet> unet,
-                   const PlacedWord& word, const std::vector<Caption>& captions,
-                   Prediction prediction, std::int64_t clip_skip, at::Device device,
-                   std::int64_t chunk)
+                   std::int64_t size_width, const PictureSize& size, const PairsOfSizes& sizes,
+                   std::shared_ptr<UNet> unet, const PlacedWord& word,
+                   const std::vector<Caption>& captions, Prediction prediction,
+                   std::int64_t clip_skip, at::Device device, std::int64_t chunk)
         : unet_(std::move(unet)) {
         TokenLayout layout;
         for (const auto& encoder : text_encoders) {
@@ -54,7 +68,8 @@ class OwnedObjective {
                 clip_skip,
                 device,
                 {},
-                size},
+                size,
+                sizes_of(sizes)},
             std::move(layout), std::move(texts), chunk);
     }
 
@@ -92,31 +107,36 @@ void bind_objective(py::module_& module) {
                          std::shared_ptr<UNet> unet, const std::string& word,
                          const std::vector<Caption>& captions, const std::string& prediction,
                          std::int64_t clip_skip, const std::string& device, std::int64_t vectors,
-                         std::int64_t chunk, std::int64_t size_width, std::int64_t side) {
+                         std::int64_t chunk, std::int64_t size_width, std::int64_t side,
+                         const PairsOfSizes& sizes) {
                  return run_engine([&] {
                      return std::make_unique<OwnedObjective>(
-                         text_encoders, size_width, PictureSize::whole(side, side), std::move(unet),
-                         PlacedWord{word, vectors}, captions, choose_prediction(prediction, {}),
-                         clip_skip, at::Device(device), chunk);
+                         text_encoders, size_width, PictureSize::whole(side, side), sizes,
+                         std::move(unet), PlacedWord{word, vectors}, captions,
+                         choose_prediction(prediction, {}), clip_skip, at::Device(device), chunk);
                  });
              }),
              py::arg("text_encoders"), py::arg("unet"), py::arg("word"), py::arg("captions"),
              py::arg("prediction") = "epsilon", py::arg("clip_skip") = 1, py::arg("device") = "cpu",
              py::arg("vectors") = 1, py::arg("chunk") = 0, py::arg("size_width") = 0,
-             py::arg("side") = 0,
+             py::arg("side") = 0, py::arg("sizes") = PairsOfSizes(),
              "captions: one for each picture, with {} for the word, or a PreparedText. size_width, "
-             "side: of a UNet with size conditioning, and the picture's side that it is told.")
+             "side: of a UNet with size conditioning, and the picture's side that it is told; "
+             "sizes: "
+             "instead, of each picture as it is and mirrored, height and width of the original, "
+             "top and left of the crop, height and width of the target.")
         .def(
             "losses",
             [](OwnedObjective& self, const at::Tensor& thetas, std::int64_t picture,
-               std::int64_t timestep, const at::Tensor& z, const at::Tensor& eps, bool linearised) {
+               std::int64_t timestep, const at::Tensor& z, const at::Tensor& eps, bool linearised,
+               bool mirrored) {
                 const LossForm form = linearised ? LossForm::linearised : LossForm::squared;
                 return run_engine([&] {
-                    return self.losses(thetas, {picture, false, timestep, z, eps}, form);
+                    return self.losses(thetas, {picture, mirrored, timestep, z, eps}, form);
                 });
             },
             py::arg("thetas"), py::arg("picture"), py::arg("timestep"), py::arg("z"),
-            py::arg("eps"), py::arg("linearised") = false,
+            py::arg("eps"), py::arg("linearised") = false, py::arg("mirrored") = false,
             "thetas float32 [k, d], z and eps [1, 4, h, w] -> float64 [k], one for each row; "
             "linearised: L(theta_0) + (2/N) <r, eps(theta_i) - eps(theta_0)>.")
         .def(

@@ -26,6 +26,23 @@ void add_texts(const FolderPicture& from, const std::vector<std::string>& defaul
     }
 }
 
+Picture picture_of(const TrainingPicture& training) {
+    const auto* file = std::get_if<std::filesystem::path>(&training.source);
+    if (file == nullptr) return std::get<Picture>(training.source);
+    return read_training_picture(*file, training.name);
+}
+
+// float32 [1, 3, side, side] in [-1, 1].
+at::Tensor pixels_of(const Picture& whole, std::int64_t side) {
+    const Picture picture = crop_resize(whole, static_cast<int>(side), static_cast<int>(side));
+    at::Tensor pixels = at::empty({1, side, side, 3}, at::kFloat);
+    float* out = pixels.mutable_data_ptr<float>();
+    for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
+        out[i] = static_cast<float>(picture.rgb[i]) / 127.5f - 1.0f;
+    }
+    return pixels.permute({0, 3, 1, 2});
+}
+
 }  // namespace
 
 std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
@@ -46,28 +63,22 @@ std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
     return pictures;
 }
 
-at::Tensor load_pixels(const TrainingPicture& training, std::int64_t side) {
-    const auto* file = std::get_if<std::filesystem::path>(&training.source);
-    const auto length = static_cast<int>(side);
-    const Picture picture = file != nullptr
-                                ? read_training_picture(*file, training.name, length)
-                                : crop_resize(std::get<Picture>(training.source), length, length);
-    at::Tensor pixels = at::empty({1, side, side, 3}, at::kFloat);
-    float* out = pixels.mutable_data_ptr<float>();
-    for (std::size_t i = 0; i < picture.rgb.size(); ++i) {
-        out[i] = static_cast<float>(picture.rgb[i]) / 127.5f - 1.0f;
-    }
-    return pixels.permute({0, 3, 1, 2});
-}
-
 std::vector<LatentPicture> encode_pictures(
     const std::vector<TrainingPicture>& pictures, const LatentEncoder& encoder, std::int64_t side,
     bool with_flips, at::Device device,
     const std::function<void(std::size_t, std::size_t)>& on_picture) {
     std::vector<LatentPicture> latents;
     for (const TrainingPicture& picture : pictures) {
-        const at::Tensor pixels = load_pixels(picture, side).to(device);
         LatentPicture latent;
+        at::Tensor pixels;
+        {
+            const Picture whole = picture_of(picture);
+            pixels = pixels_of(whole, side).to(device);
+            for (const bool mirrored : {false, true}) {
+                latent.sizes[mirrored] =
+                    PictureSize::square_of(whole.height, whole.width, side, mirrored);
+            }
+        }
         latent.captions = static_cast<std::int64_t>(picture.texts.size());
         latent.repeats = picture.repeats;
         latent.moments[0] = encoder.encode(pixels);

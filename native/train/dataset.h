@@ -1,6 +1,7 @@
 // The pictures of the subject and what is said of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -15,6 +16,7 @@
 #include "nn/vae.h"
 #include "train/captions.h"
 #include "train/picture_folder.h"
+#include "train/picture_size.h"
 
 namespace zoodip {
 
@@ -33,17 +35,17 @@ std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
                                                const std::vector<std::string>& default_captions,
                                                const Tokenizer& tokenizer, const PlacedWord& word);
 
-// float32 [1, 3, side, side] in [-1, 1]: centre crop, keeping the aspect.
-at::Tensor load_pixels(const TrainingPicture& picture, std::int64_t side);
-
 // Latent moments of one picture and of its mirror image: computed once, since they never change.
 struct LatentPicture {
-    Moments moments[2];         // [0] as it is, [1] mirrored; undefined when flips are never drawn
+    Moments moments[2];  // [0] as it is, [1] mirrored; undefined when flips are never drawn
+    // The same two, with the size that the file has.
+    std::array<PictureSize, 2> sizes;
     std::int64_t captions = 1;  // texts to draw from
     std::int64_t repeats = 1;   // of TrainingPicture
 };
 
-// on_picture(done, total) is called after each picture.
+// side: of the square that is taken of the middle, keeping the aspect. on_picture(done, total) is
+// called after each picture.
 std::vector<LatentPicture> encode_pictures(
     const std::vector<TrainingPicture>& pictures, const LatentEncoder& encoder, std::int64_t side,
     bool with_flips, at::Device device,

@@ -33,6 +33,11 @@ const PreparedText& DiffusionObjective::text_of(const Sample& sample) const {
         .at(static_cast<std::size_t>(sample.caption));
 }
 
+const PictureSize& DiffusionObjective::size_of(const Sample& sample) const {
+    if (parts_.sizes.empty()) return parts_.size;
+    return parts_.sizes.at(static_cast<std::size_t>(sample.picture))[sample.mirrored];
+}
+
 at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& sample,
                                        const at::Tensor& z_t) {
     const PreparedText& text = text_of(sample);
@@ -44,7 +49,7 @@ at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& s
         at::Tensor part = thetas.slice(0, begin, begin + there);
         if (there < size) part = at::cat({part, thetas.slice(0, 0, 1).expand({size - there, -1})});
         const Conditioning conditioning =
-            parts_.text_encoders.condition(text, layout_, part, parts_.clip_skip, parts_.size);
+            parts_.text_encoders.condition(text, layout_, part, parts_.clip_skip, size_of(sample));
         outputs.push_back(parts_.unet.forward(z_t, timestep, conditioning).slice(0, 0, there));
         ++unet_calls_;
     }

@@ -1,6 +1,7 @@
 // What is minimised: the waist of the hourglass. Above it everything sees losses: [k, d] -> [k].
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -73,7 +74,9 @@ class DiffusionObjective : public Objective {
         std::int64_t clip_skip = 1;
         at::Device device = at::kCPU;
         NoiseSchedule schedule = {};
-        PictureSize size = {};  // that the UNet is told of all pictures
+        PictureSize size = {};  // that the UNet is told of all pictures,
+        // unless it is told of each, as it is and mirrored
+        std::vector<std::array<PictureSize, 2>> sizes = {};
     };
     using Texts = std::vector<std::vector<PreparedText>>;  // of each picture, at least one
 
@@ -99,6 +102,7 @@ class DiffusionObjective : public Objective {
 
   private:
     const PreparedText& text_of(const Sample& sample) const;
+    const PictureSize& size_of(const Sample& sample) const;
     // What the UNet makes of every row, [k, channels, height, width].
     at::Tensor predict(const at::Tensor& thetas, const Sample& sample, const at::Tensor& z_t);
 

@@ -131,6 +131,20 @@ UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& obs
     return unet;
 }
 
+// Of each picture; empty where all are told to be of the training's size.
+std::vector<std::array<PictureSize, 2>> told_sizes(const Plan& plan,
+                                                   const std::vector<LatentPicture>& latents) {
+    if (plan.settings.picture_sizes == "training") return {};
+    if (plan.architecture.size_width == 0) {
+        log_info("picture_sizes: ", plan.architecture.family,
+                 " is told no sizes, and it changes nothing");
+        return {};
+    }
+    std::vector<std::array<PictureSize, 2>> sizes;
+    for (const LatentPicture& latent : latents) sizes.push_back(latent.sizes);
+    return sizes;
+}
+
 // What learning begins with.
 struct Beginning {
     const std::vector<LatentPicture>& latents;
@@ -191,7 +205,8 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     return learn(
         plan,
         {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device, plan.schedule,
-         PictureSize::whole(plan.settings.resolution, plan.settings.resolution)},
+         PictureSize::whole(plan.settings.resolution, plan.settings.resolution),
+         told_sizes(plan, latents)},
         beginning, observer);
 }
 

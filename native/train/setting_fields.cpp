@@ -142,6 +142,10 @@ std::vector<Field> data_fields() {
                 "", "pixels"}),
         number("flip", &S::flip, 0, 1,
                {"Probability of a mirrored picture. 0 for subjects with writing on them."}),
+        choice("picture_sizes", &S::picture_sizes, {"training", "original"},
+               {"What a model that is told sizes (XL) learns of each picture: that it is whole and "
+                "as large as the training's squares, as hosts tell when they draw; or its file's "
+                "own size and what was cut off."}),
         plain("caption", &S::caption,
               {"Caption of pictures that have none of their own; {} is where the word goes. "
                "Empty draws one of the templates in every step."}),

@@ -38,6 +38,7 @@ struct TrainSettings {
     std::int64_t vectors = 0;
     std::int64_t resolution = 0;
     double flip = 0.5;
+    std::string picture_sizes = "training";
     std::string caption;
     std::string templates = "object";
     std::int64_t seed = 0;

@@ -11,21 +11,10 @@
 #include "nn/text_encoder.h"
 #include "nn/unet.h"
 #include "train/captions.h"
+#include "train/picture_size.h"
 #include "train/token_layout.h"
 
 namespace zoodip {
-
-// In pixels: what a UNet with size conditioning is told of a picture. Models without it ignore it.
-struct PictureSize {
-    std::int64_t original_height = 0, original_width = 0;  // before it was made smaller
-    std::int64_t crop_top = 0, crop_left = 0;          // what was cut off, at the target's scale
-    std::int64_t target_height = 0, target_width = 0;  // that the UNet sees
-
-    // Of a picture that was neither made smaller nor cut: what hosts tell when they sample.
-    static PictureSize whole(std::int64_t height, std::int64_t width) {
-        return {height, width, 0, 0, height, width};
-    }
-};
 
 class TextEncoders {
   public:

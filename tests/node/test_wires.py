@@ -76,6 +76,9 @@ class Patcher:
             if key.startswith(start or "")
         }
 
+    def model_state_dict(self):
+        return self.state
+
     def get_model_object(self, name):
         assert name == "model_sampling"
         return self.sampling
@@ -407,6 +410,62 @@ def test_weights_that_others_quantised_are_refused(weight, what):
     state = {**UNET, "diffusion_model.a.weight": weight}
     with pytest.raises(WireError, match=f"MODEL: holds {what}"):
         read(model=Patcher(state))
+
+
+class Quantised:
+    """ComfyUI's QuantizedTensor, as far as it is asked."""
+
+    _layout_cls = "TensorWiseINT8Layout"
+    dtype, shape = torch.bfloat16, (2, 3)
+
+    def __init__(self, convrot=False):
+        self._qdata = torch.tensor([[127, -3, 0], [5, 127, 1]], dtype=torch.int8)
+        self._params = SimpleNamespace(scale=torch.tensor([[0.5], [0.25]]), convrot=convrot)
+
+    def dequantize(self):
+        return self._qdata * self._params.scale
+
+
+class QuantisedPatcher(Patcher):
+    """Of a model with one layer in int8_tensorwise, whose state holds more than its weights."""
+
+    def __init__(self, weight, **more):
+        key = "diffusion_model.0.weight"
+        extra = dict.fromkeys((f"{key}_scale", "diffusion_model.0.comfy_quant"), torch.ones(1))
+        super().__init__({key: weight, "diffusion_model.0.bias": torch.ones(2), **extra}, **more)
+        layer = SimpleNamespace(weight=weight, bias=torch.ones(2))
+        self.model.get_submodule = lambda name: {"diffusion_model.0": layer}[name]
+        self.backup = {}
+
+    def get_key_patches(self, start=None):
+        raise AttributeError("'Linear' object has no attribute 'comfy_quant'")
+
+
+def test_layers_that_are_int8_already_are_taken_as_they_are():
+    weight = Quantised()
+    tensors = read(model=QuantisedPatcher(weight)).tensors
+    name = "model.diffusion_model.0."
+    assert [n for n in tensors if n.startswith(name)] == [
+        f"{name}weight",
+        f"{name}weight_scale",
+        f"{name}bias",
+    ]
+    assert torch.equal(tensors[f"{name}weight"].get(), weight._qdata)
+    assert torch.equal(tensors[f"{name}weight_scale"].get(), weight._params.scale)
+
+
+def test_patches_are_merged_into_what_such_a_layer_stands_for():
+    patch = torch.full((2, 3), 0.125)
+    patched = {"diffusion_model.0.weight": [patch]}
+    tensors = read(model=QuantisedPatcher(Quantised(), patches=patched)).tensors
+    name = "model.diffusion_model.0.weight"
+    assert f"{name}_scale" not in tensors
+    assert torch.equal(tensors[name].get(), Quantised().dequantize() + patch)
+
+
+def test_layers_that_were_rotated_first_are_refused():
+    with pytest.raises(WireError, match=r"MODEL: .*rotated.*diffusion_model\.0\.weight.*convrot"):
+        read(model=QuantisedPatcher(Quantised(convrot=True)))
 
 
 @pytest.mark.parametrize(

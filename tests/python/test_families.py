@@ -101,23 +101,23 @@ class Model:
         context = torch.cat([states for states, _ in found], -1)
         return context, found[-1][1]
 
-    def output(self, z_t, context, pooled):
+    def output(self, z_t, context, pooled, sizes=(SIDE, SIDE, 0, 0, SIDE, SIDE)):
         added = {}
         if self.xl:
-            sizes = torch.tensor([[SIDE, SIDE, 0, 0, SIDE, SIDE]], dtype=torch.float32)
+            sizes = torch.tensor([sizes], dtype=torch.float32)
             added = {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
         return self.modules.unet(
             z_t, torch.tensor([TIMESTEP]), context, added_cond_kwargs=added
         ).sample
 
-    def loss(self, caption, theta, z, eps, prediction="epsilon", detach=()):
+    def loss(self, caption, theta, z, eps, prediction="epsilon", detach=(), **sizes):
         scheduler = DDPMScheduler.from_config(SCHEDULE)
         timestep = torch.tensor([TIMESTEP])
         target = eps if prediction == "epsilon" else scheduler.get_velocity(z, eps, timestep)
         context, pooled = self.conditioning(ids_of(caption), theta)
         context = context.detach() if "context" in detach else context
         pooled = pooled.detach() if "pooled" in detach and pooled is not None else pooled
-        output = self.output(scheduler.add_noise(z, eps, timestep), context, pooled)
+        output = self.output(scheduler.add_noise(z, eps, timestep), context, pooled, **sizes)
         return (target - output).double().square().mean()
 
 
@@ -231,6 +231,22 @@ def test_losses(model, prediction):
         assert torch.allclose(ours, torch.stack(expected), rtol=1e-4, atol=0)
 
 
+def test_each_picture_s_own_sizes_are_told(xl):
+    thetas, z, eps = xl.draw(1)
+    sizes = [
+        ((300, 200, 32, 0, SIDE, SIDE), (300, 200, 32, 1, SIDE, SIDE)),
+        ((90, 91, 0, 0, SIDE, SIDE), (90, 91, 0, 1, SIDE, SIDE)),
+    ]
+    objective = xl.own_objective(sizes=sizes)
+    for picture, caption in enumerate(CAPTIONS):
+        for mirrored in (False, True):
+            with torch.no_grad():
+                told = sizes[picture][mirrored]
+                expected = xl.loss(caption, thetas[0], z, eps, sizes=told).item()
+            ours = objective.losses(thetas, picture, TIMESTEP, z, eps, mirrored=mirrored)
+            assert ours.item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])
 @pytest.mark.parametrize("weights", ["int8", "int4", "dense"])
 def test_a_row_s_loss_has_the_same_bits_anywhere(xl, weights, compute):
@@ -337,6 +353,22 @@ def test_a_word_is_learned_and_drawn(checkpoint, images, tmp_path, run):
         assert told.returncode == 0, told.stderr
         drawn.append(picture.read_bytes())
     assert drawn[0] != drawn[1]
+
+
+def test_a_model_is_told_the_sizes_of_the_files_where_asked(tmp_path, images, caplog):
+    """Pictures of 64 x 64 alone: told of as such they are not what the squares of 128 are."""
+    thetas = {}
+    for name in ("tiny-xl", "tiny-sd2"):
+        write_checkpoint(tmp_path / name, name)
+        for sizes in ("training", "original"):
+            out = tmp_path / f"{name}-{sizes}.safetensors"
+            with caplog.at_level("INFO", logger="zoodip"):
+                train(tmp_path / name, images, out, picture_sizes=sizes)
+            with safe_open(out, "pt") as file:
+                thetas[name, sizes] = file.get_tensor(next(iter(file.keys())))
+    assert not torch.equal(thetas["tiny-xl", "training"], thetas["tiny-xl", "original"])
+    assert torch.equal(thetas["tiny-sd2", "training"], thetas["tiny-sd2", "original"])
+    assert "picture_sizes: Stable Diffusion 2.x is told no sizes" in caplog.text
 
 
 def test_a_run_goes_on_with_the_same_bits(checkpoint, images, tmp_path):
