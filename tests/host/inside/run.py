@@ -1,4 +1,5 @@
-"""Runs every check_* function of a module here and prints {name: "" or traceback} as JSON.
+"""Runs every check_* function of a module here and prints {name: result} as JSON: "", "skipped: why"
+or a traceback.
 
     COMFYUI_DIR=CHECKOUT COMFYUI_PYTHON run.py MODULE
 
@@ -10,6 +11,7 @@ import json
 import shutil
 import sys
 import traceback
+import unittest
 
 module_name = sys.argv[1]
 
@@ -25,6 +27,8 @@ def main() -> None:
             with torch.inference_mode():  # as nodes run
                 getattr(module, name)()
             results[name] = ""
+        except unittest.SkipTest as reason:
+            results[name] = f"skipped: {reason}"
         except Exception:
             results[name] = traceback.format_exc()
     shutil.rmtree(setup.BASE, ignore_errors=True)

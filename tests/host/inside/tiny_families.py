@@ -1,5 +1,7 @@
 """Tiny models of the families beside the demo's, as the host's own objects with random weights."""
 
+import json
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -74,6 +76,10 @@ def _model(config, seed):
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu"))
     randomise(model.diffusion_model, seed)
+    return _patcher(model)
+
+
+def _patcher(model):
     return comfy.model_patcher.ModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),
@@ -114,6 +120,30 @@ def xl(seed=1):
         clip.tokenizer.clip_l.embedding_size = NARROW
         clip.tokenizer.clip_g.embedding_size = WIDE
         return model, clip
+
+
+@torch.inference_mode()
+def in_int8(model, by_row, description=None):
+    """MODEL with the linear layers of another one in the host's `int8_tensorwise`, made as its own
+    loaders do: in inference mode."""
+    weights = {}
+    for name, tensor in model.model.diffusion_model.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        if kind != "weight" or tensor.dim() != 2:
+            weights[name] = tensor
+            continue
+        largest = tensor.abs().amax(1, keepdim=True) if by_row else tensor.abs().max()
+        scale = largest / 127
+        told = json.dumps(description or {"format": "int8_tensorwise"}).encode()
+        weights[name] = (tensor / scale).round().clamp(-128, 127).to(torch.int8)
+        weights[f"{name}_scale"] = scale
+        weights[f"{layer}.comfy_quant"] = torch.tensor(list(told), dtype=torch.uint8)
+    config = type(model.model.model_config)(dict(XL_UNET))
+    config.quant_config = {"mixed_ops": True}
+    config.set_inference_dtype(torch.float32, torch.float32)
+    quantised = config.get_model({}, "", device=torch.device("cpu"))
+    quantised.diffusion_model.load_state_dict(weights)
+    return _patcher(quantised)
 
 
 def sd2(seed=1):
