@@ -132,3 +132,21 @@ def test_a_back_arrow_is_seen(path: str, line: str) -> None:
 )
 def test_an_arrow_to_the_left_is_fine(path: str, line: str) -> None:
     assert violations({path: f"#pragma once\n{line}\n"}) == []
+
+
+def test_the_architecture_page_names_files_that_are_there(root: Path) -> None:
+    """Names in it are below native/ or the checkout; with a star, or without the ending that a
+    header and its source share."""
+    text = (root / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w*]+/[\w*./]+)`", text))
+    assert len(named) > 20
+    missing = [
+        name
+        for name in sorted(named)
+        if not any(
+            list(base.glob(f"{name}{end}"))
+            for base in (root, root / "native")
+            for end in ("", ".h")
+        )
+    ]
+    assert missing == []
