@@ -278,6 +278,7 @@ class _Session:
                 empty_text=training.empty_text,
                 alphas_cumprod=training.alphas_cumprod,
                 expected=expected,
+                compute_choice=training.compute_choice,
                 resume=resume,
                 overwrite=True,
                 hooks=hooks,
@@ -305,8 +306,7 @@ class _Session:
         if event["event"] == "start":
             self._turn.start(event["step"], event["steps"])
             run = event["run"]
-            choice = run.get("compute_choice") or self._training.compute_choice or None
-            self._live.computes(run["settings"]["compute"], choice)
+            self._live.computes(run["settings"]["compute"], run.get("compute_choice"))
         elif event["event"] == "forecast":
             self._forecast(event["seconds_a_step"], event["seconds_left"])
         elif event["event"] == "step":

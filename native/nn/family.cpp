@@ -23,19 +23,15 @@ const std::string vae_root = "first_stage_model.";
 constexpr std::array<const char*, 3> text_roots = {
     "cond_stage_model.transformer.", "cond_stage_model.model.", "conditioner.embedders."};
 
-bool starts(const WeightSource& weights, const std::string& start) {
-    return has_name_that_starts(weights, start);
-}
-
 bool has_text_encoder(const WeightSource& weights) {
     return std::any_of(text_roots.begin(), text_roots.end(),
-                       [&](const char* root) { return starts(weights, root); });
+                       [&](const char* root) { return has_name_that_starts(weights, root); });
 }
 
 void require_parts(const WeightSource& weights) {
-    const bool unet = starts(weights, unet_root);
+    const bool unet = has_name_that_starts(weights, unet_root);
     const bool text = has_text_encoder(weights);
-    const bool vae = starts(weights, vae_root);
+    const bool vae = has_name_that_starts(weights, vae_root);
     const auto& name = weights.description();
     require(unet || text || vae, name, ": holds ", weights.list().size(),
             " tensors, none of them of a known model.", family_remedy);
@@ -207,8 +203,8 @@ double scalar(const WeightSource& weights, const std::string& name, double other
 
 void detect_vae(const WeightSource& weights, const Family& family, Architecture& architecture) {
     architecture.latent_scale = family.latent_scale;
-    if (starts(weights, vae_root + "taesd_encoder.") ||
-        starts(weights, vae_root + "taesd_decoder.")) {
+    if (has_name_that_starts(weights, vae_root + "taesd_encoder.") ||
+        has_name_that_starts(weights, vae_root + "taesd_decoder.")) {
         architecture.vae = VaeKind::taesd;
         const double divisor = scalar(weights, vae_root + "vae_scale", 1);
         architecture.latent_scale = family.latent_scale / divisor;
@@ -234,10 +230,10 @@ std::optional<TextEncoderSpec> find_encoder(const WeightSource& weights, const E
         return spec;
     };
     for (const char* root : kind.transformers_roots) {
-        if (starts(weights, root)) return found(root, TextNaming::transformers);
+        if (has_name_that_starts(weights, root)) return found(root, TextNaming::transformers);
     }
     for (const char* root : kind.openclip_roots) {
-        if (starts(weights, root)) return found(root, TextNaming::openclip);
+        if (has_name_that_starts(weights, root)) return found(root, TextNaming::openclip);
     }
     return std::nullopt;
 }

@@ -217,7 +217,8 @@ void bind_graph(py::module_& module) {
            const std::string& word, const std::string& initialiser, StartVectors start,
            const std::filesystem::path& out, const std::string& settings, bool resume,
            bool overwrite, std::optional<std::vector<double>> alphas_cumprod,
-           const PreparedText& empty_text, const SelfCheck& check, const py::object& on_stage,
+           const PreparedText& empty_text, const SelfCheck& check,
+           const std::string& compute_choice, const py::object& on_stage,
            const py::object& on_forecast, const py::object& on_step, const py::object& on_event,
            const py::object& on_preview, double preview_share, const CancelToken& cancel) {
             const GraphRequest request{std::move(source),
@@ -229,7 +230,8 @@ void bind_graph(py::module_& module) {
                                        nlohmann::json::parse(settings),
                                        std::move(alphas_cumprod),
                                        empty_text,
-                                       check};
+                                       check,
+                                       compute_choice};
             Callbacks callbacks(cancel);
             PythonObserver observer(
                 {on_stage, on_forecast, on_step, on_event, on_preview, preview_share}, callbacks);
@@ -238,9 +240,9 @@ void bind_graph(py::module_& module) {
         py::kw_only(), py::arg("source"), py::arg("pictures"), py::arg("word"),
         py::arg("initialiser"), py::arg("start"), py::arg("out"), py::arg("settings"),
         py::arg("resume"), py::arg("overwrite"), py::arg("alphas_cumprod"), py::arg("empty_text"),
-        py::arg("check"), py::arg("on_stage"), py::arg("on_forecast"), py::arg("on_step"),
-        py::arg("on_event"), py::arg("on_preview"), py::arg("preview_share"), py::arg("cancel"),
-        "See zoodip.graph.");
+        py::arg("check"), py::arg("compute_choice"), py::arg("on_stage"), py::arg("on_forecast"),
+        py::arg("on_step"), py::arg("on_event"), py::arg("on_preview"), py::arg("preview_share"),
+        py::arg("cancel"), "See zoodip.graph.");
 }
 
 }  // namespace zoodip

@@ -3,6 +3,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "core/error.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "nn/word_edges.h"
 #include "train/caption_text.h"
@@ -44,12 +45,6 @@ struct Builder {
         ids.insert(ids.end(), static_cast<std::size_t>(vectors), std::int64_t{0});
     }
 };
-
-std::string joined(const std::vector<std::string>& items) {
-    std::string out;
-    for (const auto& item : items) out += (out.empty() ? "" : ", ") + item;
-    return out;
-}
 
 }  // namespace
 
@@ -125,11 +120,11 @@ std::int64_t initialiser_id(const Tokenizer& tokenizer, const std::string& word)
     require(!pieces.empty(), "initialiser: needs one word that says what the subject is, for ",
             "example dog; got '", word, "'");
     const auto singles = tokenizer.single_words_in(word);
-    fail("initialiser: '", word, "' is ", pieces.size(), " tokens (", joined(pieces),
+    fail("initialiser: '", word, "' is ", pieces.size(), " tokens (", listed(pieces),
          "); it must be a single one. ",
          singles.empty() ? std::string("Use a plainer word for the same kind of thing, for example "
                                        "dog, shoe, toy or person")
-                         : "Single words in it: " + joined(singles));
+                         : "Single words in it: " + listed(singles));
 }
 
 std::vector<std::int64_t> initialiser_ids(const Tokenizer& tokenizer, const std::string& given) {

@@ -297,6 +297,7 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     if (request.alphas_cumprod) plan.schedule = NoiseSchedule(*request.alphas_cumprod);
     plan.own_schedule = !request.alphas_cumprod;
     complete(plan, request.settings, cancel);
+    if (plan.compute_choice.empty()) plan.compute_choice = request.compute_choice;
     plan.pictures = request.pictures;
     for (const auto& picture : plan.pictures) require_room(picture, plan.settings.vectors);
     plan.empty_text = request.empty_text;

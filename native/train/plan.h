@@ -55,6 +55,7 @@ struct GraphRequest {
     std::optional<std::vector<double>> alphas_cumprod;  // nothing: that of weights and settings
     PreparedText empty_text;                            // "", for guidance in previews
     SelfCheck check;
+    std::string compute_choice;  // why the settings' products are of their type, if it is known
 };
 
 // Everything known before a weight is read.

@@ -7,6 +7,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include "core/error.h"
+#include "core/listed.h"
 #include "core/log.h"
 #include "nn/safetensors_source.h"
 #include "nn/tensor_file.h"
@@ -66,12 +67,6 @@ std::vector<std::string> names_in(const SafetensorsFile& file, const TokenKeys& 
     names.insert(names.end(), keys.words.begin(), keys.words.end());
     names.push_back(file.path().stem().string());
     return names;
-}
-
-std::string listed(const std::vector<std::string>& items) {
-    std::string list;
-    for (const std::string& item : items) list += (list.empty() ? "" : ", ") + item;
-    return list;
 }
 
 TokenFile read_nameless(const fs::path& file, const std::string& asked) {

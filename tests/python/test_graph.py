@@ -86,6 +86,14 @@ def test_the_same_bits_as_from_files(tensors, pictures, model, images, tmp_path)
     assert torch.equal(vector(tmp_path / "graph.safetensors"), vector(files.token))
 
 
+def test_the_token_keeps_why_its_products_were_chosen(tensors, pictures, tmp_path):
+    out = tmp_path / "word.safetensors"
+    for reason in ("", "it is quickest here"):
+        chosen = {"steps": 1, "compute": "fp32"}
+        learn(tensors, pictures, out, chosen, compute_choice=reason, overwrite=True)
+        assert zoodip.token_info(out)["compute_choice"] == (reason or None)
+
+
 @pytest.mark.parametrize("word", ["dog", "a"])
 def test_an_ordinary_word_gets_a_warning(tensors, pictures, tmp_path, caplog, word):
     learn(tensors, pictures, tmp_path / "word.safetensors", {"steps": 1}, word=word)

@@ -246,6 +246,7 @@ def train(
     empty_text: Text,
     alphas_cumprod: Sequence[float] | None = None,
     expected: Expected | None = None,
+    compute_choice: str = "",
     resume: bool = False,
     overwrite: bool = False,
     hooks: Hooks | None = None,
@@ -265,6 +266,8 @@ def train(
         alphas_cumprod: 1000 numbers, where the schedule is not that of the weights' metadata and
             the settings.
         expected: what to compare the engine with before the first step.
+        compute_choice: why `compute` in the settings is what it is, as `decide` told; the token
+            keeps it.
         resume, overwrite, cancel, settings: as for `zoodip.train`.
 
     Raises:
@@ -294,6 +297,7 @@ def train(
         alphas_cumprod=None if alphas_cumprod is None else list(alphas_cumprod),
         empty_text=empty_text.native(),
         check=(expected or Expected()).native(),
+        compute_choice=compute_choice,
         on_stage=hooks.on_stage,
         on_forecast=hooks.on_forecast,
         on_step=hooks.on_step,
