@@ -5,7 +5,7 @@
   python install.py --link        the same, and make `zoodip` and `import zoodip` known to it
   python install.py --venv        make .venv in this folder with a torch of its own, build for that
   python install.py demo          set everything up in .venv, teach the demo model a word, show it
-  python install.py demo --subject NAME --steps N
+  python install.py demo --model xl --subject NAME --steps N
   python install.py test          set everything up in .venv and run every test
   python install.py test -k NAME  the same; what follows `test` is handed to pytest
   python install.py test --torch 2.15.0
@@ -47,18 +47,19 @@ REPOSITORY = "https://github.com/zoodip/ComfyUI-ZOODiP"
 OLDEST_PYTHON_FOR_PINS = (3, 11)  # numpy's pinned version asks for it
 
 
-def unpack_demo_model() -> None:
+def unpack_demo_model(model: str = model_file.FIRST) -> None:
     try:
-        model_file.unpack()
+        model_file.unpack(model)
     except model_file.CannotUnpack as error:
         raise Failure(str(error)) from error
 
 
 def finish(environment: Environment, program: Path) -> None:
     try:
-        unpack_demo_model()
+        for model in model_file.FILES:
+            unpack_demo_model(model)
     except (Failure, OSError) as error:  # what was built is good all the same
-        say(f"note: the demo model could not be unpacked: {error}")
+        say(f"note: a demo model could not be unpacked: {error}")
     say(f"zoodip {__version__} is built for Python {environment.python}, torch {environment.torch}")
     say(f"  the program: {program}")
     if unread := system.unread_pictures():
@@ -159,15 +160,18 @@ def test(torch: str | None, pytest_arguments: list[str]) -> None:
 def add_demo_options(parser: argparse.ArgumentParser) -> None:
     """Those of demo/show.py, which needs packages that may not be there yet."""
     subjects = sorted(path.name for path in (ROOT / "demo" / "subjects").glob("*"))
+    parser.add_argument(
+        "--model", choices=model_file.FILES, default=model_file.FIRST, help="default: %(default)s"
+    )
     parser.add_argument("--subject", choices=subjects, help="what the word is to mean")
     parser.add_argument("--steps", type=int, metavar="N", help="of training")
 
 
-def demo(subject: str | None, steps: int | None) -> None:
+def demo(model: str, subject: str | None, steps: int | None) -> None:
     """All the set-up that is needed, then the demo."""
-    unpack_demo_model()
+    unpack_demo_model(model)
     environment = prepare(ROOT / ".venv", venv.demo_requirements(ROOT), development=None)
-    command = [environment.python_executable, "-m", "demo.show"]
+    command = [environment.python_executable, "-m", "demo.show", "--model", model]
     command += ["--subject", subject] if subject else []
     command += ["--steps", str(steps)] if steps else []
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
@@ -180,8 +184,8 @@ def run(arguments: list[str]) -> None:
         prog="install.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="python install.py [--link | --venv] | demo [--subject NAME] [--steps N] | "
-        "test [--torch VERSION] [pytest arguments]",
+        usage="python install.py [--link | --venv] | demo [--model xl] [--subject NAME] "
+        "[--steps N] | test [--torch VERSION] [pytest arguments]",
         allow_abbrev=False,
     )
     parser.add_argument("--venv", action="store_true", help="make .venv and build for it")
@@ -200,7 +204,7 @@ def run(arguments: list[str]) -> None:
     if options.command == "demo" and not options.venv and not rest:
         if options.steps is not None and options.steps < 1:
             parser.error(f"--steps: needs at least 1, got {options.steps}")
-        demo(options.subject, options.steps)
+        demo(options.model, options.subject, options.steps)
     elif options.command == "test" and not options.venv:
         test(options.torch, rest)
     elif rest or options.command:

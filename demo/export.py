@@ -1,7 +1,7 @@
-"""Writes the trained demo model as one checkpoint, packed for the repository, or as a diffusers
+"""Writes a trained demo model as one checkpoint, packed for the repository, or as a diffusers
 folder.
 
-    python -m demo.export [--work build/demo] [--diffusers DIR]
+    python -m demo.export [--model sd1|xl] [--work build/demo] [--diffusers DIR]
 """
 
 from __future__ import annotations
@@ -10,105 +10,171 @@ import argparse
 import json
 import lzma
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderTiny,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import nn
+from transformers import CLIPTokenizer
 
-from .model_file import MODEL, PACKED, unpack
+from .model_file import FILES
 from .networks import (
-    TEXT_HEADS,
+    KINDS,
+    SD1,
     UNET_HEADS,
     VOCABULARY,
+    DemoKind,
+    TextEncoders,
     breed_rows,
     build_autoencoder,
-    build_text_encoder,
     build_unet,
 )
 from .original_names import (
-    TAESD_SCALARS,
+    TEXT,
     VAE,
+    XL_TEXT,
+    XL_TEXT_2,
+    StateDict,
+    taesd_scalars,
     taesd_to_original,
+    text_to_openclip,
     text_to_original,
     unet_to_original,
 )
-from .schedule import SCHEDULE
 from .tokenizer import build_tokenizer
-from .train_model import TextToNoise
+from .training_scenes import work_folder
 from .words import breed_ids, vocabulary_ids
 from .world import SIZE
 
-METADATA = {
-    "format": "pt",
-    "modelspec.title": "ZOODiP demo model",
-    "modelspec.architecture": "stable-diffusion-v1",
-    "modelspec.license": "Apache-2.0",
-    "zoodip.unet_heads": str(UNET_HEADS),
-    "zoodip.text_heads": str(TEXT_HEADS),
-    "zoodip.resolution": str(SIZE),
-}
+if TYPE_CHECKING:
+    from .train_model import TextAndUNet
 
 
 @dataclass
 class Parts:
     """float32 modules in evaluation mode."""
 
-    text_encoder: CLIPTextModel
+    kind: DemoKind
+    text: TextEncoders
     unet: UNet2DConditionModel
     autoencoder: AutoencoderTiny
 
+    def modules(self) -> tuple[nn.Module, ...]:
+        return self.text, self.unet, self.autoencoder
 
-def _fill_table(training: TextToNoise) -> CLIPTextModel:
-    """The text encoder with the whole table; rows of words that never occurred are zero."""
-    vocabulary = training.text.embeddings.token_embedding
-    state = training.text.state_dict()
-    table = torch.zeros(VOCABULARY, vocabulary.rows.embedding_dim)
-    table[vocabulary_ids()] = vocabulary.rows.weight.detach()
-    for word, row in breed_rows(vocabulary).items():
-        table[breed_ids()[word]] = row
-    prefix = "embeddings.token_embedding."
-    weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    text = build_text_encoder()
-    text.load_state_dict(weights | {prefix + "weight": table})
+
+def _fill_tables(kind: DemoKind, training: TextAndUNet) -> TextEncoders:
+    """The text encoders with their whole tables; rows of words that never occurred are zero."""
+    state, tables = training.text.state_dict(), []
+    text = TextEncoders(kind)
+    for one, vocabulary in zip(kind.texts, training.text.tables(), strict=True):
+        table = torch.nn.Embedding.from_pretrained(torch.zeros(VOCABULARY, one.width))
+        table.weight[vocabulary_ids(one.padding)] = vocabulary.rows.weight.detach()
+        for word, row in breed_rows(vocabulary).items():
+            table.weight[breed_ids()[word]] = row
+        tables.append(table)
+    text.load_state_dict(
+        {name: value for name, value in state.items() if "token_embedding." not in name},
+        strict=False,
+    )
+    text.set_tables(tables)
     return text
 
 
-def load_trained(work: Path) -> Parts:
+def load_trained(kind: DemoKind, work: Path) -> Parts:
     """What `demo.train_model` left: the moving average, which draws better than the last step."""
-    training = TextToNoise()
+    from .train_model import TextAndUNet
+
+    training = TextAndUNet(kind)
     training.load_state_dict(torch.load(work / "model.pt")["average"])
-    autoencoder = build_autoencoder()
-    autoencoder.load_state_dict(torch.load(work / "autoencoder.pt")["model"])
-    parts = Parts(_fill_table(training), training.unet, autoencoder)
-    for module in vars(parts).values():
+    if kind is SD1:
+        autoencoder = build_autoencoder()
+        autoencoder.load_state_dict(torch.load(work / "autoencoder.pt")["model"])
+    else:
+        autoencoder = load_checkpoint(SD1).autoencoder
+    parts = Parts(kind, _fill_tables(kind, training), training.unet, autoencoder)
+    for module in parts.modules():
         module.requires_grad_(False).eval()
     return parts
 
 
-def to_checkpoint(parts: Parts) -> dict[str, torch.Tensor]:
+def _text_to_original(kind: DemoKind) -> list[Callable[[StateDict], StateDict]]:
+    """How the tensors of each text encoder are named in a file."""
+    if len(kind.texts) == 1:
+        return [lambda state: text_to_original(state, TEXT)]
+    return [
+        lambda state: text_to_original(state, XL_TEXT),
+        lambda state: text_to_openclip(state, XL_TEXT_2),
+    ]
+
+
+def to_checkpoint(parts: Parts) -> StateDict:
     """fp16 under original names."""
+    kind = parts.kind
     tensors = unet_to_original(parts.unet.state_dict())
-    tensors |= text_to_original(parts.text_encoder.state_dict())
+    for encoder, renamed in zip(parts.text.encoders, _text_to_original(kind), strict=True):
+        tensors |= renamed(encoder.state_dict())
     tensors |= taesd_to_original(parts.autoencoder.state_dict())
     halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    return halves | {VAE + name: torch.tensor(value) for name, value in TAESD_SCALARS.items()}
+    scalars = taesd_scalars(kind.latent_scale)
+    halves |= {VAE + name: torch.tensor(value) for name, value in scalars.items()}
+    # As models that predict v with nothing left of the picture at the end mark themselves.
+    marks = {"v_pred": kind.schedule.predicts_v, "ztsnr": kind.schedule.zero_snr}
+    return halves | {name: torch.tensor([]) for name, there in marks.items() if there}
 
 
-def load_checkpoint(path: Path = MODEL) -> Parts:
-    """The demo checkpoint's float32 modules."""
-    stored = {name: tensor.float() for name, tensor in load_file(path).items()}
-    parts = Parts(build_text_encoder(), build_unet(), build_autoencoder())
-    for module, names in (
-        (parts.unet, unet_to_original),
-        (parts.text_encoder, text_to_original),
-        (parts.autoencoder, taesd_to_original),
-    ):
-        original = names({name: torch.tensor(i) for i, name in enumerate(module.state_dict())})
-        mine = list(module.state_dict())
-        module.load_state_dict({mine[int(i)]: stored[name] for name, i in original.items()})
+def metadata(kind: DemoKind) -> dict[str, str]:
+    heads = {
+        "zoodip.text_heads" + ("" if i == 0 else f"_{i + 1}"): str(text.heads)
+        for i, text in enumerate(kind.texts)
+    }
+    return heads | {
+        "format": "pt",
+        "modelspec.title": kind.title,
+        "modelspec.architecture": kind.architecture,
+        "modelspec.license": "Apache-2.0",
+        "zoodip.unet_heads": str(UNET_HEADS),
+        "zoodip.resolution": str(SIZE),
+    }
+
+
+def _load(module: nn.Module, to_names: Callable[[StateDict], StateDict], stored: StateDict) -> None:
+    """Takes a module's tensors from a file through the same renaming that wrote them. Where it
+    joins or turns tensors their shapes tell nothing, so that each element's own number goes through
+    it."""
+    numbers, places = {}, 0
+    for name, tensor in module.state_dict().items():
+        count = tensor.numel()
+        numbers[name] = torch.arange(places, places + count).view(tensor.shape)
+        places += count
+    flat = torch.empty(places)
+    for name, number in to_names(numbers).items():
+        flat[number.flatten()] = stored[name].flatten()
+    module.load_state_dict({name: flat[number] for name, number in numbers.items()})
+
+
+def load_checkpoint(kind: DemoKind = SD1, path: Path | None = None) -> Parts:
+    """A demo checkpoint's float32 modules; that of the repository without a path."""
+    stored = {
+        name: tensor.float()
+        for name, tensor in load_file(path or FILES[kind.name].unpack()).items()
+    }
+    parts = Parts(kind, TextEncoders(kind), build_unet(kind), build_autoencoder())
+    _load(parts.unet, unet_to_original, stored)
+    for encoder, to_names in zip(parts.text.encoders, _text_to_original(kind), strict=True):
+        _load(encoder, to_names, stored)
+    _load(parts.autoencoder, taesd_to_original, stored)
+    for module in parts.modules():
         module.requires_grad_(False).eval()
     return parts
 
@@ -116,7 +182,7 @@ def load_checkpoint(path: Path = MODEL) -> Parts:
 def write_checkpoint(parts: Parts, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     staging = path.with_suffix(".partial")
-    save_file(to_checkpoint(parts), staging, metadata=METADATA)
+    save_file(to_checkpoint(parts), staging, metadata=metadata(parts.kind))
     os.replace(staging, path)
 
 
@@ -128,30 +194,43 @@ def pack(path: Path, packed: Path) -> None:
 
 
 def write_diffusers_folder(parts: Parts, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    StableDiffusionPipeline(
-        vae=parts.autoencoder,
-        text_encoder=parts.text_encoder,
-        tokenizer=tokenizer,
-        unet=parts.unet,
-        scheduler=DDIMScheduler(**SCHEDULE),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    scheduler = DDIMScheduler(**parts.kind.schedule.in_diffusers())
+    common = {
+        "vae": parts.autoencoder,
+        "text_encoder": parts.text.encoders[0],
+        "tokenizer": tokenizer,
+        "unet": parts.unet,
+        "scheduler": scheduler,
+    }
+    if len(parts.text.encoders) == 1:
+        pipeline = StableDiffusionPipeline(
+            **common, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    else:
+        pipeline = StableDiffusionXLPipeline(
+            **common,
+            text_encoder_2=parts.text.encoders[1],
+            tokenizer_2=build_tokenizer(padding="!"),
+            force_zeros_for_empty_prompt=False,
+            add_watermarker=False,
+        )
+    pipeline.save_pretrained(folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("build/demo"))
+    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    parser.add_argument("--work", type=Path, help="default: build/demo, or build/demo-xl")
     parser.add_argument("--diffusers", type=Path, help="write the shipped model as this folder")
     options = parser.parse_args()
+    kind, file = KINDS[options.model], FILES[options.model]
     if options.diffusers is not None:
-        write_diffusers_folder(load_checkpoint(unpack()), build_tokenizer(), options.diffusers)
+        write_diffusers_folder(load_checkpoint(kind), build_tokenizer(), options.diffusers)
         return
-    parts = load_trained(options.work)
-    write_checkpoint(parts, MODEL)
-    pack(MODEL, PACKED)
-    print(json.dumps({str(p): p.stat().st_size for p in (MODEL, PACKED)}, indent=2))
+    parts = load_trained(kind, options.work or work_folder(kind.name))
+    write_checkpoint(parts, file.path)
+    pack(file.path, file.packed)
+    print(json.dumps({str(p): p.stat().st_size for p in (file.path, file.packed)}, indent=2))
 
 
 if __name__ == "__main__":

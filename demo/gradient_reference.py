@@ -1,6 +1,8 @@
 """What gradient descent reaches on each subject: textual inversion with diffusers and autograd.
 
-    python -m demo.gradient_reference      writes demo/gradient_reference.json
+    python -m demo.gradient_reference [--model sd1|xl]
+
+writes demo/gradient_reference.json, or that of the model.
 
 Its word is judged as the demo judges its own: drawn by the native engine from the same prompts and
 seeds.
@@ -8,14 +10,16 @@ seeds.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import tempfile
 from pathlib import Path
 
 from .classifier import load_classifier, similarity
-from .model_file import PACKED, unpack
-from .show import REFERENCE, WORD, draw
+from .model_file import FILES
+from .networks import KINDS, SD1
+from .show import WORD, draw, reference_file
 from .subjects import Subject, all_subjects
 from .torch_model import (
     ALL_TIMESTEPS,
@@ -41,8 +45,8 @@ def measure(model: TorchModel, subject: Subject, seed: int = 0) -> dict[str, flo
         losses.append(model.held_out_loss(judge))
     with tempfile.TemporaryDirectory() as folder:
         token = Path(folder) / f"{WORD}.safetensors"
-        save_token(token, WORD, best.theta)
-        drawn = draw(unpack(), subject, WORD, [token])
+        save_token(token, WORD, best.theta, model.kind)
+        drawn = draw(FILES[model.kind.name].unpack(), subject, WORD, [token])
     return {
         "similarity": similarity(load_classifier(), drawn.pictures, subject.pictures()),
         "loss_before": losses[0],
@@ -52,7 +56,10 @@ def measure(model: TorchModel, subject: Subject, seed: int = 0) -> dict[str, flo
 
 
 def main() -> None:
-    model = TorchModel(unpack())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    name = parser.parse_args().model
+    model = TorchModel(FILES[name].unpack(), KINDS[name])
     found = {}
     for subject in all_subjects():
         found[subject.name] = measure(model, subject)
@@ -60,10 +67,10 @@ def main() -> None:
     content = {
         "how": f"Adam on the exact gradient, {GRADIENT_TUPLES} (picture, t, eps) a step, the best "
         f"of the learning rates {GRADIENT_RATES}",
-        "model_sha256": hashlib.sha256(PACKED.read_bytes()).hexdigest(),
+        "model_sha256": hashlib.sha256(FILES[name].packed.read_bytes()).hexdigest(),
         "subjects": found,
     }
-    REFERENCE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    reference_file(name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How well the demo model follows its prompts, read by the classifier.
 
-python -m demo.measure [--prompts 200] [--sheet PICTURE]
+python -m demo.measure [--model sd1|xl] [--prompts 200] [--sheet PICTURE]
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from .classifier import ATTRIBUTES, as_tensor, labels, load_classifier, read
-from .model_file import unpack
+from .model_file import FILES
+from .networks import KINDS, SD1
 from .torch_model import TorchModel
 from .words import frame, token_id
 from .world import CLASSES, PLACES, Look, Scene, describe, draw_look, with_article
@@ -54,11 +55,13 @@ def sheet(pictures: list[Image.Image], columns: int = 8) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=192)
-    parser.add_argument("--model", type=Path, help="another checkpoint of this shape")
+    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    parser.add_argument("--file", type=Path, help="another checkpoint of this shape")
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--sheet", type=Path, help="where to write the first 64 pictures")
     options = parser.parse_args()
-    model = TorchModel(options.model or unpack())
+    file = options.file or FILES[options.model].unpack()
+    model = TorchModel(file, KINDS[options.model])
     scenes = prompts(options.prompts)
     drawn: list[Image.Image] = []
     for first in range(0, len(scenes), 16):

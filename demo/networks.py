@@ -1,54 +1,185 @@
-"""The demo model's three networks, as diffusers and transformers know them, and its vocabulary.
+"""The demo models' networks, as diffusers and transformers know them, and their vocabulary.
 
-All are of the Stable Diffusion 1.x family, only narrow: CLIP text encoder with CLIP's byte-pair
-vocabulary, a UNet with cross attention, and an autoencoder in TAESD's layout.
+Both are of published families, only narrow: CLIP text encoders with CLIP's byte-pair vocabulary, a
+UNet with cross attention, and an autoencoder in TAESD's layout, which they share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from .world import BREEDS, CLASSES, COLOURS, PATTERNS, Look
+from .schedule import Schedule
+from .world import BREEDS, CLASSES, COLOURS, PATTERNS, SIZE, Look
 
-TEXT_WIDTH = 128
-TEXT_HEADS = 4
 UNET_HEADS = 4
 LATENT = 16  # side of the latent of a 128 x 128 picture
 VOCABULARY = 49408
 START, END = 49406, 49407
 TOKENS = 77
+SIZE_WIDTH = 256  # numbers of each of the six sizes
 
 
-def build_unet() -> UNet2DConditionModel:
+@dataclass(frozen=True)
+class TextKind:
+    """A CLIP text encoder."""
+
+    key: str  # of its half of a word in a token file
+    width: int
+    layers: int
+    activation: str
+    padding: int  # the id after the first END
+    taken: int  # which of the hidden states, from the end, is the context
+    final_norm: bool  # of what is taken
+    pooled: bool = False  # whether its projected state at END conditions the UNet
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class DemoKind:
+    """One of the demo models."""
+
+    name: str
+    title: str
+    architecture: str  # of modelspec
+    texts: tuple[TextKind, ...]
+    schedule: Schedule
+    latent_scale: float  # of the family
+    unet: dict[str, Any]
+
+    @property
+    def text_width(self) -> int:
+        """Numbers of one word, in all encoders together."""
+        return sum(text.width for text in self.texts)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a vector of pooled text and sizes conditions the UNet."""
+        return any(text.pooled for text in self.texts)
+
+
+SD1 = DemoKind(
+    name="sd1",
+    title="ZOODiP demo model",
+    architecture="stable-diffusion-v1",
+    texts=(TextKind("clip_l", 128, 2, "quick_gelu", padding=END, taken=1, final_norm=True),),
+    schedule=Schedule(),
+    latent_scale=0.18215,
+    unet={
+        "block_out_channels": (64, 96, 160),
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    },
+)
+XL = DemoKind(
+    name="xl",
+    title="ZOODiP demo model XL",
+    architecture="stable-diffusion-xl-v1-base",
+    texts=(
+        TextKind("clip_l", 64, 3, "quick_gelu", padding=END, taken=2, final_norm=False),
+        TextKind("clip_g", 128, 3, "gelu", padding=0, taken=2, final_norm=False, pooled=True),
+    ),
+    schedule=Schedule(predicts_v=True, zero_snr=True),
+    latent_scale=0.13025,
+    unet={
+        "block_out_channels": (64, 96, 128),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": SIZE_WIDTH,
+        "projection_class_embeddings_input_dim": 128 + 6 * SIZE_WIDTH,
+    },
+)
+KINDS = {kind.name: kind for kind in (SD1, XL)}
+
+
+def build_unet(kind: DemoKind) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=LATENT,
-        block_out_channels=(64, 96, 160),
         layers_per_block=1,
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=UNET_HEADS,  # the number of heads: the name misleads in this family
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=kind.text_width,
+        attention_head_dim=UNET_HEADS,  # the number of heads: the name misleads in these families
+        **kind.unet,
     )
 
 
-def build_text_encoder() -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=VOCABULARY,
-            max_position_embeddings=TOKENS,
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=TEXT_HEADS,
-            hidden_act="quick_gelu",
-            bos_token_id=START,
-            eos_token_id=END,
-        )
+def build_text_encoder(text: TextKind) -> CLIPTextModel | CLIPTextModelWithProjection:
+    config = CLIPTextConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=TOKENS,
+        hidden_size=text.width,
+        intermediate_size=4 * text.width,
+        projection_dim=text.width,
+        num_hidden_layers=text.layers,
+        num_attention_heads=text.heads,
+        hidden_act=text.activation,
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=text.padding,
     )
+    return CLIPTextModelWithProjection(config) if text.pooled else CLIPTextModel(config)
+
+
+# As the families have it: height and width of the picture before it was resized, top and left of
+# the crop, height and width that were aimed at.
+PLAIN_SIZES = (SIZE, SIZE, 0, 0, SIZE, SIZE)
+
+
+@dataclass
+class Conditioning:
+    """What the UNet is given beside the noisy latent."""
+
+    context: Tensor  # [b, 77, width]
+    pooled: Tensor | None  # [b, width]
+
+    def keywords(self, sizes: Tensor | None = None) -> dict[str, Any]:
+        """For the UNet's forward; sizes [b, 6], PLAIN_SIZES when None."""
+        if self.pooled is None:
+            return {"encoder_hidden_states": self.context}
+        if sizes is None:
+            sizes = torch.tensor([PLAIN_SIZES]).expand(len(self.context), -1)
+        added = {"text_embeds": self.pooled, "time_ids": sizes}
+        return {"encoder_hidden_states": self.context, "added_cond_kwargs": added}
+
+
+class TextEncoders(nn.Module):
+    """The text encoders of a kind, in the order of their widths in the context."""
+
+    def __init__(self, kind: DemoKind) -> None:
+        super().__init__()
+        self.kinds = kind.texts
+        self.encoders = nn.ModuleList(build_text_encoder(text) for text in kind.texts)
+
+    def forward(self, ids: Tensor) -> Conditioning:
+        """ids [b, 77] padded with END; each encoder gets its own padding."""
+        states, pooled = [], None
+        after = (ids == END).int().cumsum(1) > 1
+        for text, encoder in zip(self.kinds, self.encoders, strict=True):
+            output = encoder(ids.masked_fill(after, text.padding), output_hidden_states=True)
+            state = output.hidden_states[-text.taken]
+            states.append(_inner(encoder).final_layer_norm(state) if text.final_norm else state)
+            if text.pooled:
+                pooled = output.text_embeds
+        return Conditioning(torch.cat(states, 2), pooled)
+
+    def tables(self) -> list[nn.Module]:
+        return [_inner(encoder).embeddings.token_embedding for encoder in self.encoders]
+
+    def set_tables(self, tables: Sequence[nn.Module]) -> None:
+        for encoder, table in zip(self.encoders, tables, strict=True):
+            _inner(encoder).embeddings.token_embedding = table
+
+
+def _inner(encoder: nn.Module) -> nn.Module:
+    """The text model, inside of the one with a projection."""
+    return getattr(encoder, "text_model", encoder)
 
 
 def build_autoencoder() -> AutoencoderTiny:
@@ -73,11 +204,11 @@ class Vocabulary(nn.Module):
     sum makes what any one word can say as rich as what a phrase can.
     """
 
-    def __init__(self, ids: list[int], class_ids: list[int]) -> None:
+    def __init__(self, ids: list[int], class_ids: list[int], width: int) -> None:
         super().__init__()
-        self.rows = nn.Embedding(len(ids), TEXT_WIDTH)
+        self.rows = nn.Embedding(len(ids), width)
         factors = 2 * len(COLOURS) + len(PATTERNS)
-        self.factors = nn.Embedding(factors + 1, TEXT_WIDTH)  # the last says nothing
+        self.factors = nn.Embedding(factors + 1, width)  # the last says nothing
         nn.init.normal_(self.rows.weight, std=0.02)
         nn.init.normal_(self.factors.weight, std=0.02)
         place = torch.full((VOCABULARY,), -1, dtype=torch.long)

@@ -24,11 +24,17 @@ StateDict = dict[str, Tensor]
 
 UNET = "model.diffusion_model."
 TEXT = "cond_stage_model.transformer.text_model."
+SD2_TEXT = "cond_stage_model.model."
+XL_TEXT = "conditioner.embedders.0.transformer.text_model."
+XL_TEXT_2 = "conditioner.embedders.1.model."
 VAE = "first_stage_model."
 
-# ComfyUI's scalars of a TAESD: latent = taesd(picture) / vae_scale + vae_shift before the family's
-# own factor of 0.18215, so that what the UNet sees is what the TAESD gives.
-TAESD_SCALARS = {"vae_scale": 0.18215, "vae_shift": 0.0}
+
+def taesd_scalars(latent_scale: float) -> dict[str, float]:
+    """ComfyUI's scalars of a TAESD: latent = taesd(picture) / vae_scale + vae_shift before the
+    family's own factor `latent_scale`, so that what the UNet sees is what the TAESD gives."""
+    return {"vae_scale": latent_scale, "vae_shift": 0.0}
+
 
 _RESNET = {
     "norm1": "in_layers.0",

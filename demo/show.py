@@ -1,6 +1,6 @@
 """Trains one of the demo's subjects and shows what came of it.
 
-    python -m demo.show [--subject NAME] [--steps N] [--out PICTURE]
+    python -m demo.show [--model sd1|xl] [--subject NAME] [--steps N] [--out PICTURE]
 
 Draws the same prompts from the same noise before and after, under the reference pictures, and
 prints how like the subject the drawn objects are. `install.py demo` calls this.
@@ -22,19 +22,27 @@ import zoodip
 from PIL import Image, ImageDraw
 
 from .classifier import load_classifier, place_accuracy, similarity
-from .model_file import unpack
+from .model_file import FILES, FIRST
 from .subjects import Subject, find_subject
 from .world import SUBJECTS
 
-OUT = Path(__file__).resolve().parent / "out"
-REFERENCE = Path(__file__).resolve().parent / "gradient_reference.json"
+_HERE = Path(__file__).resolve().parent
+OUT = _HERE / "out"
 WORD = "zwx"
 FIRST_SUBJECT = "blue_spotted_dog"
 STEPS = 3000
 SEEDS = (1, 2)
-
 _TILE = 128
 _LABEL = 22
+
+
+def reference_file(model: str) -> Path:
+    """What gradient descent reaches on a demo model, as demo.gradient_reference wrote it."""
+    return _HERE / ("gradient_reference.json" if model == FIRST else f"gradient_{model}.json")
+
+
+def default_out(model: str, subject: str) -> Path:
+    return OUT / (f"{subject}.png" if model == FIRST else f"{model}_{subject}.png")
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,11 @@ def train(model: Path, subject: Subject, steps: int, out: Path) -> None:
     )
 
 
-def show(name: str, steps: int, out: Path) -> None:
+def show(name: str, steps: int, out: Path, which: str = FIRST) -> None:
+    """`which`: of model_file.FILES."""
     subject = find_subject(name)
     classifier = load_classifier()
-    model = unpack()
+    model = FILES[which].unpack()
     references = subject.pictures()
     out.parent.mkdir(parents=True, exist_ok=True)
     print(f"The subject: {name.replace('_', ' ')}, from the word {subject.look.kind!r}")
@@ -131,7 +140,8 @@ def show(name: str, steps: int, out: Path) -> None:
         begun = time.monotonic()
         train(model, subject, steps, token)
         seconds = time.monotonic() - begun
-        shutil.copyfile(token, out.with_name(f"{name}.safetensors"))
+        kept = out.with_name(default_out(which, name).stem + ".safetensors")
+        shutil.copyfile(token, kept)
         after = draw(model, subject, WORD, [token])
     rows = [
         ("the pictures that were learned from", references),
@@ -142,23 +152,25 @@ def show(name: str, steps: int, out: Path) -> None:
     first = similarity(classifier, before.pictures, references)
     last = similarity(classifier, after.pictures, references)
     places = place_accuracy(classifier, after.pictures, after.places)
-    reference = json.loads(REFERENCE.read_text("utf-8"))["subjects"][name]["similarity"]
+    reference = json.loads(reference_file(which).read_text("utf-8"))["subjects"][name]["similarity"]
     print(f"Similarity to the subject: {first:.3f} before, {last:.3f} after; ", end="")
     print(f"{reference:.3f} by gradient descent (textual inversion)")
     print(f"Backgrounds as the prompts say: {places:.0%}")
     print(f"The picture: {out}")
-    print(f"The word, for ComfyUI's embeddings folder: {out.with_name(name)}.safetensors")
+    print(f"The word, for ComfyUI's embeddings folder: {kept}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=FILES, default=FIRST, help="default: %(default)s")
     parser.add_argument("--subject", choices=list(SUBJECTS), default=FIRST_SUBJECT)
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, help="default: demo/out/SUBJECT.png")
+    parser.add_argument("--out", type=Path, help="default: in demo/out")
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps: needs at least 1, got {options.steps}")
-    show(options.subject, options.steps, options.out or OUT / f"{options.subject}.png")
+    out = options.out or default_out(options.model, options.subject)
+    show(options.subject, options.steps, out, options.model)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
-def build_tokenizer() -> CLIPTokenizer:
+def build_tokenizer(padding: str = END) -> CLIPTokenizer:
     merges = [tuple(line.split(" ")) for line in MERGES.read_text("utf-8").split("\n")[:-1]]
     symbols = byte_alphabet()
     symbols += [symbol + "</w>" for symbol in symbols]
     symbols += ["".join(merge) for merge in merges] + [START, END]
     vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77)
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77, pad_token=padding)

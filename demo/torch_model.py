@@ -18,8 +18,7 @@ from torch import nn
 
 from .classifier import as_tensor
 from .export import load_checkpoint
-from .networks import LATENT, TEXT_WIDTH
-from .schedule import SCHEDULE, alphas_cumprod
+from .networks import LATENT, SD1, Conditioning, DemoKind
 from .words import frame, token_id
 from .world import with_article
 
@@ -31,12 +30,12 @@ WORD_ID = 49405  # stands for the word under training; a token that no caption h
 
 
 class _WordEmbedding(nn.Module):
-    """The token table with one more row that may be differentiated."""
+    """A token table with one more row that may be differentiated."""
 
     def __init__(self, table: nn.Embedding) -> None:
         super().__init__()
         self.table = table
-        self.theta = torch.zeros(TEXT_WIDTH)
+        self.theta = torch.zeros(table.embedding_dim)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return torch.where((ids == WORD_ID).unsqueeze(-1), self.theta, self.table(ids))
@@ -61,32 +60,41 @@ def caption_to_ids(caption: str, words: str = PLACEHOLDER) -> list[int]:
     return frame([WORD_ID if word == PLACEHOLDER else token_id(word) for word in text.split()])
 
 
-def save_token(path: Path, word: str, theta: torch.Tensor) -> None:
-    """A token file of one vector, as the engine reads and writes it."""
-    save_file({"clip_l": theta.float()[None].contiguous()}, path, metadata={"word": word})
+def save_token(path: Path, word: str, theta: torch.Tensor, kind: DemoKind = SD1) -> None:
+    """A token file of one vector an encoder, as the engine reads and writes it."""
+    parts = theta.float().split([text.width for text in kind.texts])
+    tensors = {t.key: part[None].contiguous() for t, part in zip(kind.texts, parts, strict=True)}
+    save_file(tensors, path, metadata={"word": word})
 
 
-def load_token(path: Path) -> torch.Tensor:
-    """The one vector of a token file."""
-    return load_file(path)["clip_l"][0].float()
+def load_token(path: Path, kind: DemoKind = SD1) -> torch.Tensor:
+    """The one vector of a token file; those of several encoders one after the other."""
+    stored = load_file(path)
+    return torch.cat([stored[text.key][0].float() for text in kind.texts])
 
 
 class TorchModel:
-    """float32 on the CPU. `checkpoint`: the demo model's file."""
+    """float32 on the CPU. `checkpoint`: the file of a demo model of this kind."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.parts = load_checkpoint(checkpoint)
-        self.words = _WordEmbedding(self.parts.text_encoder.embeddings.token_embedding)
-        self.parts.text_encoder.embeddings.token_embedding = self.words
-        self.product = alphas_cumprod().float()
+    def __init__(self, checkpoint: Path, kind: DemoKind = SD1) -> None:
+        self.kind, self.parts = kind, load_checkpoint(kind, checkpoint)
+        self.words = [_WordEmbedding(table) for table in self.parts.text.tables()]
+        self.parts.text.set_tables(self.words)
+        self.product = kind.schedule.alphas_cumprod().float()
 
     def row(self, word: str) -> torch.Tensor:
-        """The embedding of a word of the vocabulary."""
-        return self.words.table.weight[token_id(word)].clone()
+        """The embedding of a word of the vocabulary, [kind.text_width]."""
+        return torch.cat([words.table.weight[token_id(word)] for words in self.words])
 
     def use(self, theta: torch.Tensor) -> None:
         """The embedding of the word under training from now on."""
-        self.words.theta = theta
+        parts = theta.split([text.width for text in self.kind.texts])
+        for words, part in zip(self.words, parts, strict=True):
+            words.theta = part
+
+    def predict(self, z_t: torch.Tensor, t: torch.Tensor, text: Conditioning) -> torch.Tensor:
+        """What the UNet tells of noisy latents."""
+        return self.parts.unet(z_t, t, **text.keywords()).sample
 
     @torch.no_grad()
     def encode(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
@@ -111,12 +119,13 @@ class TorchModel:
         return Tuples(latents, ids.repeat_interleave(repeats, 0), t, eps)
 
     def losses(self, tuples: Tuples) -> torch.Tensor:
-        """[k] mean squared errors of the noise, Eq. 1; differentiable in the word's embedding."""
+        """[k] mean squared errors of what the UNet tells, Eq. 1; differentiable in the word's
+        embedding."""
         alpha = self.product[tuples.t][:, None, None, None]
         noisy = alpha.sqrt() * tuples.latents + (1 - alpha).sqrt() * tuples.eps
-        context = self.parts.text_encoder(tuples.ids).last_hidden_state
-        predicted = self.parts.unet(noisy, tuples.t, encoder_hidden_states=context).sample
-        return (predicted - tuples.eps).square().mean((1, 2, 3))
+        target = self.kind.schedule.target(tuples.latents, tuples.eps, alpha)
+        predicted = self.predict(noisy, tuples.t, self.parts.text(tuples.ids))
+        return (predicted - target).square().mean((1, 2, 3))
 
     @torch.no_grad()
     def held_out_loss(self, tuples: Tuples, batch: int = 32) -> float:
@@ -131,13 +140,13 @@ class TorchModel:
         self, prompts: Sequence[list[int]], seeds: Sequence[int], guidance: float = 4.0
     ) -> list[Image.Image]:
         """DPM-Solver++(2M), 20 steps. `prompts`: framed ids, one for each of `seeds`."""
-        scheduler = DPMSolverMultistepScheduler(**_solver())
+        scheduler = DPMSolverMultistepScheduler(**self._solver())
         scheduler.set_timesteps(20)
         x = torch.stack([_noise(seed) for seed in seeds])
         ids = torch.tensor([*prompts, *[frame([])] * len(prompts)])
-        context = self.parts.text_encoder(ids).last_hidden_state
+        text = self.parts.text(ids)
         for t in scheduler.timesteps:
-            both = self.parts.unet(torch.cat([x, x]), t, encoder_hidden_states=context).sample
+            both = self.predict(torch.cat([x, x]), t, text)
             with_prompt, without = both.chunk(2)
             noise = without + guidance * (with_prompt - without)
             x = scheduler.step(noise, t, x).prev_sample
@@ -145,10 +154,11 @@ class TorchModel:
         pixels = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
         return [Image.fromarray(array) for array in pixels]
 
-
-def _solver() -> dict[str, object]:
-    shared = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
-    return {name: SCHEDULE[name] for name in shared} | {"steps_offset": 1}
+    def _solver(self) -> dict[str, object]:
+        """Of the scheduler's configuration, what this solver knows; it spaces timesteps itself."""
+        others = ("clip_sample", "set_alpha_to_one", "timestep_spacing")
+        schedule = self.kind.schedule.in_diffusers()
+        return {name: value for name, value in schedule.items() if name not in others}
 
 
 def _noise(seed: int) -> torch.Tensor:

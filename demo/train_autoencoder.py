@@ -121,12 +121,17 @@ def polish_decoder(
 
 
 @torch.no_grad()
+def encode(autoencoder: nn.Module, pictures: np.ndarray) -> torch.Tensor:
+    """float16 [b, 4, 16, 16], as latents are kept."""
+    return autoencoder.encoder(to_tensor(pictures)).half()
+
+
 def encode_all(work: Path, autoencoder: nn.Module, pictures: np.ndarray) -> torch.Tensor:
     """float32 [scenes, 4, 16, 16]."""
     path = work / "latents.pt"
     if not path.exists():
         parts = [
-            autoencoder.encoder(to_tensor(pictures[first : first + 50])).half()
+            encode(autoencoder, pictures[first : first + 50])
             for first in range(0, len(pictures), 50)
         ]
         save(path, torch.cat(parts))

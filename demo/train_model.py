@@ -1,9 +1,10 @@
-"""Trains the demo model from scratch: scenes, autoencoder, text encoder, UNet, decoder.
+"""Trains a demo model from scratch: scenes, autoencoder, text encoders, UNet, decoder.
 
-    python -m demo.train_model [--work build/demo] [--steps 7500]
+    python -m demo.train_model [--model sd1|xl] [--work build/demo] [--steps 7500]
 
-It can be stopped: what is done is passed over, and autoencoder, UNet with text encoder go on from
-their last checkpoint. All that is random follows from the seed and the step's number.
+The second model takes the first one's autoencoder. It can be stopped: what is done is passed over,
+and autoencoder, UNet with text encoders go on from their last checkpoint. All that is random
+follows from the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -15,59 +16,90 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel
 
 from .classifier import ATTRIBUTES, labels
+from .export import load_checkpoint
 from .networks import (
     END,
-    TEXT_WIDTH,
+    KINDS,
+    PLAIN_SIZES,
+    SD1,
     TOKENS,
+    DemoKind,
+    TextEncoders,
     Vocabulary,
-    build_text_encoder,
     build_unet,
 )
-from .schedule import alphas_cumprod
+from .sized_views import encode_sized
 from .train_autoencoder import encode_all, polish_decoder, train_autoencoder
-from .training_scenes import Log, paint_all, save, scene_of
+from .training_scenes import Log, paint_all, save, scene_of, work_folder
 from .words import caption_ids, class_ids, frame, vocabulary_ids
 from .world import draw_scene
 
 
-def build_text_to_train() -> CLIPTextModel:
-    """The text encoder with rows for the words that occur alone."""
-    text = build_text_encoder()
-    text.embeddings.token_embedding = Vocabulary(vocabulary_ids(), class_ids())
+def build_text_to_train(kind: DemoKind) -> TextEncoders:
+    """The text encoders with rows for the words that occur alone."""
+    text = TextEncoders(kind)
+    text.set_tables(
+        [Vocabulary(vocabulary_ids(one.padding), class_ids(), one.width) for one in kind.texts]
+    )
     return text
 
 
-def optimise_text_and(text: CLIPTextModel, others: nn.Module, rate: float) -> torch.optim.AdamW:
+def optimise_text_and(text: TextEncoders, others: nn.Module, rate: float) -> torch.optim.AdamW:
     """AdamW in which the rows of words, a tenth as large as other activations, move as much
     slower. Each group's `scale` tells by how much."""
-    rows = list(text.embeddings.token_embedding.parameters())
+    rows = [parameter for table in text.tables() for parameter in table.parameters()]
     known = {id(parameter) for parameter in rows}
     rest = [p for module in (text, others) for p in module.parameters() if id(p) not in known]
     groups = [{"params": rest, "scale": 1.0}, {"params": rows, "scale": 0.25}]
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
 
 
-def teach_text(work: Path, steps: int, seed: int, rate: float = 1e-3, batch: int = 64) -> None:
-    """Lets the text encoder say, in any of its states from the end of the caption on, what the
-    scene's attributes are.
+class _Readers(nn.Module):
+    """Reads a scene's attributes from each text encoder's states, and from the pooled vector."""
+
+    def __init__(self, kind: DemoKind) -> None:
+        super().__init__()
+        self.widths = [text.width for text in kind.texts]
+        widths = [*self.widths, *(text.width for text in kind.texts if text.pooled)]
+        self.heads = nn.ModuleList(
+            nn.ModuleList(nn.Linear(width, len(values)) for values in ATTRIBUTES.values())
+            for width in widths
+        )
+
+    def loss(self, states: Tensor, pooled: Tensor | None, truth: Tensor) -> Tensor:
+        """states [b, places, width], pooled [b, width], truth [b, attributes]."""
+        read = list(states.split(self.widths, 2))
+        if pooled is not None:
+            read.append(pooled[:, None])
+        losses = [
+            F.cross_entropy(head(state).flatten(0, 1), value.repeat_interleave(state.shape[1]))
+            for state, heads in zip(read, self.heads, strict=True)
+            for head, value in zip(heads, truth.T, strict=True)
+        ]
+        return torch.stack(losses).sum() / len(read)
+
+
+def teach_text(
+    work: Path, kind: DemoKind, steps: int, seed: int, rate: float = 1e-3, batch: int = 64
+) -> None:
+    """Lets the text encoders say, in any of their states from the end of the caption on and in the
+    pooled one, what the scene's attributes are.
 
     CLIP's text encoder has learned what captions mean before a diffusion model is trained on it,
-    and so has this one: which colour is the body's and which the pattern's is learned from captions
+    and so have these: which colour is the body's and which the pattern's is learned from captions
     in minutes, and from noisy pictures hardly at all.
     """
     path = work / "text.pt"
     if path.exists():
         return
     torch.manual_seed(seed)
-    text = build_text_to_train()
-    heads = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(values)) for values in ATTRIBUTES.values())
-    optimiser = optimise_text_and(text, heads, rate)
-    log = Log("text encoder", steps)
+    text, readers = build_text_to_train(kind), _Readers(kind)
+    optimiser = optimise_text_and(text, readers, rate)
+    log = Log("text encoders", steps)
     for step in range(steps):
         random = np.random.default_rng([seed, 5, step])
         scenes = [draw_scene(random) for _ in range(batch)]
@@ -79,11 +111,8 @@ def teach_text(work: Path, steps: int, seed: int, rate: float = 1e-3, batch: int
         for group in optimiser.param_groups:
             level = 0.5 * (1 + math.cos(math.pi * step / steps))
             group["lr"] = rate * group["scale"] * min(1, (step + 1) / 100) * max(0.02, level)
-        states = text(ids).last_hidden_state[torch.arange(batch)[:, None], places]
-        loss = sum(
-            F.cross_entropy(head(states).flatten(0, 1), truth[:, i].repeat_interleave(4))
-            for i, head in enumerate(heads)
-        )
+        read = text(ids)
+        loss = readers.loss(read.context[torch.arange(batch)[:, None], places], read.pooled, truth)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -91,45 +120,52 @@ def teach_text(work: Path, steps: int, seed: int, rate: float = 1e-3, batch: int
     save(path, text.state_dict())
 
 
-class TextToNoise(nn.Module):
-    """Text encoder and UNet as one module to train."""
+class TextAndUNet(nn.Module):
+    """Text encoders and UNet as one module to train."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: DemoKind) -> None:
         super().__init__()
-        self.text = build_text_to_train()
-        self.unet = build_unet()
+        self.text = build_text_to_train(kind)
+        self.unet = build_unet(kind)
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        context = self.text(ids).last_hidden_state
-        return self.unet(noisy, t, encoder_hidden_states=context).sample
+    def forward(self, noisy: Tensor, t: Tensor, ids: Tensor, sizes: Tensor) -> Tensor:
+        return self.unet(noisy, t, **self.text(ids).keywords(sizes)).sample
 
 
-def _timestep_shares() -> np.ndarray:
+def _timestep_shares(kind: DemoKind) -> np.ndarray:
     """Min-SNR-5 (Hang et al. 2023) as the probability of a timestep rather than as its weight: the
-    same expected gradient with less noise."""
-    product = alphas_cumprod()
+    same expected gradient with less noise. For v the half of them is spread evenly, since its
+    weight leaves out the steps without signal, where sampling begins."""
+    product = kind.schedule.alphas_cumprod()
     snr = product / (1 - product)
-    shares = (snr.clamp(max=5) / snr).numpy()
-    return shares / shares.sum()
+    if not kind.schedule.predicts_v:
+        shares = (snr.clamp(max=5) / snr).numpy()
+        return shares / shares.sum()
+    shares = (snr.clamp(max=5) / (snr + 1)).numpy()
+    return 0.5 * shares / shares.sum() + 0.5 / len(shares)
 
 
 class ModelTraining:
-    """AdamW on text encoder and UNet with a moving average of the weights."""
+    """AdamW on text encoders and UNet with a moving average of the weights."""
 
     RATE = 1e-3
     BATCH = 16
     AVERAGE = 0.9985
 
-    def __init__(self, work: Path, latents: torch.Tensor, steps: int, seed: int) -> None:
-        self.path, self.latents, self.steps, self.seed = work / "model.pt", latents, steps, seed
+    def __init__(
+        self, work: Path, kind: DemoKind, latents: Tensor, sizes: Tensor, steps: int, seed: int
+    ) -> None:
+        self.path, self.steps, self.seed = work / "model.pt", steps, seed
+        self.latents, self.sizes = latents, sizes
+        self.schedule = kind.schedule
         torch.manual_seed(seed)
-        self.model = TextToNoise()
+        self.model = TextAndUNet(kind)
         self.model.text.load_state_dict(torch.load(work / "text.pt"))
         self.optimiser = optimise_text_and(self.model.text, self.model.unet, self.RATE)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.done = 0
-        self.root = alphas_cumprod().float()
-        self.shares = _timestep_shares()
+        self.product = kind.schedule.alphas_cumprod().float()
+        self.shares = _timestep_shares(kind)
         if self.path.exists():
             self._load()
         now = self.model.state_dict()
@@ -152,26 +188,28 @@ class ModelTraining:
         share = step / self.steps
         return self.RATE * min(1, (step + 1) / 200) * max(0.02, min(1, (1 - share) / 0.6))
 
-    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Latents, timesteps and token ids."""
+    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents, timesteps, token ids and sizes."""
         random = np.random.default_rng([self.seed, 2, step])
         chosen = random.choice(len(self.latents), self.BATCH, replace=False)
         ids = [
             frame([]) if random.random() < 0.1 else caption_ids(scene_of(i, self.seed)[0], random)
             for i in map(int, chosen)
         ]
-        t = torch.from_numpy(random.choice(1000, self.BATCH, p=self.shares))
-        return self.latents[torch.from_numpy(chosen)], t, torch.tensor(ids)
+        t = torch.from_numpy(random.choice(len(self.shares), self.BATCH, p=self.shares))
+        places = torch.from_numpy(chosen)
+        return self.latents[places], t, torch.tensor(ids), self.sizes[places]
 
     def step(self, step: int) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate(step) * group["scale"]
-        latents, t, ids = self._batch(step)
+        latents, t, ids, sizes = self._batch(step)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         noise = torch.randn(latents.shape, generator=generator)
-        alpha = self.root[t][:, None, None, None]
-        predicted = self.model(alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, t, ids)
-        loss = F.mse_loss(predicted, noise)
+        alpha = self.product[t][:, None, None, None]
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        target = self.schedule.target(latents, noise, alpha)
+        loss = F.mse_loss(self.model(noisy, t, ids, sizes), target)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -192,7 +230,7 @@ class ModelTraining:
 
 def _keep_to_one_plan(work: Path, options: argparse.Namespace) -> None:
     """A work folder holds stages of one seed and of these lengths: others would not fit."""
-    names = ("seed", "autoencoder_steps", "text_steps", "steps")
+    names = ("model", "seed", "autoencoder_steps", "text_steps", "steps")
     plan = {name: getattr(options, name) for name in names}
     path = work / "plan.json"
     if not path.exists():
@@ -204,21 +242,30 @@ def _keep_to_one_plan(work: Path, options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("build/demo"))
-    parser.add_argument("--steps", type=int, default=7500, help="of text encoder and UNet")
-    parser.add_argument("--autoencoder-steps", type=int, default=4500)
-    parser.add_argument("--text-steps", type=int, default=700, help="of the text encoder alone")
+    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    parser.add_argument("--work", type=Path, help="default: build/demo, or build/demo-xl")
+    parser.add_argument("--steps", type=int, default=7500, help="of text encoders and UNet")
+    parser.add_argument("--autoencoder-steps", type=int, default=4500, help="of the first model's")
+    parser.add_argument("--text-steps", type=int, default=700, help="of the text encoders alone")
     parser.add_argument("--decoder-steps", type=int, default=2000, help="of the decoder alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
-    _keep_to_one_plan(options.work, options)
-    pictures = paint_all(options.work, options.seed)
-    autoencoder = train_autoencoder(options.work, pictures, options.autoencoder_steps, options.seed)
-    latents = encode_all(options.work, autoencoder, pictures)
-    teach_text(options.work, options.text_steps, options.seed)
-    ModelTraining(options.work, latents, options.steps, options.seed).run()
-    polish_decoder(options.work, latents, pictures, options.decoder_steps, options.seed)
+    kind = KINDS[options.model]
+    work = options.work or work_folder(kind.name)
+    work.mkdir(parents=True, exist_ok=True)
+    _keep_to_one_plan(work, options)
+    pictures = paint_all(work, options.seed)
+    if kind is SD1:
+        autoencoder = train_autoencoder(work, pictures, options.autoencoder_steps, options.seed)
+        latents = encode_all(work, autoencoder, pictures)
+        sizes = torch.tensor([PLAIN_SIZES]).expand(len(latents), -1)
+    else:
+        autoencoder = load_checkpoint(SD1).autoencoder.to(memory_format=torch.channels_last)
+        latents, sizes = encode_sized(work, autoencoder, pictures, options.seed)
+    teach_text(work, kind, options.text_steps, options.seed)
+    ModelTraining(work, kind, latents, sizes, options.steps, options.seed).run()
+    if kind is SD1:
+        polish_decoder(work, latents, pictures, options.decoder_steps, options.seed)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .model_file import FIRST
 from .world import SIZE, Scene, draw_scene, paint_scene
 
 SCENES = 24000
@@ -23,6 +24,11 @@ def save(path: Path, content: Any) -> None:
     staging = path.with_suffix(".partial")
     torch.save(content, staging)
     os.replace(staging, path)
+
+
+def work_folder(model: str) -> Path:
+    """Where a model's stages lie unless another folder is named."""
+    return Path("build") / ("demo" if model == FIRST else f"demo-{model}")
 
 
 def scene_of(index: int, seed: int) -> tuple[Scene, np.random.Generator]:

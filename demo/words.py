@@ -29,12 +29,12 @@ def token_id(word: str) -> int:
 
 
 @functools.cache
-def vocabulary_ids() -> list[int]:
-    """The ids that captions use, the breeds' apart."""
+def vocabulary_ids(padding: int = END) -> list[int]:
+    """The ids that captions use, with the padding of a text encoder; the breeds' apart."""
     words = [*_OTHER_WORDS.split(), *CLASSES, *COLOURS, *PATTERNS, *PATTERNS.values()]
     for place in PLACES:
         words += place.split()
-    return sorted({START, END, *(token_id(word) for word in words if word)})
+    return sorted({START, END, padding, *(token_id(word) for word in words if word)})
 
 
 def class_ids() -> list[int]:

@@ -65,7 +65,7 @@ def http_api() -> HttpApi:
 
 
 def _api_options() -> dict[str, Any]:
-    folders = [*folder_paths.get_folder_paths("checkpoints"), model_file.MODEL.parent]
+    folders = [*folder_paths.get_folder_paths("checkpoints"), model_file.FOLDER]
     return {
         "models": [folder for folder in folders if Path(folder).is_dir()],
         "images": [folder_paths.get_input_directory()],

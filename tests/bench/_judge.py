@@ -15,7 +15,8 @@ from demo.classifier import (
     read,
     similarity,
 )
-from demo.model_file import unpack
+from demo.model_file import FILES
+from demo.networks import KINDS
 from demo.subjects import Subject, find_subject
 from demo.torch_model import (
     ALL_TIMESTEPS,
@@ -76,11 +77,11 @@ class Judge:
 
 
 @functools.cache
-def _torch_model() -> TorchModel:
-    return TorchModel(unpack())
+def _torch_model(model: str) -> TorchModel:
+    return TorchModel(FILES[model].unpack(), KINDS[model])
 
 
 @functools.cache
-def judge_of(subject: str) -> Judge:
-    """One model a process serves all its judges."""
-    return Judge(_torch_model(), load_classifier(), find_subject(subject))
+def judge_of(subject: str, model: str) -> Judge:
+    """One demo model a process serves all its judges."""
+    return Judge(_torch_model(model), load_classifier(), find_subject(subject))

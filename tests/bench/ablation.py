@@ -28,7 +28,7 @@ from typing import Any
 
 import zoodip
 
-from demo.model_file import PACKED, unpack
+from demo.model_file import FILES, FIRST, unpack
 from demo.torch_model import load_token
 
 from ._ablation_cells import SECTIONS, cells_of, passes_a_step, sections_for, steps_of
@@ -87,7 +87,7 @@ class Job:
 
 @functools.cache
 def _model_hash() -> str:
-    return hashlib.sha256(PACKED.read_bytes()).hexdigest()
+    return hashlib.sha256(FILES[FIRST].packed.read_bytes()).hexdigest()
 
 
 def all_jobs(plan: Plan) -> list[Job]:
@@ -134,7 +134,7 @@ def train(judge: Judge, settings: dict[str, Any]) -> tuple[float, int]:
 
 def run_job(job: Job) -> Run:
     begun = time.monotonic()
-    judge = judge_of(job.subject)
+    judge = judge_of(job.subject, FIRST)
     kind = judge.subject.look.kind
     loss, passes, refused = 0.0, 0, ""
     if job.cell == BEFORE:

@@ -1,6 +1,6 @@
 """What zeroth-order learning reaches on the demo world, beside words and gradient descent.
 
-    python -m zoodip.bench learn [--quick] [--work build/bench-learn] [--out FOLDER]
+    python -m zoodip.bench learn [--model sd1|xl] [--quick] [--work FOLDER] [--out FOLDER]
 
 For each subject and seed: the initialiser word, a full description in plain words, gradient
 descent (textual inversion, best of three learning rates), plain zeroth-order RGE (no SG, no PUTS),
@@ -27,13 +27,13 @@ from typing import Any
 import torch
 import zoodip
 
-from demo.model_file import PACKED, unpack
+from demo.model_file import FILES, FIRST
 from demo.subjects import Subject, all_subjects
 from demo.torch_model import GRADIENT_TUPLES, load_token, save_token
 from demo.world import describe
 
 from ._jobs import side_by_side, write_text
-from ._judge import judge_of
+from ._judge import Judge, judge_of
 from ._learn_report import Result, report
 
 ZEROTH_ORDER: dict[str, dict[str, Any]] = {
@@ -70,6 +70,7 @@ def initialiser_of(subject: Subject, index: int, seed: int) -> str:
 class Job:
     """One method on one subject with one seed."""
 
+    model: str  # of the demo's
     subject: str
     seed: int
     method: str
@@ -82,10 +83,10 @@ class Job:
         return f"{self.subject}-{run}-{method}.json"
 
 
-def all_jobs(plan: Plan) -> list[Job]:
+def all_jobs(model: str, plan: Plan) -> list[Job]:
     """The references first, then seed by seed; the method that only explains others comes last."""
     jobs = [
-        Job(subject.name, seed, method, initialiser_of(subject, index, seed))
+        Job(model, subject.name, seed, method, initialiser_of(subject, index, seed))
         for seed in plan.seeds
         for index, subject in enumerate(all_subjects())
         for method in METHODS
@@ -95,7 +96,7 @@ def all_jobs(plan: Plan) -> list[Job]:
 
 
 def run_zeroth_order(
-    checkpoint: Path, subject: Subject, job: Job, plan: Plan
+    judge: Judge, job: Job, plan: Plan
 ) -> tuple[list[tuple[int, torch.Tensor]], int]:
     """The words along one native training as (step, theta), and the UNet passes of a step."""
     every = plan.steps // plan.looks
@@ -106,11 +107,11 @@ def run_zeroth_order(
         def on_step(step: int, steps: int, loss: float, smoothed: float) -> None:
             # The word of step k was written before step k was told.
             if step < steps and step % every == 0:
-                words.append((step, load_token(out)))
+                words.append((step, load_token(out, judge.model.kind)))
 
         zoodip.train(
-            checkpoint,
-            subject.folder,
+            FILES[job.model].unpack(),
+            judge.subject.folder,
             word="zwx",
             init=job.initialiser,
             out=out,
@@ -121,13 +122,13 @@ def run_zeroth_order(
             checkpoint_every=every,
             threads=1,
         )
-        words.append((plan.steps, load_token(out)))
+        words.append((plan.steps, load_token(out, judge.model.kind)))
     return words, SLOPES + 1
 
 
 def run_job(job: Job, plan: Plan, work: Path) -> Result:
     begun = time.monotonic()
-    judge = judge_of(job.subject)
+    judge = judge_of(job.subject, job.model)
     start = judge.model.row(job.initialiser)
     passes, curve, words = 0, [], "{}"
     if job.method == "initialiser":
@@ -137,10 +138,12 @@ def run_job(job: Job, plan: Plan, work: Path) -> Result:
         loss = judge.model.held_out_loss(judge.tuples_for(words))
     elif job.method == "gradient":
         best = judge.descend(job.initialiser, plan.gradient_steps)
-        save_token((work / job.file).with_suffix(".safetensors"), "zwx", best.theta)
+        save_token(
+            (work / job.file).with_suffix(".safetensors"), "zwx", best.theta, judge.model.kind
+        )
         passes, loss = GRADIENT_TUPLES * best.steps, judge.loss(best.theta)
     else:
-        thetas, each = run_zeroth_order(unpack(), judge.subject, job, plan)
+        thetas, each = run_zeroth_order(judge, job, plan)
         for step, theta in [(0, start), *thetas]:
             loss, passes = judge.loss(theta), step * each
             curve.append((passes, loss, *judge.scores()[:2]))
@@ -169,10 +172,10 @@ def keep_to_one_setting(work: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def run_all(work: Path, plan: Plan, tell: Callable[[str], None]) -> list[Result]:
+def run_all(model: str, work: Path, plan: Plan, tell: Callable[[str], None]) -> list[Result]:
     """Runs what is not done yet, one job a core, and returns all results."""
-    unpack()
-    jobs = all_jobs(plan)
+    FILES[model].unpack()
+    jobs = all_jobs(model, plan)
     missing = list({job.file: job for job in jobs if not (work / job.file).exists()}.values())
     run = functools.partial(run_and_keep, plan=plan, work=work)
     for done, result in enumerate(side_by_side(run, missing), 1):
@@ -190,25 +193,27 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m zoodip.bench learn", description=__doc__.splitlines()[0]
     )
+    parser.add_argument("--model", choices=FILES, default=FIRST, help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one seed and few steps: minutes")
-    parser.add_argument("--work", type=Path, help="default: build/bench-learn or -quick")
+    parser.add_argument("--work", type=Path, help="default: a folder in build/")
     parser.add_argument("--out", type=Path, help="default: the work folder's report/")
     parser.add_argument("--anew", action="store_true", help="forget what was done before")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
-    work = options.work or Path("build") / ("bench-learn-quick" if options.quick else "bench-learn")
+    name = "bench-learn" + ("" if options.model == FIRST else f"-{options.model}")
+    work = options.work or Path("build") / (name + ("-quick" if options.quick else ""))
     work.mkdir(parents=True, exist_ok=True)
     for earlier in work.glob("*.json") if options.anew else ():
         earlier.unlink()
     settings = {
         "plan": asdict(plan),
         "methods": ZEROTH_ORDER,
-        "model_sha256": hashlib.sha256(PACKED.read_bytes()).hexdigest(),
+        "model_sha256": hashlib.sha256(FILES[options.model].packed.read_bytes()).hexdigest(),
         "zoodip": zoodip.__version__,
     }
     keep_to_one_setting(work, settings)
     begun = time.monotonic()
-    results = run_all(work, plan, lambda line: print(line, flush=True))
+    results = run_all(options.model, work, plan, lambda line: print(line, flush=True))
     out = options.out or work / "report"
     print(report(results, settings, PAIRS, out))
     print(f"{(time.monotonic() - begun) / 60:.0f} minutes; table, JSON and plot are in {out}")

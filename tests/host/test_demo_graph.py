@@ -256,3 +256,31 @@ def test_nothing_is_left_beside_a_finished_word(ran):
     kept = {"token.safetensors", "token.best.safetensors", "token.state.safetensors"}
     kept |= {"run.json", "curve.bin", "validations.bin"}
     assert names - {"preview.jpg"} == kept
+
+
+@pytest.mark.parametrize("method", ["rge", "exact"])
+def test_a_word_of_xl_is_learned_saved_and_drawn(comfy, method):
+    """Both halves: what is drawn with the word differs from what is drawn without, and before
+    another text nothing does."""
+    word = f"zw{method[0]}"
+    prompt = demo(word=word, options=["4", 0])
+    prompt["1"] = node("LoadDemoModelZO", family="Stable Diffusion XL")
+    prompt["4"] = options(method=method)
+    prompt["10"] = node("SaveTokenZO", token=["3", 1], name="", if_exists="replace")
+    text = WITH.replace(WORD, word)
+    for start, said, clip in (
+        (20, text, ["3", 0]),
+        (30, text, ["1", 1]),
+        (40, WITHOUT, ["3", 0]),
+        (50, WITHOUT, ["1", 1]),
+    ):
+        prompt = sampled(prompt, start, said, clip)
+    ran = succeeded(comfy, prompt)
+    drawn = {start: ran.pixels(str(start + 5)) for start in (20, 30, 40, 50)}
+    assert not np.array_equal(drawn[20], drawn[30])
+    assert np.array_equal(drawn[40], drawn[50])
+    file = token_file(comfy, ran.progress[-1]["run"])
+    shapes = {name: tensor.shape for name, tensor in load_file(file).items()}
+    assert shapes == {"clip_l": (1, 64), "clip_g": (1, 128)}
+    again = succeeded(comfy, prompt)
+    assert "3" not in again.executed

@@ -19,6 +19,7 @@ OF_THE_FRONT_END = ["fixed", "increment", "decrement", "randomize"]
 
 # A word of each title, in the order of the list.
 TOPICS = ("Demo", "Checkpoint", "LoRA", "style", "Two words", "Before and after", "saved word")
+TOPICS += ("of XL",)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ NAMES = {
     "SaveTokenZO": ("token name if_exists", "name"),
     "LoadTokenZO": ("name word", "token"),
     "TokenInfoZO": ("token", "text"),
-    "LoadDemoModelZO": ("", "model clip vae"),
+    "LoadDemoModelZO": ("family", "model clip vae"),
 }
 
 

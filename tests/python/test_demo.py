@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +9,20 @@ import numpy as np
 import pytest
 import torch
 import zoodip
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 from PIL import Image
 from zoodip import _native
 
 from demo import measure, show
 from demo.classifier import ATTRIBUTES, labels, load_classifier
 from demo.export import load_checkpoint, write_diffusers_folder
-from demo.model_file import PACKED, unpack
+from demo.model_file import FILES
+from demo.networks import KINDS, PLAIN_SIZES, SD1, XL, DemoKind
+from demo.sized_views import sized_view
 from demo.subjects import all_subjects, find_subject, paint_subject
 from demo.tokenizer import build_tokenizer
 from demo.torch_model import TorchModel, load_token
@@ -36,9 +41,14 @@ from demo.world import (
 )
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> DemoKind:
+    return KINDS[request.param]
+
+
 @pytest.fixture(scope="module")
-def model() -> Path:
-    return unpack()
+def model(kind: DemoKind) -> Path:
+    return FILES[kind.name].unpack()
 
 
 # --- the world ------------------------------------------------------------------------------------
@@ -122,26 +132,65 @@ def test_an_unknown_subject_is_named_with_those_there_are() -> None:
 # --- the model ------------------------------------------------------------------------------------
 
 
-def test_the_packed_model_is_small() -> None:
-    assert PACKED.stat().st_size < 15e6
+@pytest.mark.parametrize("file", FILES.values())
+def test_a_packed_model_is_small(file) -> None:
+    assert file.packed.stat().st_size < 15e6
 
 
-def test_inspect_knows_the_model(model: Path) -> None:
+def test_inspect_knows_the_model(kind: DemoKind, model: Path) -> None:
     found = zoodip.inspect(model)
-    assert "Stable Diffusion 1" in json.dumps(found)
+    family = {SD1: "Stable Diffusion 1.x", XL: "Stable Diffusion XL"}[kind]
+    assert found["family"] == family
+    assert found["resolution"] == SIZE
+    predicts = "v" if kind.schedule.predicts_v else "epsilon"
+    assert found["prediction"].startswith(predicts)
+    assert [encoder["key"] for encoder in found["text_encoders"]] == [t.key for t in kind.texts]
 
 
-def test_the_model_follows_its_prompts(model: Path) -> None:
+def test_the_model_follows_its_prompts(kind: DemoKind, model: Path) -> None:
     """Far below what it reaches (README), far above chance (1 in 8 or 9, 1 in 4): a model that
     was exported wrong fails, chance does not."""
     scenes = measure.prompts(32)
-    torch_model = TorchModel(model)
+    torch_model = TorchModel(model, kind)
     ids = [frame([token_id(w) for w in measure.prompt_text(s).split()]) for s in scenes]
     drawn = torch_model.draw(ids, range(32))
     reached = measure.accuracy(drawn, scenes)
     assert reached["class"] > 0.8
     assert reached["place"] > 0.8
     assert reached["body"] > 0.5
+
+
+def test_the_model_knows_what_sizes_mean() -> None:
+    """Pieces of larger pictures and enlarged small ones are better foretold with their sizes than
+    as whole pictures, and whole ones as whole."""
+    model = TorchModel(FILES[XL.name].unpack(), XL)
+    random = np.random.default_rng(12)
+    scenes = [draw_scene(random) for _ in range(24)]
+    pictures = [np.asarray(paint_scene(scene, random)) for scene in scenes]
+    # Every fourth is shown in another way.
+    others = [sized_view(picture, 4 * i, 0) for i, picture in enumerate(pictures)]
+    ids = torch.tensor([caption_ids(scene, random, one_word=0) for scene in scenes])
+    sizes = torch.tensor([size for _, size in others])
+    plain = torch.tensor([PLAIN_SIZES]).expand(len(scenes), -1)
+
+    def loss(shown: list[Image.Image], told: torch.Tensor) -> float:
+        latents = model.encode(shown)
+        generator = torch.Generator().manual_seed(13)
+        total = 0.0
+        for t in (300, 600, 900):
+            eps = torch.randn(latents.shape, generator=generator)
+            alpha = model.product[t].expand(len(scenes))[:, None, None, None]
+            noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * eps
+            with torch.no_grad():
+                text = model.parts.text(ids).keywords(told)
+                output = model.parts.unet(noisy, torch.tensor(t), **text).sample
+            total += (output - XL.schedule.target(latents, eps, alpha)).square().mean().item()
+        return total
+
+    different = [Image.fromarray(view) for view, _ in others]
+    whole = [Image.fromarray(picture) for picture in pictures]
+    assert loss(different, sizes) < loss(different, plain)
+    assert loss(whole, plain) < loss(whole, sizes)
 
 
 def test_the_classifier_reads_the_world() -> None:
@@ -154,14 +203,15 @@ def test_the_classifier_reads_the_world() -> None:
     assert len(labels(scenes[0])) == len(load_classifier().heads)
 
 
-def test_diffusers_draws_the_same_picture(model: Path, tmp_path: Path) -> None:
+def test_diffusers_draws_the_same_picture(kind: DemoKind, model: Path, tmp_path: Path) -> None:
     """The exported folder in diffusers' own pipeline against `zoodip.sample` from the same noise.
 
     Both compute in float32 with the same weights; 20 steps with guidance 4 carry rounding of
     1e-6 along, which moves a pixel past a rounding edge now and then: at most one level."""
     prompt = "a photo of a blue dog with yellow spots on the beach"
-    write_diffusers_folder(load_checkpoint(model), build_tokenizer(), tmp_path / "folder")
-    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "folder")
+    write_diffusers_folder(load_checkpoint(kind, model), build_tokenizer(), tmp_path / "folder")
+    of_family = StableDiffusionXLPipeline if kind is XL else StableDiffusionPipeline
+    pipeline = of_family.from_pretrained(tmp_path / "folder")
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
         pipeline.scheduler.config, timestep_spacing="linspace"
@@ -195,31 +245,34 @@ def test_a_word_that_the_model_never_saw_is_no_initialiser(model: Path, tmp_path
 
 
 @pytest.mark.parametrize("name", ["shiny_sneaker", "bear_plushie"])
-def test_real_photographs_are_learned_from(model: Path, tmp_path: Path, name: str) -> None:
+def test_real_photographs_are_learned_from(
+    kind: DemoKind, model: Path, tmp_path: Path, name: str
+) -> None:
     """The model knows nothing of photographs; that the loss is finite and the word moves is all
     that can be asked here."""
     out = tmp_path / "word.safetensors"
     photos = Path(show.__file__).parent / "photos" / name
     result = zoodip.train(model, photos, word="zwx", init="sneaker", out=out, steps=20)
     assert result.finished and np.isfinite(result.loss)
-    torch_model = TorchModel(model)
-    assert not torch.equal(load_token(out), torch_model.row("sneaker"))
+    torch_model = TorchModel(model, kind)
+    assert not torch.equal(load_token(out, kind), torch_model.row("sneaker"))
 
 
 # --- the command ----------------------------------------------------------------------------------
 
 
 def test_the_demo_shows_before_and_after(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: DemoKind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "demo.png"
-    show.show("orange_striped_cat", 3, out)
+    show.show("orange_striped_cat", 3, out, kind.name)
     told = capsys.readouterr().out
     assert "Similarity to the subject" in told and "before" in told
     with Image.open(out) as picture:
         assert picture.width == 6 * SIZE
         assert picture.height > 3 * SIZE
-    assert (out.parent / "orange_striped_cat.safetensors").exists()
+    name = "orange_striped_cat" if kind is SD1 else "xl_orange_striped_cat"
+    assert (out.parent / f"{name}.safetensors").exists()
 
 
 def test_similarity_tells_the_subject_from_its_class() -> None:

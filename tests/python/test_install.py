@@ -255,10 +255,10 @@ def test_a_damaged_demo_model_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    packed, model = tmp_path / "model.xz", tmp_path / "model"
+    model = tmp_path / "model"
+    packed = tmp_path / "model.xz"
     packed.write_bytes(lzma.compress(b"weights " * 1000)[:-40])
-    monkeypatch.setattr(model_file, "PACKED", packed)
-    monkeypatch.setattr(model_file, "MODEL", model)
+    monkeypatch.setattr(model_file, "FILES", {model_file.FIRST: model_file.ModelFile(model)})
     with pytest.raises(Failure, match="git checkout"):
         install.unpack_demo_model()
     assert sorted(tmp_path.iterdir()) == [packed]

@@ -81,7 +81,7 @@ def test_the_report_is_a_table_json_and_a_plot(tmp_path: Path) -> None:
 
 
 def test_half_of_the_initialisers_are_of_a_wrong_class() -> None:
-    jobs = learn.all_jobs(learn.FULL)
+    jobs = learn.all_jobs("sd1", learn.FULL)
     pairs = {(job.subject, job.seed): job.initialiser for job in jobs}
     right = [find_subject(name).look.kind == word for (name, _), word in pairs.items()]
     assert sum(right) * 2 == len(right)

@@ -21,11 +21,14 @@ from safetensors.torch import save_file
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from demo.original_names import (  # noqa: E402
-    TAESD_SCALARS,
+    SD2_TEXT,
     TEXT,
     VAE,
+    XL_TEXT,
+    XL_TEXT_2,
     StateDict,
     kl_to_original,
+    taesd_scalars,
     taesd_to_original,
     text_to_openclip,
     text_to_original,
@@ -44,11 +47,6 @@ __all__ = [
     "write_checkpoint",
     "write_diffusers_folder",
 ]
-
-
-SD2_TEXT = "cond_stage_model.model."
-XL_TEXT = "conditioner.embedders.0.transformer.text_model."
-XL_TEXT_2 = "conditioner.embedders.1.model."
 
 
 def _text_to_original(module: torch.nn.Module, preset: str) -> StateDict:
@@ -70,7 +68,9 @@ def to_original(modules: Modules, preset: str = "sd15") -> StateDict:
         tensors |= text_to_openclip(modules.text_encoder_2.state_dict(), XL_TEXT_2)
     if isinstance(modules.vae, AutoencoderTiny):
         tensors |= taesd_to_original(modules.vae.state_dict())
-        tensors |= {VAE + name: torch.tensor(value) for name, value in TAESD_SCALARS.items()}
+        tensors |= {
+            VAE + name: torch.tensor(value) for name, value in taesd_scalars(0.18215).items()
+        }
     elif modules.vae is not None:
         tensors |= kl_to_original(modules.vae.state_dict())
     return tensors

@@ -185,7 +185,8 @@ def pictures(entry: dict, name: str) -> dict[str, int]:
 
 
 def test_the_demo_and_then_its_saved_word(page, comfy):
-    demo, load = RUNNABLE[0], RUNNABLE[-1]
+    demo = RUNNABLE[0]
+    load = next(name for name in RUNNABLE if "saved word" in name)
     entry = run_template(page, comfy, demo)
     assert list(pictures(entry, demo).values()) == [4]
     assert ["embedding:zwx"] in [output.get("zoodip_text") for output in entry["outputs"].values()]
@@ -206,4 +207,11 @@ def test_before_and_after(page, comfy):
     name = next(name for name in RUNNABLE if "Before and after" in name)
     counts = pictures(run_template(page, comfy, name), name)
     assert counts == {"What it learns from": 5, "Before": 4, "After": 4}
+    assert problems(page) == []
+
+
+def test_the_demo_of_xl(page, comfy):
+    name = next(name for name in RUNNABLE if "XL" in name)
+    entry = run_template(page, comfy, name)
+    assert list(pictures(entry, name).values()) == [4]
     assert problems(page) == []

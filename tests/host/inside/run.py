@@ -1,5 +1,5 @@
-"""Runs every check_* function of a module here and prints {name: result} as JSON: "", "skipped: why"
-or a traceback.
+"""Runs every check_* function of a module here and prints {name: result} as JSON, where a result is
+"" or "skipped: why" or a traceback.
 
     COMFYUI_DIR=CHECKOUT COMFYUI_PYTHON run.py MODULE
 
