@@ -139,8 +139,7 @@ def test_a_packed_model_is_small(file) -> None:
 
 def test_inspect_knows_the_model(kind: DemoKind, model: Path) -> None:
     found = zoodip.inspect(model)
-    family = {SD1: "Stable Diffusion 1.x", XL: "Stable Diffusion XL"}[kind]
-    assert found["family"] == family
+    assert found["family"] == f"Stable Diffusion {'XL' if kind is XL else '1.x'}"
     assert found["resolution"] == SIZE
     predicts = "v" if kind.schedule.predicts_v else "epsilon"
     assert found["prediction"].startswith(predicts)

@@ -91,7 +91,7 @@ def test_the_token_keeps_why_its_products_were_chosen(tensors, pictures, tmp_pat
     for reason in ("", "it is quickest here"):
         chosen = {"steps": 1, "compute": "fp32"}
         learn(tensors, pictures, out, chosen, compute_choice=reason, overwrite=True)
-        assert zoodip.token_info(out)["compute_choice"] == (reason or None)
+        assert zoodip.token_info(out)["zoodip"]["compute_choice"] == (reason or None)
 
 
 @pytest.mark.parametrize("word", ["dog", "a"])
