@@ -29,11 +29,9 @@ std::string without(const std::string& name, std::string_view end) {
 void refuse_other_format(const WeightSource& weights, const std::string& layer,
                          const nlohmann::json& description) {
     const bool named = description.is_object() && description.contains("format");
-    const auto text = [&](const char* key) {
-        return named && description.contains(key) ? description[key].dump() : "nothing";
-    };
     require(named && description["format"] == "int8_tensorwise", weights.description(), ": '",
-            layer, "' is quantised as ", text("format"), remedy);
+            layer, "' is quantised as ", named ? show_json(description["format"]) : "nothing known",
+            remedy);
     const nlohmann::json inner = description.value("params", nlohmann::json::object());
     const auto rotates = [](const nlohmann::json& where) {
         return where.is_object() && where.contains("convrot") && where["convrot"] != false;
@@ -68,6 +66,8 @@ void refuse_other_formats(const WeightSource& weights) {
             require(weight != nullptr && weight->dtype == at::kChar, weights.description(),
                     ": holds weights in scaled fp8 ('", info.name, "')", remedy);
         }
+        require(!info.name.ends_with(".pre_quant_scale"), weights.description(), ": '", info.name,
+                "' scales what goes into a layer before it is quantised", remedy);
         if (!info.name.ends_with(description_end)) continue;
         const at::Tensor bytes = weights.get(info.name).contiguous();
         const std::string text(static_cast<const char*>(bytes.const_data_ptr()), bytes.nbytes());

@@ -18,8 +18,8 @@ bool is_tensorwise(const WeightSource& weights, const WeightInfo& info);
 // finite.
 at::Tensor tensorwise_scale(const WeightSource& weights, const WeightInfo& info);
 
-// Throws Error that names a layer in a format that differs: fp8, four bits, or rotated before it
-// was quantised (`convrot`).
+// Throws Error that names a layer in a format that differs: fp8, four bits, rotated before it was
+// quantised (`convrot`), or with inputs that are scaled first (`pre_quant_scale`).
 void refuse_other_formats(const WeightSource& weights);
 
 }  // namespace zoodip

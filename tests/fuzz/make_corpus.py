@@ -400,6 +400,8 @@ def model_names_seeds() -> Seeds:
         "first_stage_model.taesd_encoder.5.conv.0.weight": [1, 2, 3],
     }
     yield "strange.txt", lines(few)
+    layers = '{"layers": {"a": {"format": "int8_tensorwise", "params": {"convrot": true}}}}'
+    yield "quantised.txt", lines(few) + f"\n_quantization_metadata={layers}".encode()
 
 
 def text_seeds() -> Seeds:

@@ -120,6 +120,8 @@ def change(state, name, key):
         state[f"{layer}.comfy_quant"] = described({"format": "nvfp4"})
     elif key == "not JSON":
         state[f"{layer}.comfy_quant"] = torch.tensor([1, 2, 3], dtype=torch.uint8)
+    elif key == "with scaled inputs":
+        state[f"{layer}.pre_quant_scale"] = torch.ones(8)
     elif key == "without scales":
         del state[f"{name}_scale"]
     elif key == "scales of another size":
@@ -133,7 +135,8 @@ def change(state, name, key):
     [
         ("rotated", "was rotated before it was quantised"),
         ("of another format", 'is quantised as "nvfp4"'),
-        ("not JSON", "is quantised as nothing"),
+        ("not JSON", "is quantised as nothing known"),
+        ("with scaled inputs", "before it is quantised"),
         ("without scales", "is stored as Char"),
         ("scales of another size", "expected one number or"),
         ("a scale that is no number", "NaN or infinity"),
