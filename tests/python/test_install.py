@@ -81,7 +81,7 @@ def test_a_python_is_told_of_the_package_and_the_program_when_asked(
     monkeypatch.setattr(install, "describe", lambda: replace(environment, torch="2.11.0"))
     monkeypatch.setattr(install.system, "require_tools", lambda *_: None)
     monkeypatch.setattr(install, "build", lambda *_, **__: built)
-    monkeypatch.setattr(install, "unpack_demo_model", lambda: None)
+    monkeypatch.setattr(install, "unpack_demo_model", lambda _model: None)
     scripts = venv.python_of(host).parent
     monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(scripts))
 
@@ -226,11 +226,16 @@ def test_a_second_run_leaves_pip_alone(
 def test_the_demo_takes_a_subject_and_steps(
     install: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls: list[tuple[str | None, int | None]] = []
+    calls: list[tuple[str, str | None, int | None]] = []
     monkeypatch.setattr(install, "demo", lambda *options: calls.append(options))
     install.run(["demo"])
     install.run(["demo", "--subject", "blue_spotted_dog", "--steps", "7"])
-    assert calls == [(None, None), ("blue_spotted_dog", 7)]
+    install.run(["demo", "--model", "xl"])
+    assert calls == [
+        ("sd1", None, None),
+        ("sd1", "blue_spotted_dog", 7),
+        ("xl", None, None),
+    ]
     for wrong in (["--subject", "cow"], ["--steps", "0"], ["--stepz", "3"]):
         with pytest.raises(SystemExit):  # before anything is downloaded
             install.run(["demo", *wrong])
