@@ -340,20 +340,16 @@ def key_patches(patcher: Any, start: str = "") -> dict:
         if not key.startswith(start) or key.endswith(_OF_QUANTISED):
             continue
         module, _, name = key.rpartition(".")
-        convert = getattr(patcher.model.get_submodule(module), f"convert_{name}", _unchanged)
-        stored = patcher.backup[key].weight if key in patcher.backup else None
-        weight = _attribute(patcher.model, key) if stored is None else stored
+        layer = patcher.model.get_submodule(module)
+        kept = patcher.backup.get(key)  # where a load has merged patches into the layer's own
+        weight = getattr(layer, name) if kept is None else kept.weight
+        convert = getattr(layer, f"convert_{name}", _unchanged)
         found[key] = [(weight, convert), *patcher.patches.get(key, [])]
     return found
 
 
 def _unchanged(weight: torch.Tensor, **_: Any) -> torch.Tensor:
     return weight
-
-
-def _attribute(model: Any, key: str) -> Any:
-    module, _, name = key.rpartition(".")
-    return getattr(model.get_submodule(module), name)
 
 
 def add_tensors(
