@@ -7,7 +7,8 @@
   python install.py demo          set everything up in .venv, teach the demo model a word, show it
   python install.py demo --model xl --subject NAME --steps N
   python install.py test          set everything up in .venv and run every test
-  python install.py test -k NAME  the same; what follows `test` is handed to pytest
+  python install.py test -k NAME  the same with the tests of that name; what follows `test` is
+                                  handed to pytest
   python install.py test --torch 2.15.0
                                   the same with another torch, in an environment of its own
 
@@ -154,7 +155,8 @@ def test(torch: str | None, pytest_arguments: list[str]) -> None:
         raise Failure(f"the registry's archive comes without the tests: git clone {REPOSITORY}")
     folder = ROOT / (f".venv-torch{torch}" if torch else ".venv")
     environment = prepare(folder, venv.test_requirements(ROOT, torch), development=True)
-    run_tests(tree_of(environment, ROOT, development=True), environment, pytest_arguments)
+    tree = tree_of(environment, ROOT, development=True)
+    run_tests(tree, environment, pytest_arguments, ROOT)
 
 
 def add_demo_options(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,17 @@
 # needed, and its version is read from version.py without importing it.
 #
 # Defines: torch::cpu, torch::python (with pybind11 as torch bundles it),
-#          TORCH_DIR, TORCH_VERSION, TORCH_CUDA, Python_VERSION.
+#          TORCH_DIR, TORCH_VERSION, TORCH_CUDA, ZOODIP_TAG, Python_VERSION.
 
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
 
+set(_isolated "")
+if(SKBUILD) # pip builds a wheel
+  set(_isolated "--isolated")
+endif()
 execute_process(
   COMMAND "${Python_EXECUTABLE}" "${CMAKE_SOURCE_DIR}/native/python/zoodip/_environment.py"
+          ${_isolated}
   OUTPUT_VARIABLE _environment
   ERROR_VARIABLE _environment_error
   RESULT_VARIABLE _environment_result)
@@ -21,10 +26,12 @@ endif()
 string(JSON TORCH_DIR GET "${_environment}" torch_dir)
 string(JSON TORCH_VERSION GET "${_environment}" torch)
 string(JSON TORCH_CUDA GET "${_environment}" cuda)
+string(JSON ZOODIP_TAG GET "${_environment}" tag) # of what is built for these
 if(NOT TORCH_VERSION)
   message(FATAL_ERROR "zoodip: ${Python_EXECUTABLE} has no torch.\n"
     "Install it with `${Python_EXECUTABLE} -m pip install torch`, or run "
-    "`python install.py --venv` for an environment of its own.")
+    "`python install.py --venv` for an environment of its own. Where pip builds in isolation "
+    "and torch lies elsewhere, give it --no-build-isolation.")
 endif()
 if(NOT EXISTS "${TORCH_DIR}/include/ATen/ATen.h")
   message(FATAL_ERROR "zoodip: ${TORCH_DIR} holds no C++ headers (include/ATen); "
@@ -48,7 +55,9 @@ _torch_import(torch_python)
 add_library(torch_headers INTERFACE)
 target_include_directories(torch_headers SYSTEM INTERFACE
   "${TORCH_DIR}/include" "${TORCH_DIR}/include/torch/csrc/api/include")
-target_compile_definitions(torch_headers INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+# With the second, a header of torch brings the operators that it needs and not all two thousand.
+target_compile_definitions(torch_headers INTERFACE
+  _GLIBCXX_USE_CXX11_ABI=1 AT_PER_OPERATOR_HEADERS)
 
 add_library(torch_cpu_only INTERFACE)
 target_link_libraries(torch_cpu_only INTERFACE torch_headers torch::torch_cpu torch::c10)

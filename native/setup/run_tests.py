@@ -9,8 +9,11 @@ from pathlib import Path
 
 from zoodip._environment import Environment
 
-from .process import Failure, run_logged, say
+from .process import Failure, capture, run_logged, say
+from .selection import native_choice
 from .system import find_cmake
+
+NO_TESTS_COLLECTED = 5  # pytest's code for it
 
 # What ctest says about a test that went well.
 _QUIET = re.compile(
@@ -30,32 +33,54 @@ def closing_line(log: Path, pattern: str) -> str:
     return found[-1].strip("= ") if found else "ended without a result"
 
 
-def run_ctest(tree: Path, environment: Environment) -> tuple[bool, str]:
-    """Whether the native tests passed, and ctest's closing line."""
+def _ctest(environment: Environment) -> str:
     cmake = find_cmake(environment.python_executable)
-    ctest = shutil.which("ctest", path=str(Path(str(cmake)).parent)) or "ctest"
+    return shutil.which("ctest", path=str(Path(str(cmake)).parent)) or "ctest"
+
+
+def native_tests(tree: Path, environment: Environment) -> dict[str, int]:
+    """Names of the native tests and the numbers that ctest gives them."""
+    listing = capture([_ctest(environment), "--test-dir", str(tree), "-C", "Release", "-N"])
+    return {name: int(number) for number, name in re.findall(r"Test +#(\d+): (\S+)", listing)}
+
+
+def run_ctest(tree: Path, environment: Environment, chosen: list[int]) -> tuple[bool, str]:
+    """Whether these native tests passed, all of them where none is given; ctest's closing line."""
     log = tree.with_name(tree.name + ".ctest.log")
-    command = [ctest, "--test-dir", str(tree), "-C", "Release", "--parallel", "2"]
+    command = [_ctest(environment), "--test-dir", str(tree), "-C", "Release", "--parallel", "2"]
     command += ["--output-on-failure", "--no-tests=error"]
+    command += ["-I", ",".join(map(str, [0, 0, 0, *chosen]))] if chosen else []
     passed = run_logged(command, log, _show_unless_passed) == 0
     return passed, closing_line(log, r"tests passed|No tests were found")
 
 
-def run_pytest(tree: Path, environment: Environment, arguments: list[str]) -> tuple[bool, str]:
-    """Whether the Python tests passed, and pytest's closing line."""
+def run_pytest(tree: Path, environment: Environment, arguments: list[str]) -> tuple[int, str]:
+    """pytest's exit code and its closing line."""
     log = tree.with_name(tree.name + ".pytest.log")
     command = [environment.python_executable, "-m", "pytest"]
     command += ["--color=yes"] if sys.stdout.isatty() else []
-    passed = run_logged([*command, *arguments], log, say) == 0
-    return passed, closing_line(log, r" in [\d.]+s\b|^ERROR")
+    code = run_logged([*command, *arguments], log, say)
+    return code, closing_line(log, r" in [\d.]+s\b|^ERROR")
 
 
-def run_tests(tree: Path, environment: Environment, pytest_arguments: list[str]) -> None:
-    """Runs everything, whatever fails first; Failure unless all of it passed."""
-    say("Running the native tests")
-    native_passed, native = run_ctest(tree, environment)
+def run_tests(
+    tree: Path, environment: Environment, pytest_arguments: list[str], root: Path
+) -> None:
+    """Runs all that the arguments choose, whatever fails first; Failure unless all of it passed."""
+    try:
+        choice = native_choice(pytest_arguments, root)
+    except ValueError as error:
+        raise Failure(str(error)) from error
+    tests = native_tests(tree, environment)
+    chosen = [number for name, number in tests.items() if choice and choice(name)]
+    native_passed, native = True, "none chosen"
+    if chosen or not tests:
+        say("Running the native tests")
+        everything = len(chosen) == len(tests)
+        native_passed, native = run_ctest(tree, environment, [] if everything else chosen)
     say("Running the Python tests")
-    python_passed, python = run_pytest(tree, environment, pytest_arguments)
+    code, python = run_pytest(tree, environment, pytest_arguments)
     say(f"\nnative: {native}\npython: {python}")
+    python_passed = code == 0 or (code == NO_TESTS_COLLECTED and bool(chosen))
     if not (native_passed and python_passed):
         raise Failure(f"tests failed: see above, or {tree}.ctest.log and {tree}.pytest.log")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from zoodip._environment import Environment
@@ -61,7 +62,8 @@ def describe_interpreter(python: Path, root: Path) -> Environment:
     text = capture([str(python), str(root / ENVIRONMENT_SCRIPT)])
     if not text:
         raise Failure(f"{python} does not start; delete {python.parents[1]} and run this again")
-    return Environment(**json.loads(text))
+    facts = json.loads(text)
+    return Environment(**{field.name: facts[field.name] for field in fields(Environment)})
 
 
 def _installed_list(venv: Path) -> Path:

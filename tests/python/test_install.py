@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import lzma
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from setup import build, run_tests, system, venv
+from setup import build, run_tests, selection, system, venv
 from setup.process import Failure
 from zoodip._environment import Environment, describe, read_torch_version
 
@@ -217,7 +218,9 @@ def test_a_second_run_leaves_pip_alone(
     monkeypatch.setattr(install.venv, "create", lambda *_: calls.append("venv"))
     monkeypatch.setattr(install.venv, "install", lambda *_: calls.append("pip"))
     monkeypatch.setattr(install, "connect", lambda *_, **__: ENVIRONMENT)
-    monkeypatch.setattr(install, "run_tests", lambda tree, environment, rest: calls.extend(rest))
+    monkeypatch.setattr(
+        install, "run_tests", lambda tree, environment, rest, root: calls.extend(rest)
+    )
     install.run(["test", "-k", "name", "-x"])
     install.run(["test"])
     assert calls == ["system", "venv", "pip", "-k", "name", "-x", "system", "venv"]
@@ -396,6 +399,55 @@ def test_what_is_published_replaces_what_differs(tmp_path: Path) -> None:
         "zoodip": "second",
         "stamp.json": "{}",
     }
+
+
+@pytest.mark.parametrize(
+    "arguments, chosen",
+    [
+        ([], {"Resize.KeepsEdges", "Adam.Steps", "Adam.KeepsItsState"}),
+        (["-x", "-q"], {"Resize.KeepsEdges", "Adam.Steps", "Adam.KeepsItsState"}),
+        (["-k", "adam"], {"Adam.Steps", "Adam.KeepsItsState"}),
+        (["-kkeeps and not (resize or nothing)"], {"Adam.KeepsItsState"}),
+        (["-k", "edges or STEPS", "-x"], {"Resize.KeepsEdges", "Adam.Steps"}),
+        (["-k", "none_of_them"], set()),
+        (["tests/python/test_install.py"], None),
+        (["tests/python/test_install.py::test_closing_lines_are_found", "-x"], None),
+        (["-m", "slow"], None),
+    ],
+)
+def test_native_tests_are_chosen_as_pytest_chooses(
+    root: Path, arguments: list[str], chosen: set[str] | None
+) -> None:
+    choice = selection.native_choice(arguments, root)
+    names = ("Resize.KeepsEdges", "Adam.Steps", "Adam.KeepsItsState")
+    assert (choice and {name for name in names if choice(name)}) == chosen
+
+
+@pytest.mark.parametrize("expression", ["adam or", "(adam", "adam steps", "not"])
+def test_what_is_no_expression_is_said(root: Path, expression: str) -> None:
+    with pytest.raises(ValueError, match="-k .*: not words joined by"):
+        selection.native_choice(["-k", expression], root)
+
+
+@pytest.mark.parametrize(
+    "expression, code, passes, ran",
+    [("adam", 5, True, [2]), ("adam", 1, False, [2]), ("other", 5, False, None)],
+)
+def test_what_only_native_tests_match_passes(
+    root: Path, monkeypatch: pytest.MonkeyPatch, expression: str, code: int, passes: bool, ran
+) -> None:
+    """pytest calls it an error that none of its own tests match."""
+    calls: list[list[int]] = []
+    tests = {"Resize.KeepsEdges": 1, "Adam.Steps": 2}
+    monkeypatch.setattr(run_tests, "native_tests", lambda *_: tests)
+    monkeypatch.setattr(
+        run_tests, "run_ctest", lambda t, e, chosen: calls.append(chosen) or (1, "")
+    )
+    monkeypatch.setattr(run_tests, "run_pytest", lambda *_: (code, ""))
+    expectation = contextlib.nullcontext() if passes else pytest.raises(Failure)
+    with expectation:
+        run_tests.run_tests(Path("tree"), ENVIRONMENT, ["-k", expression], root)
+    assert calls == ([ran] if ran else [])
 
 
 def test_closing_lines_are_found(tmp_path: Path) -> None:

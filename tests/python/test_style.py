@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -53,6 +54,12 @@ def test_clang_format(root: Path, files: list[Path]) -> None:
     sources = [str(path) for path in files if path.suffix in {".cpp", ".h", ".cu", ".cuh"}]
     assert sources
     check([program, "--dry-run", "-Werror", *sources], root)
+
+
+def test_the_types_that_the_package_declares_hold(root: Path) -> None:
+    """The package says by `py.typed` that its types can be relied on."""
+    command = [tool("mypy"), "--strict", "--cache-dir", os.devnull, "-p", "zoodip"]
+    check(command, root / "native" / "python")
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]])

@@ -62,6 +62,10 @@ std::optional<Stamp> read_stamp(const fs::path& path) {
         return value != json.end() && value->is_string() ? value->get<std::string>() : "";
     };
     Stamp stamp{text("python_executable"), text("torch"), text("torch_dir")};
+    // Of a wheel, which may have been built elsewhere, torch lies beside the folder of modules.
+    std::error_code ignored;
+    const fs::path beside = path.parent_path().parent_path().parent_path() / "torch";
+    if (fs::exists(beside / "version.py", ignored)) stamp.torch_dir = beside;
     if (stamp.torch.empty() || stamp.torch_dir.empty()) return std::nullopt;
     return stamp;
 }
@@ -85,7 +89,8 @@ std::string quoted(const std::string& word) {
     return word.find(' ') == std::string::npos ? word : '"' + word + '"';
 }
 
-// The command that builds the program anew: a build lies in <checkout>/modules/<tag>.
+// The command that builds the program anew: a build lies in <checkout>/modules/<tag>, or where pip
+// put it, in <packages>/zoodip_modules/<tag>.
 std::string build_command(const fs::path& folder, const std::string& python) {
     const fs::path script = folder.parent_path().parent_path() / "install.py";
     std::error_code ignored;

@@ -240,7 +240,8 @@ def _drawn_or_given(seed: int) -> int:
 
 def settings() -> list[Mapping[str, Any]]:
     """Every setting of `train`: name, type, default, range or choices, unit, help, equation."""
-    return json.loads(load_native().describe_settings())
+    declared: list[Mapping[str, Any]] = json.loads(load_native().describe_settings())
+    return declared
 
 
 def inspect(model: StrPath, *, quant: bool = False, **chosen: Setting) -> Mapping[str, Any]:
@@ -259,7 +260,7 @@ def inspect(model: StrPath, *, quant: bool = False, **chosen: Setting) -> Mappin
         Error: when the file is no checkpoint that can be used, naming what it is.
     """
     native, settings = load_native(), encode_settings(chosen)
-    report = json.loads(native.inspect(Path(model), settings))
+    report: dict[str, Any] = json.loads(native.inspect(Path(model), settings))
     if quant:
         report["quant"] = json.loads(native.report_quantisation(Path(model), settings))
     return report

@@ -47,14 +47,20 @@ def read_torch_version(torch_dir: Path) -> tuple[str, str]:
     return str(values.get("__version__") or ""), str(values.get("cuda") or "none")
 
 
-def describe() -> Environment:
-    """The facts of the interpreter that runs this."""
+def describe(isolated: bool = False) -> Environment:
+    """The facts of the interpreter that runs this.
+
+    isolated: pip keeps a build from importing what lies in the environment that it builds for; its
+    folder is known all the same, and torch is taken from there.
+    """
     torch, cuda, torch_dir = "", "none", ""
-    spec = importlib.util.find_spec("torch")
-    if spec is not None and spec.origin and (Path(spec.origin).parent / "version.py").is_file():
-        torch_dir = Path(spec.origin).parent.as_posix()
-        torch, cuda = read_torch_version(Path(torch_dir))
     paths = sysconfig.get_paths()
+    spec = importlib.util.find_spec("torch")
+    places = [Path(spec.origin).parent] if spec is not None and spec.origin else []
+    places += [Path(paths["purelib"]) / "torch"] if isolated else []
+    if found := next((place for place in places if (place / "version.py").is_file()), None):
+        torch_dir = found.as_posix()
+        torch, cuda = read_torch_version(found)
     return Environment(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         python_executable=Path(sys.executable).as_posix(),
@@ -67,4 +73,5 @@ def describe() -> Environment:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(describe())))
+    found = describe(isolated="--isolated" in sys.argv)
+    print(json.dumps(asdict(found) | {"tag": found.tag if found.torch else ""}))

@@ -26,7 +26,8 @@ def token_info(path: StrPath) -> Mapping[str, Any]:
     Raises:
         Error: when the file is no token, naming what it is.
     """
-    return json.loads(load_native().token_info(Path(path)))
+    info: Mapping[str, Any] = json.loads(load_native().token_info(Path(path)))
+    return info
 
 
 def token_convert(

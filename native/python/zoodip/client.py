@@ -104,7 +104,8 @@ class Client:
 
     def health(self) -> Mapping[str, Any]:
         """status, version, and how many jobs are queued and running."""
-        return self._json("GET", "/v1/health")
+        answer: Mapping[str, Any] = self._json("GET", "/v1/health")
+        return answer
 
     def models(self) -> list[str]:
         """The names that `train` takes as `model`."""
@@ -112,7 +113,8 @@ class Client:
 
     def settings(self) -> Mapping[str, Any]:
         """A JSON Schema of what `train` takes as settings."""
-        return self._json("GET", "/v1/settings")
+        schema: Mapping[str, Any] = self._json("GET", "/v1/settings")
+        return schema
 
     def train(
         self,

@@ -200,7 +200,8 @@ def memory(weights: Weights | StrPath, settings: Mapping[str, Setting] | None = 
     Raises:
         Error: for weights that cannot be trained on, naming what they are, and for bad settings.
     """
-    return load_native().estimate_memory(_source(weights), encode_settings(settings or {}))
+    native = load_native()
+    return int(native.estimate_memory(_source(weights), encode_settings(settings or {})))
 
 
 def resolve(
