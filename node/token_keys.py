@@ -1,6 +1,6 @@
 """Which tensors of a file are a word's vectors, by their names alone.
 
-The engine's rule (native/train/token_keys.h) over again, for the nodes that work without it; one
+The engine's rule (native/words/token_keys.h) over again, for the nodes that work without it; one
 table of cases holds both.
 """
 

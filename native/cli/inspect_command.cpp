@@ -8,8 +8,8 @@
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
-#include "train/inspect.h"
-#include "train/quant_report.h"
+#include "reports/inspect.h"
+#include "reports/quant_report.h"
 
 namespace zoodip {
 namespace {

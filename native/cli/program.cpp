@@ -12,6 +12,7 @@
 
 #include "cli/commands.h"
 #include "cli/interruption.h"
+#include "cli/option_names.h"
 #include "cli/usage.h"
 #include "cli/want_of_memory.h"
 
@@ -25,8 +26,8 @@ void install_edges() {
     watch_for_interruption();
     watch_for_want_of_memory();
     set_log_sink([](LogLevel level, const std::string& message) {
-        std::cerr << (level == LogLevel::warning ? "zoodip: warning: " : "zoodip: ") << message
-                  << '\n';
+        std::cerr << (level == LogLevel::warning ? "zoodip: warning: " : "zoodip: ")
+                  << with_options(message) << '\n';
     });
 }
 
@@ -42,7 +43,7 @@ void prepare_memory() {
 }
 
 int report(const std::string& message) {
-    std::cerr << "\rzoodip: error: " << message << '\n';
+    std::cerr << "\rzoodip: error: " << with_options(message) << '\n';
     return 1;
 }
 

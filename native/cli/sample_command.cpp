@@ -9,8 +9,8 @@
 #include "cli/usage.h"
 
 #include "io/outputs.h"
+#include "objective/render.h"
 #include "ops/types.h"
-#include "train/render.h"
 
 namespace zoodip {
 namespace {

@@ -8,8 +8,8 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "io/atomic_file.h"
-#include "train/caption_text.h"
-#include "train/settings.h"
+#include "pictures/caption_text.h"
+#include "settings/settings.h"
 
 namespace zoodip {
 namespace {

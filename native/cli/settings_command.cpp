@@ -4,7 +4,7 @@
 #include "cli/commands.h"
 #include "cli/settings_page.h"
 
-#include "train/settings.h"
+#include "settings/settings.h"
 
 namespace zoodip {
 namespace {

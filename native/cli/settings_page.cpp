@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "nn/families.h"
-#include "train/settings.h"
+#include "settings/settings.h"
 
 namespace zoodip {
 namespace {

@@ -3,8 +3,8 @@
 
 #include "cli/commands.h"
 
-#include "train/token_convert.h"
-#include "train/token_description.h"
+#include "reports/token_convert.h"
+#include "reports/token_description.h"
 
 namespace zoodip {
 namespace {

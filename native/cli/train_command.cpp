@@ -14,7 +14,6 @@
 
 #include "core/niceness.h"
 #include "train/personalize.h"
-#include "train/settings.h"
 
 namespace zoodip {
 namespace {
@@ -28,14 +27,14 @@ struct TrainOptions {
 class TerminalObserver : public PersonalizeObserver {
   public:
     // nice: auto, on or off.
-    TerminalObserver(const nlohmann::json& chosen, std::string nice)
-        : settings_(resolve_settings(chosen)), nice_(std::move(nice)) {}
+    explicit TerminalObserver(std::string nice) : nice_(std::move(nice)) {}
 
     void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
 
     void on_event(const nlohmann::json& event) override {
         if (event["event"] == "start") {
             line_.note(what_it_takes(event));
+            resolution_ = event["run"]["settings"]["resolution"].get<std::int64_t>();
             steps_left_ = event["steps"].get<std::int64_t>() - event["step"].get<std::int64_t>();
         }
         if (event["event"] == "forecast") foretell(event);
@@ -100,7 +99,7 @@ class TerminalObserver : public PersonalizeObserver {
 
     std::string quicker(double total, std::int64_t steps) const {
         std::string text = "That is long. Quicker: ";
-        const std::int64_t half = settings_.resolution / 2 / 64 * 64;  // sides that models take
+        const std::int64_t half = resolution_ / 2 / 64 * 64;  // sides that models take
         if (half >= 256) {
             text += concat("--resolution ", half, " (about ", format_duration(total / 4), "), ");
         }
@@ -109,9 +108,8 @@ class TerminalObserver : public PersonalizeObserver {
                              ", a rougher likeness). Ctrl-C stops and keeps what was learned.");
     }
 
-    TrainSettings settings_;
     std::string nice_, validated_;
-    std::int64_t passes_ = 0, steps_left_ = 0;
+    std::int64_t passes_ = 0, steps_left_ = 0, resolution_ = 0;  // of this run
     ProgressLine line_;
     std::chrono::steady_clock::time_point began_{};
     std::int64_t seen_ = 0;
@@ -119,7 +117,7 @@ class TerminalObserver : public PersonalizeObserver {
 
 int train(const TrainOptions& options, const CancelToken& cancel) {
     const PersonalizeRequest& request = options.request;
-    TerminalObserver observer(request.settings, options.nice);
+    TerminalObserver observer(options.nice);
     const PersonalizeResult result = personalize(request, observer, cancel);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';

@@ -1,10 +1,13 @@
 #include "cli/want_of_memory.h"
 
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <new>
+#include <string>
 
+#include "cli/option_names.h"
+
+#include "core/error.h"
 #include "ops/plain_message.h"
 
 #ifdef __linux__
@@ -21,12 +24,16 @@
 namespace zoodip {
 namespace {
 
+// Made while there is memory.
+const std::string& last_words() {
+    static const std::string words = concat("\rzoodip: error: ", with_options(no_memory), "\n");
+    return words;
+}
+
 // Without the heap, which may be what is broken.
 [[noreturn]] void end_without_memory() {
-    static constexpr const char* parts[] = {"\rzoodip: error: ", no_memory, "\n"};
-    for (const char* part : parts) {
-        if (write(2, part, static_cast<unsigned>(std::strlen(part))) < 0) break;
-    }
+    const std::string& words = last_words();
+    if (write(2, words.data(), static_cast<unsigned>(words.size())) < 0) std::_Exit(2);
     std::_Exit(1);
 }
 
@@ -67,6 +74,7 @@ bool addresses_are_limited() {
 }  // namespace
 
 void watch_for_want_of_memory() {
+    last_words();
     std::set_terminate(on_terminate);
 #ifdef __linux__
     if (!addresses_are_limited()) return;

@@ -1,4 +1,4 @@
-// The noise schedule of SD 1.x and what the UNet is asked to predict.
+// The noise schedule and what the UNet is asked to predict.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "nn/family.h"
+#include "diffusion/beta_schedule.h"
+#include "diffusion/prediction.h"
 
 namespace zoodip {
 

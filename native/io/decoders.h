@@ -2,11 +2,13 @@
 // put in front by the caller.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "io/picture.h"
+#include "io/pixels.h"
 
 namespace zoodip {
 

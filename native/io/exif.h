@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-#include "io/picture.h"
+#include "io/pixels.h"
 
 namespace zoodip {
 

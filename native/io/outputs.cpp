@@ -82,7 +82,7 @@ void Outputs::check(const std::string& option, const fs::path& file) const {
     for (const Input& input : inputs_) {
         require(!is_input(input, file), option, ": ", file.string(), " is ",
                 fs::is_directory(input.path) ? "part of " : "", input.what,
-                fs::is_directory(input.path) ? "" : " itself", ": name another --", option);
+                fs::is_directory(input.path) ? "" : " itself", ": name another `", option, "`");
     }
     require_folder_of(option, file);
 }
@@ -112,21 +112,22 @@ void Outputs::hold_folder(const std::string& option, const fs::path& folder) {
 
 void Outputs::lock(const std::string& option, const fs::path& named, const fs::path& file) {
     for (const Held& held : held_) {
-        require(!same(held.lock->file(), file), option, ": ", named.string(), " is what --",
-                held.option, " writes: name another --", option);
+        require(!same(held.lock->file(), file), option, ": ", named.string(), " is what `",
+                held.option, "` writes: name another `", option, "`");
     }
     held_.push_back(
         {option,
          std::make_unique<FileLock>(
-             file, FileLock::Words{.taken = concat(option, ": another run writes ", named.string()),
-                                   .remedy = "wait for it or stop it, or name another --" + option,
-                                   .holder = command_})});
+             file, FileLock::Words{
+                       .taken = concat(option, ": another run writes ", named.string()),
+                       .remedy = concat("wait for it or stop it, or name another `", option, "`"),
+                       .holder = command_})});
 }
 
 void require_free(const std::string& option, const fs::path& file, bool overwrite) {
     std::error_code ignored;
     require(overwrite || !fs::exists(fs::symlink_status(file, ignored)), option, ": ",
-            file.string(), " exists: name another --", option, ", or add --overwrite");
+            file.string(), " exists: name another `", option, "`, or add `overwrite`");
 }
 
 std::unique_ptr<Outputs> hold_output(std::string command, std::vector<Input> inputs,

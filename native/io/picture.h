@@ -2,19 +2,14 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
 
-namespace zoodip {
+#include "io/pixels.h"
 
-// 8-bit RGB, row by row: rgb[(y * width + x) * 3 + channel].
-struct Picture {
-    int width = 0, height = 0;
-    std::vector<std::uint8_t> rgb;
-};
+namespace zoodip {
 
 // The one reader of pictures, told apart by their first bytes: JPEG, PNG and WebP, and, where the
 // build has the libraries, HEIC, AVIF, GIF and BMP. Of several pictures in a file the first is

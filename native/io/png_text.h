@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "io/picture.h"
+#include "io/pixels.h"
 
 namespace zoodip {
 

@@ -100,8 +100,8 @@ Job job_of_record(const json& record) {
                 progress_of(record.at("progress")),
                 record.at("message"),
                 record.at("token")};
-    } catch (const json::exception& error) {
-        fail("job: its record is damaged: ", error.what());
+    } catch (const json::exception&) {
+        fail("job: its record is damaged");
     }
 }
 

@@ -1,34 +1,14 @@
 // Which noise a model was trained on, as its files tell.
 #pragma once
 
-#include <string>
-#include <vector>
-
+#include "diffusion/beta_schedule.h"
 #include "nn/weight_source.h"
 
 namespace zoodip {
-
-// beta_t for t = 0 .. 999, with u = t / 999 and steps of 1/1000 for the cosine:
-//   scaled_linear      (sqrt(start) + u (sqrt(end) - sqrt(start)))^2
-//   linear             start + u (end - start)
-//   squaredcos_cap_v2  min(1 - f((t + 1) / 1000) / f(t / 1000), 0.999),
-//                      f(s) = cos^2(pi/2 (s + 0.008) / 1.008) (Nichol and Dhariwal 2021)
-//   trained            the list that comes with the model
-struct BetaSchedule {
-    std::string kind = "scaled_linear";
-    double start = 0.00085, end = 0.012;  // of the linear ones
-    std::vector<double> trained;          // of the last one
-    // Rescaled so that nothing of the picture is left at the last timestep (Lin et al. 2023,
-    // arXiv 2305.08891, algorithm 1).
-    bool zero_snr = false;
-};
 
 // From the metadata of nn/family.h; without any, that of Stable Diffusion 1.x. A tensor called
 // `ztsnr` beside the model says zero_snr as well, as in NoobAI's files. Throws Error for a schedule
 // that is not one of these.
 BetaSchedule detect_beta_schedule(const WeightSource& weights);
-
-// "zero-SNR scaled_linear betas from 0.00085 to 0.012"
-std::string describe(const BetaSchedule& schedule);
 
 }  // namespace zoodip

@@ -9,6 +9,7 @@
 #include "core/ascii.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "nn/beta_schedule.h"
 #include "nn/families.h"
 #include "nn/foreign_weights.h"
 #include "nn/inventory.h"

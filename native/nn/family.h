@@ -7,12 +7,12 @@
 #include <string>
 #include <vector>
 
-#include "nn/beta_schedule.h"
+#include "diffusion/beta_schedule.h"
+#include "diffusion/prediction.h"
 #include "nn/weight_source.h"
 
 namespace zoodip {
 
-enum class Prediction { epsilon, v };
 enum class VaeKind { kl, taesd };
 
 // Who named a text encoder's tensors: transformers, or OpenCLIP, which keeps the three products of

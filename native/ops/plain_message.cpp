@@ -42,7 +42,7 @@ std::string plain_message(const std::exception& error) {
     if (says_no_memory(text)) return concat(no_memory, " (", first_line(text), ")");
     if (const auto* system = dynamic_cast<const std::system_error*>(&error)) {
         const bool no_thread = system->code() == std::errc::resource_unavailable_try_again;
-        if (no_thread) return "the system gives no more threads. --threads 1 needs none";
+        if (no_thread) return "the system gives no more threads. `threads 1` needs none";
     }
     return text;
 }

@@ -7,7 +7,7 @@
 namespace zoodip {
 
 inline constexpr const char* no_memory =
-    "out of memory. A smaller --resolution, --n or --threads needs less";
+    "out of memory. A smaller `resolution`, `n` or `threads` needs less";
 
 // Whether it says that there is no memory: the system's, torch's or a library's way.
 bool is_want_of_memory(const std::exception& error) noexcept;

@@ -8,8 +8,8 @@
 
 #include "io/picture_names.h"
 #include "nn/word_edges.h"
-#include "train/picture_folder.h"
-#include "train/prompt_signs.h"
+#include "pictures/picture_folder.h"
+#include "pictures/prompt_signs.h"
 
 namespace py = pybind11;
 

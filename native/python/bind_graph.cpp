@@ -19,8 +19,8 @@
 #include "core/error.h"
 #include "nn/inventory.h"
 #include "nn/weight_source.h"
+#include "objective/noise.h"
 #include "train/memory_estimate.h"
-#include "train/noise.h"
 #include "train/plan.h"
 
 namespace py = pybind11;

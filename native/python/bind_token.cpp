@@ -8,8 +8,8 @@
 #include "python/bindings.h"
 #include "python/guard.h"
 
-#include "train/token_convert.h"
-#include "train/token_description.h"
+#include "reports/token_convert.h"
+#include "reports/token_description.h"
 
 namespace py = pybind11;
 

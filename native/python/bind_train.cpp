@@ -12,12 +12,12 @@
 
 #include "core/log.h"
 #include "io/picture.h"
-#include "train/inspect.h"
+#include "objective/render.h"
+#include "reports/inspect.h"
+#include "reports/quant_report.h"
+#include "settings/settings.h"
 #include "train/personalize.h"
-#include "train/quant_report.h"
-#include "train/render.h"
-#include "train/settings.h"
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 namespace py = pybind11;
 

@@ -8,8 +8,8 @@
 #include <pybind11/pybind11.h>
 
 #include "core/error.h"
+#include "objective/engine.h"
 #include "ops/plain_message.h"
-#include "train/engine.h"
 
 namespace zoodip {
 

@@ -16,12 +16,14 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_io(module);
     zoodip::bind_tokenizer(module);
     zoodip::bind_weights(module);
-    zoodip::bind_nn(module);
-    zoodip::bind_zo(module);
-    zoodip::bind_objective(module);
     zoodip::bind_train(module);
     zoodip::bind_graph(module);
     zoodip::bind_folder(module);
     zoodip::bind_token(module);
     zoodip::bind_service(module);
+#ifdef ZOODIP_TESTS
+    zoodip::bind_nn(module);
+    zoodip::bind_zo(module);
+    zoodip::bind_objective(module);
+#endif
 }

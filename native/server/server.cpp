@@ -127,7 +127,7 @@ class Server::Listener : private httplib::Server {
     int bind(const ServerOptions& options) {
         require(
             is_loopback(options.host) || !options.token.empty(), "host: ", options.host,
-            " can be reached from other machines, so the server needs a token: see --token-file");
+            " can be reached from other machines, so the server needs a token (`token_file`)");
         set_socket_options([](socket_t socket) { hold_address_alone(socket); });
         const int port = options.port > 0
                              ? (bind_to_port(options.host, options.port) ? options.port : -1)

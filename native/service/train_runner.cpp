@@ -8,9 +8,9 @@
 
 #include "core/error.h"
 #include "ops/plain_message.h"
+#include "settings/settings.h"
 #include "train/personalize.h"
 #include "train/run_files.h"
-#include "train/settings.h"
 
 namespace zoodip {
 namespace {

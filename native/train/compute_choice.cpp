@@ -19,10 +19,10 @@
 #include "io/cache_folder.h"
 #include "nn/unet.h"
 #include "nn/unet_work.h"
+#include "objective/engine.h"
 #include "ops/cpu_isa.h"
 #include "ops/product_speed.h"
 #include "ops/types.h"
-#include "train/engine.h"
 
 namespace zoodip {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "nn/weight_source.h"
-#include "train/settings.h"
+#include "settings/settings.h"
 
 namespace zoodip {
 

@@ -40,9 +40,9 @@ double megabytes(std::int64_t bytes) {
          "; before that, image encoder ", megabytes(e.encoding), "), ",
          megabytes(memory.there.bytes),
          memory.there.for_program ? " MB are allowed" : " MB are free",
-         ". A smaller --resolution, --weights int4",
-         settings.method == "exact" ? ", --method rge" : "",
-         " or --compute bf16 needs less; --memory-limit sets another limit");
+         ". A smaller `resolution`, `weights int4`",
+         settings.method == "exact" ? ", `method rge`" : "",
+         " or `compute bf16` needs less; `memory_limit` sets another limit");
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ void require_same_run(const json& saved, const json& asked, const std::filesyste
     const std::string difference =
         first_difference(without_its_end(saved), without_its_end(asked), "");
     require(difference.empty(), file.string(), " holds another run: ", difference,
-            ". Give what it was started with, or start anew with --overwrite");
+            ". Give what it was started with, or start anew with `overwrite`");
 }
 
 void require_reachable(const SavedRun& saved, const TrainSettings& asked,
@@ -81,8 +81,8 @@ void require_reachable(const SavedRun& saved, const TrainSettings& asked,
     require(asked.learning_rate_schedule == "constant", "steps: the learning rate of the run in ",
             file.string(), " falls over all of its ", begun, " steps (learning_rate_schedule ",
             asked.learning_rate_schedule, "), so that one of ", asked.steps,
-            " steps is another run from its first step on. Start it anew, with --overwrite or "
-            "another --out");
+            " steps is another run from its first step on. Start it anew, with `overwrite` or "
+            "another `out`");
     const std::int64_t mean_begins = asked.steps - asked.average_steps;
     require(asked.average_steps == 0 || at <= mean_begins, "steps: the word is the mean over the ",
             "last ", asked.average_steps, " steps (average_steps), those of ", asked.steps,

@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "settings/settings.h"
 #include "train/run_state.h"
-#include "train/settings.h"
 
 namespace zoodip {
 

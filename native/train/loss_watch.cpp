@@ -65,7 +65,7 @@ void LossWatch::restore(const RunState& state) {
                          state.watch.at("best_loss").get<double>()};
         }
     } catch (const nlohmann::json::exception&) {
-        fail("state: what the run had seen of its losses is damaged. Start anew with --overwrite");
+        fail("state: what the run had seen of its losses is damaged. Start anew with `overwrite`");
     }
 }
 

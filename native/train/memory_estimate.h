@@ -7,7 +7,7 @@
 
 #include "nn/inventory.h"
 #include "nn/weight_source.h"
-#include "train/settings.h"
+#include "settings/settings.h"
 
 namespace zoodip {
 

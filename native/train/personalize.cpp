@@ -11,14 +11,14 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "nn/unet.h"
-#include "train/engine.h"
-#include "train/prediction_check.h"
-#include "train/preview.h"
-#include "train/prompt_signs.h"
+#include "objective/engine.h"
+#include "objective/prediction_check.h"
+#include "objective/preview.h"
+#include "objective/validation.h"
+#include "objective/word_space.h"
+#include "pictures/prompt_signs.h"
 #include "train/run.h"
 #include "train/trainer.h"
-#include "train/validation.h"
-#include "train/word_space.h"
 
 namespace zoodip {
 namespace {

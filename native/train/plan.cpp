@@ -7,14 +7,14 @@
 #include "core/log.h"
 #include "core/sha256.h"
 #include "nn/manifest.h"
-#include "train/caption_templates.h"
+#include "objective/engine.h"
+#include "objective/noise.h"
+#include "pictures/caption_templates.h"
 #include "train/compute_choice.h"
-#include "train/engine.h"
 #include "train/fit.h"
 #include "train/going_on.h"
-#include "train/noise.h"
 #include "train/run_files.h"
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -39,14 +39,17 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
 nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
     if (!output.resume) return chosen;
     const auto before = saved_run(output.token);
-    if (!before || !before->identity.contains("settings")) return chosen;
-    const nlohmann::json& settings = before->identity["settings"];
-    if (chosen.value("steps", nlohmann::json(0)) == 0) chosen["steps"] = settings.value("steps", 0);
-    if (chosen.value("method", nlohmann::json()) == "auto") chosen["method"] = settings["method"];
-    if (chosen.value("compute", nlohmann::json("auto")) == "auto") {
-        chosen["compute"] = settings["compute"];
-    }
-    if (chosen.value("chunk", nlohmann::json(0)) == 0) chosen["chunk"] = settings["chunk"];
+    const auto settings = before ? before->identity.value("settings", nlohmann::json()) : nullptr;
+    if (!settings.is_object()) return chosen;
+    const auto decided = [&](const char* name, const nlohmann::json& open,
+                             const nlohmann::json& otherwise) {
+        if (chosen.value(name, otherwise) != open) return;
+        if (settings.contains(name)) chosen[name] = settings[name];
+    };
+    decided("steps", 0, 0);
+    decided("method", "auto", nullptr);
+    decided("compute", "auto", "auto");
+    decided("chunk", 0, 0);
     return chosen;
 }
 
@@ -175,12 +178,12 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
 
 // What was not chosen is taken from the run that made a token. The words' names are the request's.
 PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& before) {
-    nlohmann::json settings = before.at("settings");
+    nlohmann::json settings = before["settings"];
     settings.update(request.settings);
     request.settings = settings;
-    if (request.word.empty()) request.word = before.at("word").get<std::string>();
+    if (request.word.empty()) request.word = before["word"].get<std::string>();
     if (request.initialiser.empty()) {
-        request.initialiser = before.at("initialiser").get<std::string>();
+        request.initialiser = before["initialiser"].get<std::string>();
     }
     return request;
 }
@@ -191,7 +194,12 @@ nlohmann::json identity_to_repeat(const fs::path& token) {
     const auto identity = found == metadata.end()
                               ? nlohmann::json()
                               : nlohmann::json::parse(found->second, nullptr, false);
-    require(identity.is_object() && identity.contains("settings"), "like: ", token.string(),
+    const auto is_text = [&](const char* name) {
+        return identity.value(name, nlohmann::json()).is_string();
+    };
+    require(identity.is_object() && identity.value("settings", nlohmann::json()).is_object() &&
+                is_text("word") && is_text("initialiser"),
+            "like: ", token.string(),
             " does not say how it was made: it needs a token that zoodip trained");
     return identity;
 }

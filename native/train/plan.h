@@ -14,12 +14,12 @@
 #include "core/cancel.h"
 #include "diffusion/schedule.h"
 #include "nn/loader.h"
-#include "train/dataset.h"
+#include "objective/dataset.h"
+#include "objective/self_check.h"
+#include "settings/settings.h"
 #include "train/memory_estimate.h"
 #include "train/run_outputs.h"
-#include "train/self_check.h"
-#include "train/settings.h"
-#include "train/token_layout.h"
+#include "words/token_layout.h"
 
 namespace zoodip {
 

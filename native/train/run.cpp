@@ -8,9 +8,9 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "io/png_text.h"
+#include "objective/render.h"
 #include "ops/plain_message.h"
 #include "train/going_on.h"
-#include "train/render.h"
 
 namespace zoodip {
 namespace {
@@ -136,7 +136,7 @@ void Run::keep_what_was_learned(const std::string& why) {
     }
     fail("step ", trainer_.step(), ": ", why, ". The word as of step ", word.step, " is kept in ",
          plan_.output.token.string(),
-         diverged_ ? "" : "; the same command with --resume goes on from there");
+         diverged_ ? "" : "; the same command with `resume` goes on from there");
 }
 
 // The last word has gone astray since; from its state there is no going on.
@@ -234,7 +234,7 @@ void Run::watch(double loss) {
     diverged_ = watch_.diverges();
     require(!diverged_, "the loss diverges: its mean rose to ", watch_.level(), ", ",
             watch_.level() / watch_.lowest(), " times its lowest, ", watch_.lowest(), ", at step ",
-            trainer_.step(), ". A smaller --learning-rate helps");
+            trainer_.step(), ". A smaller `learning_rate` helps");
 }
 
 bool Run::validation_is_due(std::int64_t step) const {

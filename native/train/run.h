@@ -9,14 +9,14 @@
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
 
+#include "objective/preview.h"
+#include "objective/validation.h"
 #include "train/loss_watch.h"
-#include "train/personalize.h"
+#include "train/observer.h"
 #include "train/plan.h"
-#include "train/preview.h"
 #include "train/run_files.h"
 #include "train/run_log.h"
 #include "train/trainer.h"
-#include "train/validation.h"
 
 namespace zoodip {
 

@@ -12,7 +12,7 @@
 #include "core/log.h"
 #include "train/going_on.h"
 #include "train/run_log.h"
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -168,12 +168,12 @@ std::string RunFiles::what_is_left() const {
     for (const fs::path& file : states(token_)) {
         try {
             return concat("The state as of step ", load_run(file).state.step,
-                          " is kept: the same command with --resume goes on from there");
+                          " is kept: the same command with `resume` goes on from there");
         } catch (const Error&) {
             // None, or a damaged one: an older one may be whole.
         }
     }
-    return fs::exists(token_) ? "No state is kept: the same command with --overwrite starts anew"
+    return fs::exists(token_) ? "No state is kept: the same command with `overwrite` starts anew"
                               : "Nothing is kept: the same command starts anew";
 }
 
@@ -194,7 +194,7 @@ SavedRun RunFiles::newest() const {
         return run;
     }
     require(!problem.empty(), "resume: there is no stopped run at ", state_path(token_).string());
-    fail(problem, ", and no older state can be read. Start anew with --overwrite");
+    fail(problem, ", and no older state can be read. Start anew with `overwrite`");
 }
 
 void RunFiles::forget_leftovers() const {
@@ -222,7 +222,10 @@ std::optional<std::int64_t> finished_step(const fs::path& token) {
     const auto metadata = read_token(token).metadata;
     const auto step = metadata.find(metadata.count("run_step") > 0 ? "run_step" : "step");
     if (metadata.count("finished") == 0 || step == metadata.end()) return std::nullopt;
-    return std::stoll(step->second);
+    std::int64_t number = 0;
+    const char* end = step->second.data() + step->second.size();
+    const auto read = std::from_chars(step->second.data(), end, number);
+    return read.ec == std::errc() && read.ptr == end ? std::optional(number) : std::nullopt;
 }
 
 std::optional<SavedRun> saved_run(const fs::path& token) {

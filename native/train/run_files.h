@@ -12,7 +12,7 @@
 
 #include "train/loss_watch.h"
 #include "train/run_state.h"
-#include "train/token_layout.h"
+#include "words/token_layout.h"
 
 namespace zoodip {
 

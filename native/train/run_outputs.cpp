@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "io/atomic_file.h"
 #include "io/png_text.h"
-#include "train/folder_listing.h"
+#include "pictures/folder_listing.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
 
@@ -64,13 +64,13 @@ void hold_token(Outputs& outputs, const Output& output) {
     if (output.resume) {
         require(fs::exists(state), "resume: there is no ",
                 is_finished(token) ? "state of this finished run" : "stopped run", " at ",
-                state.string(), ". Leave out --resume to start one");
+                state.string(), ". Leave out `resume` to start one");
     } else if (!output.overwrite) {
         require(!fs::exists(state) || !is_finished(token), token.string(),
-                " is the word of a finished run: add --resume and more --steps to go on from it, ",
-                "name another --out, or add --overwrite");
-        require(!fs::exists(state), state.string(), " holds a stopped run: add --resume to go on ",
-                "from it, or --overwrite to start anew");
+                " is the word of a finished run: add `resume` and more `steps` to go on from it, ",
+                "name another `out`, or add `overwrite`");
+        require(!fs::exists(state), state.string(), " holds a stopped run: add `resume` to go on ",
+                "from it, or `overwrite` to start anew");
         for (const fs::path& file : {token, best_path(token)}) require_free("out", file, false);
     }
     for (const fs::path& file : {token, best_path(token), state}) probe_writable(file);

@@ -15,7 +15,7 @@
 namespace zoodip {
 namespace {
 
-constexpr const char* what_helps = ". A smaller --learning-rate, or --compute fp32, helps";
+constexpr const char* what_helps = ". A smaller `learning_rate`, or `compute fp32`, helps";
 
 }  // namespace
 

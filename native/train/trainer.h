@@ -10,11 +10,11 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "train/dataset.h"
-#include "train/objective.h"
+#include "objective/dataset.h"
+#include "objective/objective.h"
+#include "objective/sampling.h"
+#include "settings/settings.h"
 #include "train/run_state.h"
-#include "train/sampling.h"
-#include "train/settings.h"
 #include "zo/directions.h"
 #include "zo/estimator.h"
 #include "zo/subspace.h"

@@ -19,7 +19,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,9 @@ def run_zeroth_order(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "word.safetensors"
 
-        def on_step(step: int, steps: int, loss: float, smoothed: float) -> None:
-            # The word of step k was written before step k was told.
-            if step < steps and step % every == 0:
-                words.append((step, load_token(out, judge.model.kind)))
+        def on_event(event: Mapping[str, Any]) -> None:
+            if event["event"] == "checkpoint":
+                words.append((event["step"], load_token(out, judge.model.kind)))
 
         zoodip.train(
             FILES[job.model].unpack(),
@@ -115,7 +114,7 @@ def run_zeroth_order(
             word="zwx",
             init=job.initialiser,
             out=out,
-            on_step=on_step,
+            on_event=on_event,
             **ZEROTH_ORDER[job.method],
             steps=plan.steps,
             seed=job.seed,

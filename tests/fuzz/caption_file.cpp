@@ -6,10 +6,10 @@
 
 #include "nn/text_normalize.h"
 #include "nn/word_edges.h"
-#include "train/caption_text.h"
-#include "train/folder_listing.h"
-#include "train/metadata_rows.h"
-#include "train/prompt_signs.h"
+#include "pictures/caption_text.h"
+#include "pictures/folder_listing.h"
+#include "pictures/metadata_rows.h"
+#include "pictures/prompt_signs.h"
 
 namespace zoodip::fuzz {
 namespace {

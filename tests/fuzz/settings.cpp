@@ -1,6 +1,6 @@
 // Any text as settings: as JSON, and line by line as NAME=VALUE, where a value may hold any bytes,
 // as on a command line.
-#include "train/settings.h"
+#include "settings/settings.h"
 
 #include <algorithm>
 #include <string>

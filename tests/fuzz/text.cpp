@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "nn/text_normalize.h"
-#include "train/captions.h"
+#include "words/captions.h"
 
 namespace zoodip::fuzz {
 namespace {

@@ -1,12 +1,12 @@
 // Any bytes as a token file, and the word that it holds in a prompt, as sampling uses it.
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 #include <ATen/ops/isfinite.h>
 
 #include "fuzz.h"
 #include "memory_file.h"
 
-#include "train/captions.h"
+#include "words/captions.h"
 
 namespace zoodip::fuzz {
 namespace {

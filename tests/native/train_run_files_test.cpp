@@ -16,7 +16,7 @@
 #include "core/log.h"
 #include "train/run_files.h"
 #include "train/run_log.h"
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 namespace zoodip {
 namespace {

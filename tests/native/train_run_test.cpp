@@ -19,7 +19,7 @@
 #include "core/log.h"
 #include "io/atomic_file.h"
 #include "train/run.h"
-#include "train/token_file.h"
+#include "words/token_file.h"
 
 namespace zoodip {
 namespace {

@@ -14,6 +14,8 @@ import zoodip
 from PIL import Image
 from program import QUICK, arguments, refuses
 
+from demo.model_file import FILES, FIRST
+
 
 @pytest.fixture(scope="module")
 def token(model, images, tmp_path_factory) -> Path:
@@ -80,8 +82,7 @@ def test_progress_has_step_loss_speed_and_time_left(run, model, images, tmp_path
     assert re.fullmatch(expected, last[0])
 
 
-def test_a_long_run_is_told_what_would_be_quicker(module_folder, model, images, tmp_path) -> None:
-    words = arguments(model, images, tmp_path / "sks.safetensors", steps=10_000_000)
+def said_before_a_long_run(module_folder: Path, words: list[str]) -> str:
     with subprocess.Popen(
         [module_folder / "zoodip", *words], stderr=subprocess.PIPE, text=True
     ) as process:
@@ -92,8 +93,21 @@ def test_a_long_run_is_told_what_would_be_quicker(module_folder, model, images, 
                 process.send_signal(signal.SIGINT)
                 break
         process.stderr.read()
+    return said
+
+
+def test_a_long_run_is_told_what_would_be_quicker(module_folder, model, images, tmp_path) -> None:
+    words = arguments(model, images, tmp_path / "sks.safetensors", steps=10_000_000)
+    said = said_before_a_long_run(module_folder, words)
     assert re.search(r"10000000 steps at \S+ s: about \d+ (h|days)", said)
     assert "That is long. Quicker: --steps 1000000 (about" in said
+
+
+def test_that_is_about_the_model_at_hand(module_folder, images, tmp_path) -> None:
+    """The demo model is for 128 pixels: no smaller pictures are of use, and none larger quicker."""
+    out = tmp_path / "sks.safetensors"
+    words = arguments(FILES[FIRST].unpack(), images, out, steps=10_000_000, resolution=0)
+    assert "Quicker: --steps 1000000" in said_before_a_long_run(module_folder, words)
 
 
 # --- sample ---------------------------------------------------------------------------------------
@@ -171,6 +185,19 @@ def test_one_token_needs_no_list(model, token) -> None:
 
 
 # --- options as they are written ------------------------------------------------------------------
+
+
+def test_what_to_change_is_named_as_it_is_typed(run, model, images, tmp_path) -> None:
+    """The library names the setting, whoever asks; the program its option."""
+    out = tmp_path / "a.safetensors"
+    asked = {"model": model, "images": images, "word": "sks", "init": "dog", "out": out}
+    with pytest.raises(zoodip.Error, match="A smaller `resolution`, `weights int4`") as error:
+        zoodip.train(**asked, memory_limit=1)
+    assert "--" not in str(error.value) and "`memory_limit` sets another" in str(error.value)
+    words = [str(part) for name, value in asked.items() for part in (f"--{name}", value)]
+    said = run(["train", *words, "--memory-limit", "1"]).stderr
+    assert "A smaller --resolution, --weights int4 or" in said and "`" not in said
+    assert "--memory-limit sets another limit" in said
 
 
 def test_underscores_are_as_good(run, model, images, tmp_path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from demo.subjects import find_subject
 from tests.bench import learn
+from tests.bench._judge import judge_of
 from tests.bench._learn_report import Result, report, share_of_gradient
 from tests.bench.spread import fall_of_loss
 
@@ -23,6 +24,16 @@ def test_a_word_is_learned_from_an_initialiser_of_the_wrong_class() -> None:
     """On held-out pictures, before backgrounds that the training pictures do not have."""
     before, after = fall_of_loss(seed=0)
     assert before - after > MARGIN
+
+
+def test_a_word_is_looked_at_on_its_way() -> None:
+    """The benchmark's curve: the words of the checkpoints, and the last one."""
+    plan = learn.Plan(seeds=(0,), steps=6, looks=3, gradient_steps=0)
+    subject = find_subject("blue_spotted_dog")
+    job = learn.Job("sd1", subject.name, 0, "ZOODiP INT8", "dog")
+    words, passes = learn.run_zeroth_order(judge_of(subject.name, "sd1"), job, plan)
+    assert [step for step, _ in words] == [2, 4, 6] and passes == 3
+    assert len({tuple(word.flatten().tolist()) for _, word in words}) == 3
 
 
 # --- the benchmark's arithmetic -------------------------------------------------------------------

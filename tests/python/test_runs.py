@@ -230,10 +230,30 @@ def test_with_nothing_but_damaged_states_it_is_said_what_to_do(learn, out):
     learn(stop=8, steps=40)
     for state in out.parent.glob("*.state*"):
         state.write_bytes(state.read_bytes()[:-7])
-    with pytest.raises(zoodip.Error, match=r"sks\.state\.safetensors.*--overwrite"):
+    with pytest.raises(zoodip.Error, match=r"sks\.state\.safetensors.*`overwrite`"):
         learn(steps=40, resume=True)
     assert learn(overwrite=True).finished
     assert names(out.parent) == ALL_OF_A_RUN
+
+
+@pytest.mark.parametrize("settings", [{}, [], "fp32", {"steps": "many"}])
+def test_a_state_without_its_settings_is_another_run(learn, out, settings):
+    """A whole file whose run does not say what it decided: nothing of it is made up."""
+    learn(stop=8, steps=40)
+    for state in out.parent.glob("*.state*"):
+        written = metadata(state)
+        run = json.loads(written["identity"]) | {"settings": settings}
+        save_file(load_file(state), state, written | {"identity": json.dumps(run)})
+    with pytest.raises(zoodip.Error, match="steps|state|settings") as refused:
+        learn(steps=0, method="auto", compute="auto", resume=True)
+    assert not re.search(r"json|exception|basic_string|stoll|\bat\b:", str(refused.value))
+
+
+def test_a_finished_word_whose_step_is_no_number_is_a_file_like_any_other(learn, out):
+    learn()
+    save_file(load_file(out), out, metadata(out) | {"step": "many", "run_step": "soon"})
+    with pytest.raises(zoodip.Error, match=f"{re.escape(str(out))} exists"):
+        learn(steps=41)
 
 
 @pytest.mark.parametrize(("kept", "older"), [(1, []), (2, ["15"]), (3, ["15", "10"])])
@@ -649,6 +669,10 @@ def test_only_a_token_of_ours_can_be_repeated(run, model, images, tmp_path):
     words = ["train", "--model", model, "--images", images, "--out", tmp_path / "a.safetensors"]
     result = run([str(word) for word in [*words, "--like", foreign]])
     refuses(result, "like:", str(foreign), "does not say how it was made")
+    for said in ({"settings": 3}, {"settings": {}}, {"settings": {}, "word": 1, "initialiser": ""}):
+        save_file({"clip_l": torch.ones(1, 64)}, foreign, {"zoodip": json.dumps(said)})
+        result = run([str(word) for word in [*words, "--like", foreign]])
+        refuses(result, "like:", str(foreign), "does not say how it was made")
     refuses(run([str(word) for word in words]), "word: needs a name")
     refuses(run([str(word) for word in [*words, "--word", "sks"]]), "init: needs a word")
 

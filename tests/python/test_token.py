@@ -291,7 +291,7 @@ def test_info_of_other_programs_files(run, tmp_path):
     save_file({"emb_params": vectors(2).half()}, path, {"ss_steps": "900"})
     told = run(["token", "info", str(path)])
     for line in (
-        "word         none that prompts can use; convert it with --word\n",
+        "word         none that prompts can use; convert it under another name\n",
         "format       a1111 (one tensor, emb_params)\n",
         "made by      another program, or unknown\n",
         "ss_steps     900\n",

@@ -1,0 +1,80 @@
+#include "objective/objective.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+
+#include "core/error.h"
+
+namespace zoodip {
+namespace {
+
+at::Tensor mean_product(const at::Tensor& a, const at::Tensor& b) {
+    return (a * b).mean();
+}
+
+}  // namespace
+
+DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout, Texts texts,
+                                       std::int64_t chunk)
+    : parts_(std::move(parts)),
+      layout_(std::move(layout)),
+      texts_(std::move(texts)),
+      chunk_(chunk) {
+    require(chunk >= 0, "objective: needs chunks of at least 1 row, or 0 for all, got ", chunk);
+}
+
+const PreparedText& DiffusionObjective::text_of(const Sample& sample) const {
+    return texts_.at(static_cast<std::size_t>(sample.picture))
+        .at(static_cast<std::size_t>(sample.caption));
+}
+
+const PictureSize& DiffusionObjective::size_of(const Sample& sample) const {
+    if (parts_.sizes.empty()) return parts_.size;
+    return parts_.sizes.at(static_cast<std::size_t>(sample.picture))[sample.mirrored];
+}
+
+at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& sample,
+                                       const at::Tensor& z_t) {
+    const PreparedText& text = text_of(sample);
+    const at::Tensor timestep = at::full({1}, static_cast<double>(sample.timestep), z_t.options());
+    const std::int64_t rows = thetas.size(0), size = chunk_ == 0 ? rows : std::min(rows, chunk_);
+    std::vector<at::Tensor> outputs;
+    for (std::int64_t begin = 0; begin < rows; begin += size) {
+        const std::int64_t there = std::min(size, rows - begin);
+        at::Tensor part = thetas.slice(0, begin, begin + there);
+        if (there < size) part = at::cat({part, thetas.slice(0, 0, 1).expand({size - there, -1})});
+        const Conditioning conditioning =
+            parts_.text_encoders.condition(text, layout_, part, parts_.clip_skip, size_of(sample));
+        outputs.push_back(parts_.unet.forward(z_t, timestep, conditioning).slice(0, 0, there));
+        ++unet_calls_;
+    }
+    return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
+}
+
+at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sample,
+                                      LossForm form) {
+    const at::Tensor z = sample.z.to(parts_.device), eps = sample.eps.to(parts_.device);
+    const at::Tensor z_t = parts_.schedule.add_noise(z, eps, sample.timestep);
+    const at::Tensor output = predict(thetas.to(parts_.device), sample, z_t);
+    const at::Tensor target = parts_.schedule.target(z, eps, sample.timestep, parts_.prediction);
+    const at::Tensor base = (output[0] - target[0]).to(at::kDouble);
+    std::vector<at::Tensor> rows;
+    // Row by row: a sum over all rows at once may be split between threads by their number.
+    for (std::int64_t i = 0; i < output.size(0); ++i) {
+        if (form == LossForm::linearised) {
+            const at::Tensor change = (output[i] - output[0]).to(at::kDouble);
+            rows.push_back(mean_product(base, base) + 2 * mean_product(base, change));
+        } else {
+            const at::Tensor residual = (output[i] - target[0]).to(at::kDouble);
+            rows.push_back(mean_product(residual, residual));
+        }
+    }
+    return at::stack(rows).cpu();
+}
+
+}  // namespace zoodip

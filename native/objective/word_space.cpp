@@ -1,0 +1,93 @@
+#include "objective/word_space.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+
+#include "core/error.h"
+#include "nn/tokenizer.h"
+#include "words/captions.h"
+
+namespace zoodip {
+namespace {
+
+at::Tensor related_rows(const std::string& words, const TextEncoder& text_encoder) {
+    std::vector<at::Tensor> rows;
+    try {
+        for (const std::int64_t id : initialiser_ids(clip_tokenizer(), words)) {
+            rows.push_back(text_encoder.token_vector(id).cpu());
+        }
+    } catch (const Error& error) {
+        fail("related_words: ", error.what());
+    }
+    const at::Tensor all = at::stack(rows);
+    require(all.any().item<bool>(), "related_words: the model has seen none of '", words,
+            "': their embeddings are all zeros; take words that it knows");
+    return all;
+}
+
+// float32 [d]: of each number its encoder's norm beside that of the first.
+at::Tensor scale_by_table(const TokenLayout& layout, const TextEncoders& text_encoders) {
+    std::map<std::string, double> norms;
+    for (const auto& encoder : text_encoders.all()) {
+        norms[encoder->spec().key] = mean_row_norm(encoder->token_table().whole());
+    }
+    const double first = norms.at(text_encoders.all().front()->spec().key);
+    require(first > 0, "mu_scale: the first text encoder's table is all zeros");
+    std::vector<at::Tensor> parts;
+    for (const TokenSlot& slot : layout.slots()) {
+        parts.push_back(at::full({slot.vectors * slot.width},
+                                 static_cast<float>(norms.at(slot.encoder) / first)));
+    }
+    return at::cat(parts);
+}
+
+DirectionSpace unscaled_space(const TrainSettings& settings, const TokenLayout& layout,
+                              const TextEncoders& text_encoders) {
+    if (settings.directions == "normal" || settings.method == "exact") {
+        return DirectionSpace(layout.size());
+    }
+    std::map<std::string, at::Tensor> bases;
+    for (const auto& encoder : text_encoders.all()) {
+        bases[encoder->spec().key] =
+            settings.directions == "principal"
+                ? principal_directions(encoder->token_table().whole(), settings.direction_rank)
+                : span_basis(related_rows(settings.related_words, *encoder));
+    }
+    std::vector<DirectionBlock> blocks;
+    for (const TokenSlot& slot : layout.slots()) {
+        blocks.push_back({slot.vectors, bases.at(slot.encoder)});
+    }
+    return DirectionSpace(std::move(blocks));
+}
+
+}  // namespace
+
+double mean_row_norm(const at::Tensor& table) {
+    constexpr std::int64_t rows_at_once = 4096;  // of a vocabulary, in float32
+    double sum = 0;
+    for (std::int64_t begin = 0; begin < table.size(0); begin += rows_at_once) {
+        const at::Tensor part = table.slice(0, begin, begin + rows_at_once).to(at::kFloat);
+        sum += at::linalg_vector_norm(part, 2, {1}).sum(at::kDouble).item<double>();
+    }
+    return sum / static_cast<double>(std::max<std::int64_t>(table.size(0), 1));
+}
+
+DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout& layout,
+                               const TextEncoders& text_encoders) {
+    DirectionSpace space = unscaled_space(settings, layout, text_encoders);
+    if (settings.mu_scale == "table" && settings.method != "exact") {
+        space.set_scale(scale_by_table(layout, text_encoders));
+    }
+    return space;
+}
+
+}  // namespace zoodip
