@@ -3,63 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 LINES = "lines below"
 DEFAULT = "a photo of a {}"  # of a picture whose own caption is empty
-
-# The templates of Textual Inversion (R. Gal et al., "An Image is Worth One Word: Personalizing
-# Text-to-Image Generation using Textual Inversion", 2022), in the form that is usual today: the 27
-# that speak of photographs, and the 19 for styles. Two of the styles occur twice there, too.
-_PHOTO_OF = """
-    a photo of a {}
-    a rendering of a {}
-    a cropped photo of the {}
-    the photo of a {}
-    a photo of a clean {}
-    a photo of a dirty {}
-    a dark photo of the {}
-    a photo of my {}
-    a photo of the cool {}
-    a close-up photo of a {}
-    a bright photo of the {}
-    a cropped photo of a {}
-    a photo of the {}
-    a good photo of the {}
-    a photo of one {}
-    a close-up photo of the {}
-    a rendition of the {}
-    a photo of the clean {}
-    a rendition of a {}
-    a photo of a nice {}
-    a good photo of a {}
-    a photo of the nice {}
-    a photo of the small {}
-    a photo of the weird {}
-    a photo of the large {}
-    a photo of a cool {}
-    a photo of a small {}
-"""
-_IN_THE_STYLE_OF = """
-    a painting in the style of {}
-    a rendering in the style of {}
-    a cropped painting in the style of {}
-    the painting in the style of {}
-    a clean painting in the style of {}
-    a dirty painting in the style of {}
-    a dark painting in the style of {}
-    a picture in the style of {}
-    a cool painting in the style of {}
-    a close-up painting in the style of {}
-    a bright painting in the style of {}
-    a cropped painting in the style of {}
-    a good painting in the style of {}
-    a close-up painting in the style of {}
-    a rendition in the style of {}
-    a nice painting in the style of {}
-    a small painting in the style of {}
-    a weird painting in the style of {}
-    a large painting in the style of {}
-"""
 
 
 class CaptionError(ValueError):
@@ -71,7 +18,14 @@ def split_captions(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-TEMPLATES = {"objects": split_captions(_PHOTO_OF), "styles": split_captions(_IN_THE_STYLE_OF)}
+def _read_templates(name: str) -> list[str]:
+    """Those of the engine, which stand in a file so that these nodes work without it."""
+    file = Path(__file__).parents[1] / "native" / "pictures" / "data" / f"{name}.txt"
+    lines = split_captions(file.read_text(encoding="utf-8"))
+    return [line for line in lines if not line.startswith("#")]
+
+
+TEMPLATES = {"objects": _read_templates("object"), "styles": _read_templates("style")}
 TEMPLATE_SETS = (LINES, *TEMPLATES)
 
 

@@ -125,7 +125,7 @@ class CaptionsZO(io.ComfyNode):
                     "template_set",
                     options=list(TEMPLATE_SETS),
                     default=TEMPLATE_SETS[0],
-                    tooltip="Your own lines, 27 templates for objects (a photo of a {}), or 19 for "
+                    tooltip="Your own lines, 27 templates for objects (a photo of a {}), or 17 for "
                     "styles (a painting in the style of {}).",
                 ),
                 io.String.Input(

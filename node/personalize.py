@@ -57,7 +57,7 @@ def _subject_inputs() -> list[io.Input]:
             "initialiser",
             default="dog",
             tooltip="A word that the model knows for this kind of thing: dog, shoe, toy, person. "
-            "Several make a word of as many vectors. Earlier learned words will do too.",
+            "Several make a word of as many vectors; words learned earlier will do too.",
         ),
     ]
 
@@ -70,7 +70,7 @@ def _training_inputs() -> list[io.Input]:
             default=30000,
             min=int(steps["minimum"]),
             max=int(steps["maximum"]),
-            tooltip="How many times the word is moved. Estimates need thousands, the exact "
+            tooltip="How many times the word is moved: estimates need thousands, the exact "
             "gradient hundreds; 0 takes the method's own number. Stop and keep at any time.",
         ),
         io.Combo.Input(

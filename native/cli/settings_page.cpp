@@ -64,6 +64,7 @@ void add_head(std::ostream& out, const std::vector<std::string>& titles) {
 std::string meaning(const json& field) {
     std::string text = field["help"].get<std::string>();
     if (field.contains("equation")) text += concat(' ', code(field["equation"]));
+    if (field.contains("notes")) text += concat(' ', field["notes"].get<std::string>());
     if (!field.value("decides", true)) text += " Does not change what is learned.";
     return text;
 }

@@ -25,10 +25,11 @@ struct Setting {
     double low = 0, high = 0;          // numbers: inclusive
     std::vector<std::string> choices;  // strings: empty allows any text
     std::string unit;
-    std::string help;
+    std::string help;  // two sentences at most
     std::string equation;
-    bool decides = true;  // whether another value makes another result
-    std::string group;    // under which heading the reference page has it
+    std::string notes = {};  // more of it, for the reference page alone
+    bool decides = true;     // whether another value makes another result
+    std::string group;       // under which heading the reference page has it
 };
 
 // The candidate with the fewest edits to `name`; empty when there are none.
@@ -116,7 +117,7 @@ nlohmann::json get_fields(const Owner& owner, const std::vector<Setting<Owner>>&
 }
 
 // The declarations as JSON: [{name, type, default, minimum, maximum, choices, unit, help,
-// equation, decides: false, group}], in the order declared.
+// equation, notes, decides: false, group}], in the order declared.
 template <class Owner>
 nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
     static const char* types[] = {"integer", "number", "boolean", "string"};
@@ -133,6 +134,7 @@ nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
         if (!setting.choices.empty()) entry["choices"] = setting.choices;
         if (!setting.unit.empty()) entry["unit"] = setting.unit;
         if (!setting.equation.empty()) entry["equation"] = setting.equation;
+        if (!setting.notes.empty()) entry["notes"] = setting.notes;
         if (!setting.decides) entry["decides"] = false;
         if (!setting.group.empty()) entry["group"] = setting.group;
         out.push_back(std::move(entry));

@@ -311,8 +311,9 @@ json to_json(const TokenDescription& token) {
 
 std::string to_text(const TokenDescription& token) {
     Lines lines;
-    lines.add("word", token.word.empty() ? "none that prompts can use; convert it under another name"
-                                         : token.word);
+    lines.add("word", token.word.empty()
+                          ? "none that prompts can use; convert it under another name"
+                          : token.word);
     lines.add("format", format_text(token));
     for (const auto& encoder : token.encoders) lines.add(encoder.name, encoder_text(encoder));
     for (const auto& other : token.not_read) lines.add("not read", printable(other));

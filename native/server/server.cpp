@@ -125,9 +125,8 @@ class Server::Listener : private httplib::Server {
 
   private:
     int bind(const ServerOptions& options) {
-        require(
-            is_loopback(options.host) || !options.token.empty(), "host: ", options.host,
-            " can be reached from other machines, so the server needs a token (`token_file`)");
+        require(is_loopback(options.host) || !options.token.empty(), "host: ", options.host,
+                " can be reached from other machines, so the server needs a token (`token_file`)");
         set_socket_options([](socket_t socket) { hold_address_alone(socket); });
         const int port = options.port > 0
                              ? (bind_to_port(options.host, options.port) ? options.port : -1)

@@ -14,15 +14,16 @@ using Member = decltype(Field::member);
 using Choices = std::vector<std::string>;
 
 struct Text {
-    std::string help, equation = "", unit = "";
+    std::string help, equation = "", unit = "", notes = "";
 };
 
 Field number(const char* name, Member member, double low, double high, Text text) {
-    return {name, member, low, high, {}, text.unit, text.help, text.equation};
+    return {name, member, low, high, {}, text.unit, text.help, text.equation, text.notes};
 }
 
 Field choice(const char* name, Member member, Choices choices, Text text) {
-    return {name, member, 0, 0, std::move(choices), text.unit, text.help, text.equation};
+    return {name,      member,        0,         0, std::move(choices), text.unit,
+            text.help, text.equation, text.notes};
 }
 
 Choices with_auto(Choices names) {
@@ -31,7 +32,7 @@ Choices with_auto(Choices names) {
 }
 
 Field plain(const char* name, Member member, Text text) {
-    return {name, member, 0, 0, {}, text.unit, text.help, text.equation};
+    return {name, member, 0, 0, {}, text.unit, text.help, text.equation, text.notes};
 }
 
 // One that changes how a run goes, not what comes out.
@@ -55,18 +56,22 @@ std::vector<Field> method_fields() {
             "steps", &S::steps, 0, 1e7,
             {"How many updates of the word to make. 0 takes 30000, with the exact gradient 1000.",
              "", "steps"}),
-        choice("method", &S::method, {"rge", "spsa", "one_point", "exact", "auto"},
-               {"How the gradient is found. rge, one-sided differences, n + 1 forward passes a "
-                "step; spsa, central ones, 2 n; one_point, differences between neighbours, n + 1; "
-                "exact, back-propagation through the quantised weights, one forward and one "
-                "backward pass, with more memory; auto takes exact where the estimate says that it "
-                "fits in free memory, else rge."}),
+        choice(
+            "method", &S::method, {"rge", "spsa", "one_point", "exact", "auto"},
+            {"How the gradient is found: from forward passes alone (rge, spsa, one_point), or by "
+             "back-propagation through the quantised weights (exact), which takes more memory "
+             "and far fewer steps. auto takes exact where the estimate says that it fits in "
+             "free memory, else rge.",
+             "", "",
+             "rge takes one-sided differences, n + 1 forward passes a step; spsa central ones, "
+             "2 n; one_point differences between neighbours, n + 1; exact one forward and one "
+             "backward pass."}),
         choice("slope", &S::slope, {"loss", "residual"},
                {"What a slope is made of: the difference of two losses; or, for rge, the residual "
-                "times the change of the prediction, which lacks the squared term. Measured, it "
-                "agrees with the exact slope as well as the loss's, and no better where "
-                "activations are rounded.",
-                "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu"}),
+                "times the change of the prediction, which lacks the squared term.",
+                "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu", "",
+                "Measured, the residual's slope agrees with the exact one as well as the loss's, "
+                "and no better where activations are rounded."}),
         number("n", &S::n, 1, 64,
                {"Slopes a step, each along a random direction.",
                 "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"}),
@@ -170,12 +175,13 @@ std::vector<Field> machine_fields() {
                 "rescale_betas_zero_snr, a checkpoint's ztsnr).",
                 "sqrt(abar_t) -> (sqrt(abar_t) - sqrt(abar_T)) sqrt(abar_0) / (sqrt(abar_0) - "
                 "sqrt(abar_T))"}),
-        choice("beta_schedule", &S::beta_schedule,
-               {"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"},
-               {"The noise schedule that the model was trained on. auto follows a diffusers "
-                "folder's configuration, else scaled_linear; trained is the list of betas in such "
-                "a configuration. A wired model brings its own.",
-                "abar_t = (1 - beta_0) ... (1 - beta_t)"}),
+        choice(
+            "beta_schedule", &S::beta_schedule,
+            {"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"},
+            {"The noise schedule that the model was trained on; trained is the list of betas in a "
+             "diffusers folder's configuration. auto follows such a configuration, else "
+             "scaled_linear; a wired model brings its own.",
+             "abar_t = (1 - beta_0) ... (1 - beta_t)"}),
         number("beta_start", &S::beta_start, 0, 0.999,
                {"First beta of scaled_linear and linear. 0 takes the model's, else 0.00085."}),
         number("beta_end", &S::beta_end, 0, 0.999,
@@ -188,17 +194,14 @@ std::vector<Field> machine_fields() {
                 "s = (max - min) / 15 of a group"}),
         choice(
             "compute", &S::compute, with_auto(compute_type_names()),
-            {"What the inputs of the UNet's large products are rounded to. On the CPU all else "
-             "stays float32, and auto takes what makes the shortest training here to equal "
-             "quality: it times products of the model's own shapes, once, for a second or two. "
-             "On a graphics card and with dense weights auto is fp32. "
-             "int8, for the CPU and int8 weights, finds its scales in the run's own first "
-             "draws. Measured for fp32, bf16 and int8, each at its default mu: seconds a step at "
-             "Stable Diffusion 1.5's size on two cores, 9.8, 10.5 and 4.9 with AVX-512 VNNI, 10, "
-             "3.3 and 2.7 with AMX; on the demo model the correlation of a slope with the exact "
-             "one, 1.00, 0.96 and 0.72, and steps to the same held-out loss, means of eight "
-             "seeds, 730, 760 and 750. On a graphics card bf16 is the type of all activations, "
-             "which hides small differences of the loss."}),
+            {"What the inputs of the UNet's large products are rounded to; int8 is for the CPU and "
+             "int8 weights. auto times products of the model's own shapes, once, and takes what "
+             "makes the shortest training here to equal quality.",
+             "", "",
+             "On the CPU all else stays float32; on a graphics card bf16 is the type of all "
+             "activations, which hides small differences of the loss, and auto is fp32 there and "
+             "with dense weights. int8 finds its scales in the run's own first draws. What "
+             "each takes and does to the slopes is in docs/PERFORMANCE.md of the repository."}),
         free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),

@@ -56,6 +56,13 @@ def generator_options(cmake_tree: Path, ninja: str | None) -> list[str]:
     return ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"] if ninja else []
 
 
+def compiler_launcher() -> str:
+    """ccache where it is, told that precompiled headers may be cached; empty elsewhere."""
+    ccache = shutil.which("ccache")
+    settings = "CCACHE_SLOPPINESS=pch_defines,time_macros"
+    return f"{shutil.which('env')};{settings};{ccache}" if ccache else ""
+
+
 def _configure(tree: Path, environment: Environment, root: Path, development: bool) -> None:
     python = environment.python_executable
     compiler = None if "CXX" in os.environ or os.name == "nt" else find_compiler()
@@ -64,7 +71,7 @@ def _configure(tree: Path, environment: Environment, root: Path, development: bo
     command += generator_options(tree, find_tool("ninja", python))
     command += ["-DCMAKE_BUILD_TYPE=Release", f"-DPython_EXECUTABLE={python}"]
     command += [f"-DZOODIP_DEV={switch}", f"-DZOODIP_TESTS={switch}"]
-    command += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={shutil.which('ccache') or ''}"]
+    command += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={compiler_launcher()}"]
     command += [f"-DCMAKE_CXX_COMPILER={compiler}"] if compiler else []
     log = tree.with_name(tree.name + ".configure.log")
     if run_logged(command, log) == 0:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "native")]
 
-from setup.build import Progress, generator_options, parallel_jobs  # noqa: E402
+from setup.build import Progress, compiler_launcher, generator_options, parallel_jobs  # noqa: E402
 from setup.process import Failure, advice, run_logged, show_end  # noqa: E402
 from setup.system import find_cmake, find_tool  # noqa: E402
 
@@ -34,7 +33,7 @@ def build() -> Path:
     configure = [cmake, "-S", str(ROOT), "-B", str(TREE), "-DZOODIP_BENCH=ON"]
     configure += generator_options(TREE, find_tool("ninja", sys.executable))
     configure += ["-DCMAKE_BUILD_TYPE=Release", f"-DPython_EXECUTABLE={sys.executable}"]
-    configure += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={shutil.which('ccache') or ''}"]
+    configure += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={compiler_launcher()}"]
     log = TREE.with_name(TREE.name + ".configure.log")
     if run_logged(configure, log) != 0:
         show_end(log)

@@ -63,7 +63,7 @@ def test_numbers_that_differ(captions, count, says):
         match_captions(captions, count)
 
 
-@pytest.mark.parametrize(("name", "count"), [("objects", 27), ("styles", 19)])
+@pytest.mark.parametrize(("name", "count"), [("objects", 27), ("styles", 17)])
 def test_template_sets(name, count):
     captions = template_captions(name, "not used", 0)
     assert captions == TEMPLATES[name] and len(captions) == count

@@ -9,7 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("native", "native/python")]
 
-from setup.build import Progress, generator_options, parallel_jobs  # noqa: E402
+from setup.build import (  # noqa: E402
+    Progress,
+    compiler_launcher,
+    generator_options,
+    parallel_jobs,
+)
 from setup.process import Failure, advice, run_logged, say, show_end  # noqa: E402
 from setup.system import compiler_is_new_enough, find_cmake, find_tool  # noqa: E402
 
@@ -44,7 +49,7 @@ def build(name: str, options: list[str], targets: list[str]) -> Path:
     command = [cmake(), "-S", str(ROOT), "-B", str(tree)]
     command += generator_options(tree, find_tool("ninja", sys.executable))
     command += ["-DCMAKE_BUILD_TYPE=Release", FLAGS, f"-DPython_EXECUTABLE={sys.executable}"]
-    command += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={shutil.which('ccache') or ''}", *options]
+    command += [f"-DCMAKE_CXX_COMPILER_LAUNCHER={compiler_launcher()}", *options]
     log = tree.with_name(f"{name}.configure.log")
     if run_logged(command, log) != 0:
         show_end(log)
