@@ -138,7 +138,7 @@ TEST_F(OutputsTest, AreNoInputsWhateverTheyAreCalled) {
     fs::create_directory_symlink(folder.path(), folder / "again");
     fs::create_hard_link(folder / "parts/unet/weights", folder / "part");
     for (const char* name : {"model", "./model", "parts/../model", "hard", "soft", "again/model"}) {
-        EXPECT_TRUE(says(refused(folder / name), "is the model itself: name another --out"))
+        EXPECT_TRUE(says(refused(folder / name), "is the model itself: name another `out`"))
             << name;
     }
     for (const char* name :
@@ -171,10 +171,10 @@ TEST_F(OutputsTest, AreOneCommandsAtATimeAndDifferent) {
         first.hold("out", folder / "word", folder / "word");
         const std::string taken = refused(folder / "again/word");
         EXPECT_TRUE(says(taken, "out: another run writes ")) << taken;
-        EXPECT_TRUE(says(taken, "(process ") && says(taken, "name another --out")) << taken;
+        EXPECT_TRUE(says(taken, "(process ") && says(taken, "name another `out`")) << taken;
         const std::string twice =
             refusal([&] { first.hold("log", folder / "./word", folder / "./word"); });
-        EXPECT_TRUE(says(twice, "is what --out writes: name another --log")) << twice;
+        EXPECT_TRUE(says(twice, "is what `out` writes: name another `log`")) << twice;
         EXPECT_EQ(refused(folder / "other"), "");
     }
     EXPECT_EQ(refused(folder / "word"), "");
@@ -205,7 +205,7 @@ TEST_F(OutputsTest, MakeFoldersThatGoAgainWhenNothingIsWritten) {
 
 TEST_F(OutputsTest, ThatAreThereAreReplacedOnRequest) {
     EXPECT_TRUE(says(refusal([&] { require_free("out", folder / "model", false); }),
-                     "exists: name another --out, or add --overwrite"));
+                     "exists: name another `out`, or add `overwrite`"));
     EXPECT_EQ(refusal([&] { require_free("out", folder / "model", true); }), "");
     fs::create_symlink(folder / "nowhere", folder / "dangling");
     EXPECT_NE(refusal([&] { require_free("out", folder / "dangling", false); }), "");

@@ -126,7 +126,7 @@ TEST_F(RunFilesTest, WithNothingButDamagedStatesItSaysWhatToDo) {
     cut(folder / "my.sks.state.5.safetensors");
     const std::string message = refusal(files(2));
     EXPECT_NE(message.find("my.sks.state.safetensors"), std::string::npos) << message;
-    EXPECT_NE(message.find("--overwrite"), std::string::npos) << message;
+    EXPECT_NE(message.find("`overwrite`"), std::string::npos) << message;
     EXPECT_NE(refusal({folder / "other.safetensors", layout, {}, 2}).find("no stopped run"),
               std::string::npos);
 }
@@ -155,7 +155,7 @@ TEST_F(RunFilesTest, TheStateOfAnotherRunIsRefusedByItsDifference) {
         {difference("/start", "def"), "start was null, now \"def\"."}};
     for (const auto& [message, part] : cases) {
         EXPECT_NE(message.find(part), std::string::npos) << message << "\nlacks " << part;
-        EXPECT_NE(message.find("--overwrite"), std::string::npos) << message;
+        EXPECT_NE(message.find("`overwrite`"), std::string::npos) << message;
     }
     EXPECT_TRUE(warnings.empty());  // it is whole, so no older one is looked at
 }

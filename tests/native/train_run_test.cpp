@@ -593,7 +593,7 @@ TEST_F(RunTest, AnExceptionOfTheObserverKeepsWhatWasLearned) {
     EXPECT_EQ(failure_of("a.safetensors"),
               "step 9: no more. The word as of step 9 is kept in " +
                   (folder / "a.safetensors").string() +
-                  "; the same command with --resume goes on from there");
+                  "; the same command with `resume` goes on from there");
     forget();
     EXPECT_TRUE(go("a.safetensors", true).finished);
 }

@@ -212,7 +212,7 @@ TEST(Trainer, AnObjectiveWithoutAGradientSaysSo) {
         trainer_of(s, bowl, pictures).evaluate();
         FAIL() << "accepted";
     } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("--method rge"), std::string::npos);
+        EXPECT_NE(std::string(error.what()).find("`method rge`"), std::string::npos);
     }
 }
 

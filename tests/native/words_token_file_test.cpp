@@ -354,7 +354,7 @@ TEST_F(TokenFiles, WhatAFormatCannotHoldIsRefused) {
     const at::Tensor v = vectors();
     expect_in(
         "to: a1111 does not name the encoder, and vectors of 4 numbers would be taken for "
-        "clip_l, not clip_g. Use --to comfyui",
+        "clip_l, not clip_g. Use `to comfyui`",
         to({{"clip_g", v}}, TokenFormat::a1111));
     expect_in("not clip_l", to({{"clip_l", vectors(1, 1280)}}, TokenFormat::diffusers));
     expect_in(
@@ -362,7 +362,7 @@ TEST_F(TokenFiles, WhatAFormatCannotHoldIsRefused) {
         to({{"clip_g", v}, {"clip_h", v}}, TokenFormat::diffusers));
     expect_in("to: A1111 takes as many vectors for clip_l as for clip_g; this token has 2 and 3",
               to({{"clip_l", v}, {"clip_g", vectors(3)}}, TokenFormat::a1111));
-    expect_in("'clip_g' as the word, which names an encoder or layout. Give another --word",
+    expect_in("'clip_g' as the word, which names an encoder or layout. Give another `word`",
               to({{"clip_l", v}}, TokenFormat::diffusers, "clip_g"));
     expect_in("holds also t5xxl, which would be lost",
               to({{"clip_l", v}, {"t5xxl", v}}, TokenFormat::comfyui));
@@ -372,7 +372,7 @@ TEST_F(TokenFiles, WhatAFormatCannotHoldIsRefused) {
 TEST_F(TokenFiles, AnEarlierFileIsNotLost) {
     const fs::path in = write({{"clip_l", vectors()}}, {}, "sks.safetensors");
     const std::string before = bytes_of(in);
-    expect_in("sks.safetensors exists: name another --out, or add --overwrite", refusal([&] {
+    expect_in("sks.safetensors exists: name another `out`, or add `overwrite`", refusal([&] {
                   convert_token({in, in, TokenFormat::a1111, "", false});
               }));
     expect_in("out: 'y.pt' needs the ending .safetensors", refusal([&] {
