@@ -13,7 +13,6 @@ namespace zoodip {
 namespace {
 
 using nlohmann::json;
-using namespace nlohmann::json_literals;
 
 std::string beneath(const std::string& path, const std::string& key) {
     return path.empty() ? key : path + "." + key;
@@ -59,7 +58,8 @@ json without_its_end(json identity) {
 
 // 0 where it does not say.
 std::int64_t steps_of(const SavedRun& saved) {
-    const json steps = saved.identity.value("/settings/steps"_json_pointer, json());
+    const json settings = saved.identity.value("settings", json());
+    const json steps = settings.is_object() ? settings.value("steps", json()) : json();
     return steps.is_number_integer() ? steps.get<std::int64_t>() : 0;
 }
 
