@@ -58,9 +58,12 @@ ROWS: dict[str, tuple[Job, ...]] = {
 ALLOWED = {"fp32": ("fp32",), "bf16": ("fp32", "bf16"), "int8": ("fp32", "bf16", "int8")}
 
 
-def jobs_of(rows: list[str]) -> list[Job]:
-    """In order, without repetitions: ours and the reference's in turn."""
-    return list(dict.fromkeys(job for row in rows for job in ROWS[row]))
+def jobs_of(rows: list[str], reference: tuple[str, ...] = ("fp32", "bf16")) -> list[Job]:
+    """In order, without repetitions: ours and the reference's in turn. reference: its types that
+    the default is held against."""
+    jobs = dict.fromkeys(job for row in rows for job in ROWS[row])
+    only = {job for row in rows if row != "default" for job in ROWS[row]}
+    return [job for job in jobs if job in only or job.side == "ours" or job.compute in reference]
 
 
 @dataclass(frozen=True)

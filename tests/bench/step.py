@@ -83,8 +83,8 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_table(session: Session, rows: list[str], rounds: int) -> str:
-    jobs = jobs_of(rows)
+def run_table(session: Session, rows: list[str], rounds: int, reference: tuple[str, ...]) -> str:
+    jobs = jobs_of(rows, reference)
     bench, paths = session.bench({job.compute for job in jobs if job.side == "reference"})
     computes = [row for row in rows if row in NAMES and session.model.shape not in OTHERS]
     plan = Rounds(jobs, computes, session.size.budget, rounds)
@@ -134,6 +134,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tiny model: a minute")
     parser.add_argument(
         "--rows", nargs="+", choices=ROWS, help="of the table; default: all the engine knows"
+    )
+    parser.add_argument(
+        "--reference",
+        nargs="+",
+        choices=["fp32", "bf16"],
+        default=["fp32", "bf16"],
+        help="types of it that the default is held against; without instructions for bfloat16 it "
+        "takes many minutes a step in that one",
     )
     parser.add_argument(
         "--profile", action="store_true", help="our step by calls; without --rows no table"
@@ -207,7 +215,8 @@ def main(arguments: list[str]) -> None:
     )
     texts = []
     if options.rows or not (options.profile or options.scaling):
-        texts.append(run_table(session, rows, options.rounds or size.rounds))
+        reference = tuple(options.reference)
+        texts.append(run_table(session, rows, options.rounds or size.rounds, reference))
     if options.profile:
         texts.append(run_profile(session))
     if options.scaling:

@@ -187,6 +187,17 @@ def test_the_report_has_every_row_of_what_was_run(tmp_path) -> None:
     assert json.loads((tmp_path / "results.json").read_text())["answers"] == answers
 
 
+def test_the_default_can_be_held_against_one_type_of_the_reference() -> None:
+    """Where the other one is out of the question, as bfloat16 is without instructions for it."""
+    jobs = jobs_of(["default"], ("fp32",))
+    assert [job.name for job in jobs] == ["ours train int8 auto", "reference train fp32"]
+    assert jobs_of(["default", "bf16"], ("fp32",))[-1].name == "reference train bf16"
+    answers = {job.name: [answer(3.0 if job.side == "ours" else 10.0)] for job in jobs}
+    row = all_rows(answers, [])[0]
+    assert (row.name, row.other) == ("default (bf16)", "fp32 reference")
+    assert (row.figure(), row.verdict()) == (0.3, "stretch")
+
+
 def test_scaling_goes_along_one_axis_at_a_time() -> None:
     setup, job = Setup(512, n=2, threads=2), Job("ours", "train")
     points = points_of([job], FULL, setup)
