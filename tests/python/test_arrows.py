@@ -126,25 +126,24 @@ def test_families_are_named_in_their_own_room_alone(root: Path) -> None:
     assert found == [], "\n".join(found)
 
 
-def test_sources_follow_the_arrows(root: Path) -> None:
+def sources(root: Path) -> dict[str, str]:
+    """{path below native/: text}"""
     native = root / "native"
-    files = {
+    return {
         path.relative_to(native).as_posix(): path.read_text(encoding="utf-8")
         for path in native.rglob("*")
         if path.suffix in SOURCES
     }
+
+
+def test_sources_follow_the_arrows(root: Path) -> None:
+    files = sources(root)
     assert {path.split("/")[0] for path in files} >= {"core", "cli", "python"}
     assert violations(files) == []
 
 
 def test_no_file_includes_itself_by_way_of_others(root: Path) -> None:
-    native = root / "native"
-    files = {
-        path.relative_to(native).as_posix(): path.read_text(encoding="utf-8")
-        for path in native.rglob("*")
-        if path.suffix in SOURCES
-    }
-    assert circles(as_units(files)) == []
+    assert circles(as_units(sources(root))) == []
 
 
 def test_a_circle_is_seen() -> None:
