@@ -11,6 +11,8 @@ const METHOD = "method";
 const PREFIX = `${METHOD}.`;
 /** Space between rows of widgets in units of the canvas. */
 const ROW_GAP = 4;
+/** The first of the settings that joined the node after graphs had been saved with it. */
+const FIRST_YOUNGER = "take";
 /** Where a saved node keeps the names that its list of values belongs to. */
 const NAMES = "zoodip_names";
 
@@ -51,12 +53,18 @@ function foldedOrder(method) {
   return described.order.filter((name) => looksAt(method, name));
 }
 
-/** Names of a saved list of values: as it says itself, else by how many there are. */
+/**
+ * Names of a saved list of values: as it says itself, else by how many there are. Such a list may
+ * lack the settings that came later, which stand at the end.
+ */
 function namesOfSaved({ widgets_values: values, [NAMES]: names }) {
   if (Array.isArray(names) && names.length === values.length) return names;
-  if (values.length === described.order.length) return described.order;
   const folded = foldedOrder(values[described.order.indexOf(METHOD)]);
-  return values.length === folded.length ? folded : null;
+  for (const order of [described.order, folded]) {
+    const oldest = order.indexOf(FIRST_YOUNGER);
+    if (values.length > oldest && values.length <= order.length) return order.slice(0, values.length);
+  }
+  return null;
 }
 
 /** A saved node in the spelling of this host; what it cannot tell stays as it is. */
