@@ -61,9 +61,11 @@ ALLOWED = {"fp32": ("fp32",), "bf16": ("fp32", "bf16"), "int8": ("fp32", "bf16",
 def jobs_of(rows: list[str], reference: tuple[str, ...] = ("fp32", "bf16")) -> list[Job]:
     """In order, without repetitions: ours and the reference's in turn. reference: its types that
     the default is held against."""
-    jobs = dict.fromkeys(job for row in rows for job in ROWS[row])
-    only = {job for row in rows if row != "default" for job in ROWS[row]}
-    return [job for job in jobs if job in only or job.side == "ours" or job.compute in reference]
+
+    def wanted(row: str, job: Job) -> bool:
+        return row != "default" or job.side == "ours" or job.compute in reference
+
+    return list(dict.fromkeys(job for row in rows for job in ROWS[row] if wanted(row, job)))
 
 
 @dataclass(frozen=True)

@@ -193,14 +193,14 @@ def vae_rows(answers: Answers) -> Iterator[Row]:
 def all_rows(answers: Answers, floors: Floors) -> list[Row]:
     """Those whose jobs were run."""
     there = [row for row, jobs in ROWS.items() if all(job.name in answers for job in jobs)]
-    ours, *theirs = (job.name for job in ROWS["default"])
-    if ours in answers and any(name in answers for name in theirs):
-        there.append("default")
     steps = [row for row in there if row in NAMES]
     # Goals are for Stable Diffusion 1.5's shape, the one whose floor is taken, or say otherwise.
     own = bool(floors)
     default = ((0.20, 0.16), (1.2, 1.1)) if own else (OTHER_GOALS["bf16"], NO_GOALS)
-    rows: list[Row] = list(default_rows(answers, *default)) if "default" in there else []
+    ours, *theirs = (job.name for job in ROWS["default"])
+    rows: list[Row] = []
+    if ours in answers and any(name in answers for name in theirs):
+        rows += default_rows(answers, *default)
     for name in steps:
         rows += step_rows(answers, name, STEP_GOALS if own else OTHER_GOALS)
     for name in steps if own else ():

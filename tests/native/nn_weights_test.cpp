@@ -14,6 +14,8 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include "expect_in.h"
+
 #include "core/error.h"
 #include "nn/diffusers_names.h"
 #include "nn/family.h"
@@ -59,11 +61,6 @@ std::string refusal(Tensors tensors, Metadata metadata = {}) {
         return error.what();
     }
     return "";
-}
-
-void expect_in(const std::string& part, const std::string& message) {
-    EXPECT_NE(message.find(part), std::string::npos)
-        << "expected '" << part << "' in '" << message << "'";
 }
 
 // ------------------------------------------------------------------------------------- sources

@@ -5,17 +5,14 @@
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
+#include "expect_in.h"
+
 #include "reports/token_description.h"
 
 namespace zoodip {
 namespace {
 
 using Metadata = std::map<std::string, std::string>;
-
-void expect_in(const std::string& part, const std::string& text) {
-    EXPECT_NE(text.find(part), std::string::npos)
-        << "expected '" << part << "' in '" << text << "'";
-}
 
 TokenDescription describe(const Metadata& metadata, std::int64_t width = 768) {
     TokenFile token;

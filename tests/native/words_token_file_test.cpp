@@ -16,6 +16,8 @@
 #include <ATen/ops/ones.h>
 #include <gtest/gtest.h>
 
+#include "expect_in.h"
+
 #include "core/error.h"
 #include "core/log.h"
 #include "nn/tensor_file.h"
@@ -83,11 +85,6 @@ std::string refusal(Work&& work) {
         return error.what();
     }
     return "";
-}
-
-void expect_in(const std::string& part, const std::string& message) {
-    EXPECT_NE(message.find(part), std::string::npos)
-        << "expected '" << part << "' in '" << message << "'";
 }
 
 struct Layout {
