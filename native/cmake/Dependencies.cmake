@@ -8,7 +8,8 @@
 #   lcms2          colours of a camera's or a screen's profile as sRGB; what Pillow has
 #   libheif (1.12), giflib (5), stb_image  HEIC and AVIF, GIF, BMP. A build without one of them says
 #                  so when such a picture comes
-#   cpp-httplib    an HTTP server in one header; what comes from outside passes our own guard first
+#   Asio           sockets on every system, headers only, no Boost needed; docs/HTTP.md says why no
+#                  HTTP library stands above it
 #   utf8proc       Unicode categories, case and NFC in 300 KB
 #   jemalloc       the program's allocator where it is there: between activations of many sizes
 #                  glibc's heap keeps 150 MB more
@@ -40,37 +41,14 @@ if(NOT CLI11_FOUND)
     6c7b07a878ad834957b98d0f9ce1dbe0cb204fc9 CLI11::CLI11) # v2.4.2
 endif()
 
-# cpp-httplib: any version serves, since nothing from outside reaches its parsers (server/
-# request_head.h). A system's header may be one whose functions lie in a library beside it, built
-# with options that must be the same here: its .pc file names them.
-find_path(HTTPLIB_INCLUDE httplib.h)
-if(HTTPLIB_INCLUDE)
-  file(STRINGS "${HTTPLIB_INCLUDE}/httplib.h" _httplib_version REGEX "define CPPHTTPLIB_VERSION \"")
-  string(REGEX REPLACE ".*\"(.*)\".*" "\\1" HTTPLIB_VERSION "${_httplib_version}")
-  if(HTTPLIB_VERSION VERSION_LESS 0.44)
-    message(STATUS "cpp-httplib ${HTTPLIB_VERSION}: older than 0.44, which bounds headers and "
-      "bodies; the guard in native/server does that in front of it")
-  endif()
-  add_library(httplib_headers INTERFACE)
-  target_include_directories(httplib_headers SYSTEM INTERFACE "${HTTPLIB_INCLUDE}")
-  file(STRINGS "${HTTPLIB_INCLUDE}/httplib.h" _httplib_whole REGEX "^inline bool Server::stop|^inline void Server::stop")
-  if(NOT _httplib_whole)
-    find_library(HTTPLIB_LIBRARY cpp-httplib REQUIRED)
-    get_filename_component(_httplib_folder "${HTTPLIB_LIBRARY}" DIRECTORY)
-    file(STRINGS "${_httplib_folder}/pkgconfig/cpp-httplib.pc" _httplib_flags REGEX "^Cflags:")
-    string(REGEX MATCHALL "CPPHTTPLIB_[A-Z_]+" _httplib_options "${_httplib_flags}")
-    target_compile_definitions(httplib_headers INTERFACE ${_httplib_options})
-    target_link_libraries(httplib_headers INTERFACE "${HTTPLIB_LIBRARY}")
-  endif()
-  add_library(httplib::httplib ALIAS httplib_headers)
+find_path(ASIO_INCLUDE asio.hpp)
+if(ASIO_INCLUDE)
+  add_library(asio_headers INTERFACE)
+  target_include_directories(asio_headers SYSTEM INTERFACE "${ASIO_INCLUDE}")
+  add_library(asio::asio ALIAS asio_headers)
 else()
-  FetchContent_Declare(httplib
-    GIT_REPOSITORY https://github.com/yhirose/cpp-httplib.git
-    GIT_TAG b8fe69e4e892ec394ca8de27ab2fe219008690b6 SOURCE_SUBDIR "header-only") # v0.53.1
-  FetchContent_MakeAvailable(httplib)
-  add_library(httplib_headers INTERFACE)
-  target_include_directories(httplib_headers SYSTEM INTERFACE "${httplib_SOURCE_DIR}")
-  add_library(httplib::httplib ALIAS httplib_headers)
+  _fetch_headers(asio https://github.com/chriskohlhoff/asio.git
+    8806a6803cde7054c3049d3666d3ec36786568c5 asio::asio) # v1.38.2
 endif()
 
 set(_missing "")

@@ -182,10 +182,4 @@ RequestHead parse_head(std::string_view bytes, const ServerLimits& limits) {
     return head;
 }
 
-std::string plain_head(const RequestHead& head) {
-    return concat(head.method == "HEAD" ? "HEAD" : "GET",
-                  " / HTTP/1.1\r\nConnection: ", head.keep_alive ? "keep-alive" : "close",
-                  "\r\n\r\n");
-}
-
 }  // namespace zoodip

@@ -1,4 +1,4 @@
-// The guard: what the head of a request may look like before anything else reads it.
+// The head of a request: which are taken, and what they say.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,5 @@ std::optional<std::size_t> head_length(std::string_view bytes, const ServerLimit
 // past somebody: lines end in CR LF, one Host, no Transfer-Encoding (411) and no Content-Encoding
 // (415). Throws HttpError: 400, 411, 413, 415, 417, 431, 505.
 RequestHead parse_head(std::string_view head, const ServerLimits& limits);
-
-// The head as the HTTP library sees it: HEAD or not, Connection, no body. All else is read here, so
-// that no parser of the library's is reached from outside.
-std::string plain_head(const RequestHead& head);
 
 }  // namespace zoodip

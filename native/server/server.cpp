@@ -1,244 +1,186 @@
 #include "server/server.h"
 
-#include <atomic>
-#include <httplib.h>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/ip/v6_only.hpp>
+#include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "core/log.h"
 #include "core/thread_name.h"
 #include "server/api.h"
-#include "server/connection.h"
-#include "server/connection_threads.h"
-#include "server/guarded_stream.h"
+#include "server/session.h"
 
 namespace zoodip {
 namespace {
 
-constexpr std::size_t events_at_a_time = 256;
-// How soon a stream sees that its peer is gone.
-constexpr std::chrono::milliseconds look_every{5000};
+using asio::ip::tcp;
 
-std::string status_line(int status) {
-    return concat("HTTP/1.1 ", status, ' ', title_of(status), "\r\n");
+constexpr std::size_t turning_away = 8;  // threads beyond the places, which say that all are taken
+constexpr std::chrono::milliseconds until_next_try{100};  // when nothing can be accepted
+
+// A listening socket that another process cannot share, or one that is not open.
+tcp::acceptor listen_on(asio::io_context& context, const tcp::endpoint& endpoint, int backlog) {
+    tcp::acceptor acceptor(context);
+    try {
+        acceptor.open(endpoint.protocol());
+        keep_to_this_process(acceptor.native_handle());
+#ifdef _WIN32
+        const int on = 1;
+        setsockopt(acceptor.native_handle(), SOL_SOCKET, SO_EXCLUSIVEADDRUSE,
+                   reinterpret_cast<const char*>(&on), sizeof on);
+#else
+        // Only for addresses of connections that have ended; a second listener is refused.
+        acceptor.set_option(tcp::acceptor::reuse_address(true));
+#endif
+        if (endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(false));
+        acceptor.bind(endpoint);
+        acceptor.listen(backlog);
+    } catch (const asio::system_error&) {
+        acceptor.close();
+    }
+    return acceptor;
 }
 
-// An answer to what the library never saw; the connection ends with it.
-std::string plain_answer(const HttpError& error) {
-    const HttpResponse response = problem_response(error);
-    std::string out = status_line(response.status);
-    for (const auto& [name, value] : response.headers) out += concat(name, ": ", value, "\r\n");
-    return out + concat("Content-Type: ", response.content_type,
-                        "\r\nContent-Length: ", response.body.size(),
-                        "\r\nConnection: close\r\n\r\n", response.body);
+tcp::acceptor listen_on(asio::io_context& context, const ServerOptions& options) {
+    require(is_loopback(options.host) || !options.token.empty(), "host: ", options.host,
+            " can be reached from other machines, so the server needs a token (`token_file`)");
+    asio::error_code unknown;  // no endpoints are found then
+    for (const auto& found : tcp::resolver(context).resolve(
+             options.host, std::to_string(options.port), tcp::resolver::passive, unknown)) {
+        tcp::acceptor acceptor =
+            listen_on(context, found.endpoint(), static_cast<int>(options.limits.connections));
+        if (acceptor.is_open()) return acceptor;
+    }
+    throw Error(concat("cannot listen on ", options.host, " port ", options.port,
+                       ": another program does, or the address is not this machine's. ",
+                       options.when_taken));
 }
-
-std::string text_of(const JobEvent& event) {
-    return concat("id: ", event.id, "\nevent: ", event.kind, "\ndata: ", event.data, "\n\n");
-}
-
-// Hands a job's events to the library, which asks again and again.
-class EventWriter {
-  public:
-    EventWriter(EventStream stream, std::chrono::milliseconds heartbeat)
-        : stream_(std::move(stream)), heartbeat_(heartbeat), beat_(after(heartbeat)) {}
-
-    // false when the peer is gone.
-    bool write_some(httplib::DataSink& sink) {
-        const bool closed = stream_.log->closed();  // before it is read: none follows then
-        const bool has_more = stream_.log->last() > stream_.after;
-        const auto events = stream_.log->read(stream_.after, events_at_a_time);
-        if (!events.empty()) return write(sink, events);
-        if (has_more) return false;  // the file cannot be read: the peer may ask again
-        if (closed) {
-            sink.done();
-            return true;
-        }
-        if (stream_.log->wait(stream_.after, look_every)) return true;
-        // A comment, which keeps proxies and clients from giving up.
-        return std::chrono::steady_clock::now() < beat_ || send(sink, ": \n\n");
-    }
-
-  private:
-    bool write(httplib::DataSink& sink, const std::vector<JobEvent>& events) {
-        std::string text;
-        for (const JobEvent& event : events) text += text_of(event);
-        stream_.after = events.back().id;
-        return send(sink, text);
-    }
-
-    bool send(httplib::DataSink& sink, const std::string& text) {
-        beat_ = after(heartbeat_);
-        return sink.write(text.data(), text.size());
-    }
-
-    EventStream stream_;
-    std::chrono::milliseconds heartbeat_;
-    Deadline beat_;
-};
 
 }  // namespace
 
-class Server::Listener : private httplib::Server {
+// One thread accepts. Each connection has one of the others: an event stream holds it for hours, so
+// that a pool of a fixed small size would be full of them.
+class Server::Listener {
   public:
     Listener(Jobs& jobs, const Roots& roots, const ServerOptions& options)
         : options_(options),
-          limits_(options.limits),
-          port_(bind(options)),
-          api_(jobs, roots, {options.host, port_, options.token}, limits_) {
-        set_keep_alive_max_count(limits_.requests);
-        set_keep_alive_timeout(
-            std::chrono::duration_cast<std::chrono::seconds>(limits_.idle_time).count());
-        set_pre_routing_handler(
-            [this](const httplib::Request& request, httplib::Response& response) {
-                respond(request, response);
-                return HandlerResponse::Handled;
-            });
-        set_post_routing_handler([](const httplib::Request&, httplib::Response& response) {
-            if (stream_of_this_thread->can_go_on()) return;
-            response.headers.erase("Keep-Alive");
-            response.headers.erase("Connection");
-            response.set_header("Connection", "close");
-        });
-        new_task_queue = [this] { return new ConnectionThreads(limits_.connections); };
+          acceptor_(listen_on(accepting_, options)),
+          port_(acceptor_.local_endpoint().port()),
+          api_(jobs, roots, {options.host, port_, options.token}, options.limits) {
+        accept();
         thread_ = std::thread([this] {
             name_this_thread("zoodip-accept");
-            listen_after_bind();
+            accepting_.run();
         });
-        while (!is_running()) std::this_thread::yield();  // or stop() would do nothing
     }
 
-    ~Listener() override {
-        stopping_ = true;
+    ~Listener() {
         {
             const std::lock_guard lock(mutex_);
-            for (const Socket socket : open_) stop_reading(socket);
+            stopping_ = true;
+            for (Session* session : sessions_) session->stop();
         }
-        stop();
+        room_.notify_all();
+        arrived_.notify_all();
+        accepting_.stop();
         thread_.join();
+        acceptor_.close();
+        for (std::thread& worker : workers_) worker.join();
     }
 
     int port() const { return port_; }
     const ServerOptions& options() const { return options_; }
 
   private:
-    int bind(const ServerOptions& options) {
-        require(is_loopback(options.host) || !options.token.empty(), "host: ", options.host,
-                " can be reached from other machines, so the server needs a token (`token_file`)");
-        set_socket_options([](socket_t socket) { hold_address_alone(socket); });
-        const int port = options.port > 0
-                             ? (bind_to_port(options.host, options.port) ? options.port : -1)
-                             : bind_to_any_port(options.host);
-        require(port > 0, "cannot listen on ", options.host, " port ", options.port,
-                ": another program does, or the address is not this machine's. ",
-                options.when_taken);
-        set_backlog(svr_sock_, static_cast<int>(options.limits.connections));
-        return port;
+    struct Arrival {
+        tcp::socket socket;
+        bool beyond;  // it came when every place was taken
+    };
+
+    void accept() {
+        acceptor_.async_accept(sockets_, [this](asio::error_code error, tcp::socket socket) {
+            try {
+                if (error) throw asio::system_error(error);
+                serve(std::move(socket));
+            } catch (const std::exception& failure) {  // no files, threads or memory are left
+                log_warning("server: a connection cannot be taken: ", failure.what());
+                std::this_thread::sleep_for(until_next_try);
+            }
+            accept();
+        });
     }
 
-    // --- one connection, in a thread of its own ---
+    // Whether every place is taken is decided in the order in which connections come, which that of
+    // the threads need not be. With too many to turn away as well, the next ones wait in the
+    // system's queue.
+    void serve(tcp::socket socket) {
+        const std::size_t places = options_.limits.connections;
+        std::unique_lock lock(mutex_);
+        room_.wait(lock, [&] { return stopping_ || arrivals_.size() < turning_away; });
+        if (arrivals_.size() >= idle_ && workers_.size() < places + turning_away) {
+            workers_.emplace_back([this] { work(); });
+        }
+        const bool beyond = taken_ >= places;
+        if (!beyond) ++taken_;
+        arrivals_.push_back({std::move(socket), beyond});
+        arrived_.notify_one();
+    }
 
-    bool process_and_close_socket(socket_t socket) override {
-        Connection connection(socket);
-        const Registered registered(*this, socket);
+    void work() {
+        name_this_thread("zoodip-http");
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            ++idle_;
+            arrived_.wait(lock, [&] { return stopping_ || !arrivals_.empty(); });
+            --idle_;
+            if (stopping_) return;
+            Arrival arrival = std::move(arrivals_.front());
+            arrivals_.pop_front();
+            room_.notify_one();
+            lock.unlock();
+            run(arrival);
+            lock.lock();
+            if (!arrival.beyond) --taken_;
+        }
+    }
+
+    void run(Arrival& arrival) {
+        Session session(std::move(arrival.socket), api_, options_.limits);
+        {
+            const std::lock_guard lock(mutex_);
+            sessions_.insert(&session);
+            if (stopping_) session.stop();
+        }
         try {
-            serve(connection);
-        } catch (const HttpError& error) {
-            connection.write(plain_answer(error), after(limits_.write_time));
+            arrival.beyond ? session.turn_away() : session.serve();
         } catch (const std::exception& error) {
             log_warning("server: a connection ended: ", error.what());
         }
-        return true;
+        const std::lock_guard lock(mutex_);
+        sessions_.erase(&session);
     }
-
-    void serve(Connection& connection) {
-        if (ConnectionThreads::is_beyond()) {
-            throw HttpError(
-                503, concat("at most ", limits_.connections, " connections are served at a time"),
-                {{"Retry-After", "1"}});
-        }
-        GuardedStream stream(connection, limits_);
-        for (std::size_t i = 1; i <= limits_.requests && !stopping_ && stream.next(); ++i) {
-            stream_of_this_thread = &stream;
-            const bool last = i == limits_.requests || !stream.head().keep_alive;
-            bool closed = false;
-            if (!process(*this, stream, last, closed) || last || closed) return;
-            if (!stream.drop_body()) return;
-        }
-    }
-
-    // The library's versions ask for the peer's address, or do not.
-    template <class Self>
-    static bool process(Self& self, httplib::Stream& stream, bool last, bool& closed) {
-        if constexpr (requires { self.process_request(stream, last, closed, nullptr); }) {
-            return self.process_request(stream, last, closed, nullptr);
-        } else {
-            return self.process_request(stream, "", 0, "", 0, last, closed, nullptr);
-        }
-    }
-
-    void respond(const httplib::Request& request, httplib::Response& response) {
-        GuardedStream& stream = *stream_of_this_thread;
-        const HttpResponse answer =
-            api_.answer({stream.head(), [&stream] { return stream.read_body(); }});
-        response.status = answer.status;
-        response.set_header("Cache-Control", "no-store");
-        response.set_header("X-Content-Type-Options", "nosniff");
-        // Or the library promises ranges where HEAD asks.
-        if (request.method == "HEAD") response.set_header("Accept-Ranges", "none");
-        for (const auto& [name, value] : answer.headers) response.set_header(name.c_str(), value);
-        if (!answer.events) {
-            if (answer.status != 204)
-                response.set_content(answer.body, answer.content_type.c_str());
-            return;
-        }
-        if (request.method == "HEAD") {
-            response.set_header("Content-Type", answer.content_type);
-            return;
-        }
-        const auto writer = std::make_shared<EventWriter>(*answer.events, limits_.heartbeat);
-        response.set_chunked_content_provider(
-            answer.content_type.c_str(), [this, writer, &stream](std::size_t, auto& sink) {
-                return !stopping_ && stream.peer_is_there() && writer->write_some(sink);
-            });
-    }
-
-    // Known to the destructor while it is served.
-    class Registered {
-      public:
-        Registered(Listener& listener, Socket socket) : listener_(listener), socket_(socket) {
-            const std::lock_guard lock(listener_.mutex_);
-            listener_.open_.insert(socket);
-            if (listener_.stopping_) stop_reading(socket);
-        }
-        ~Registered() {
-            const std::lock_guard lock(listener_.mutex_);
-            listener_.open_.erase(socket_);
-        }
-        Registered(const Registered&) = delete;
-        Registered& operator=(const Registered&) = delete;
-
-      private:
-        Listener& listener_;
-        Socket socket_;
-    };
-
-    // The library hands over a request without its connection.
-    static thread_local GuardedStream* stream_of_this_thread;
 
     const ServerOptions options_;
-    const ServerLimits limits_;
+    // Sockets of connections belong to a context that nobody runs: their own threads wait for them.
+    asio::io_context accepting_, sockets_;
+    tcp::acceptor acceptor_;
     const int port_;
     Api api_;
-    std::atomic<bool> stopping_ = false;
     std::mutex mutex_;
-    std::set<Socket> open_;
+    std::condition_variable arrived_, room_;
+    std::deque<Arrival> arrivals_;
+    std::vector<std::thread> workers_;  // those that are made stay until the end
+    std::set<Session*> sessions_;       // while the destructor may stop them
+    std::size_t idle_ = 0, taken_ = 0;  // workers, places
+    bool stopping_ = false;
     std::thread thread_;
 };
-
-thread_local GuardedStream* Server::Listener::stream_of_this_thread = nullptr;
 
 Server::Server(Jobs& jobs, const Roots& roots, const ServerOptions& options)
     : listener_(std::make_unique<Listener>(jobs, roots, options)) {}

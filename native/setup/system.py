@@ -30,7 +30,7 @@ VENV = Need("Python's venv module", "python3-venv", "python3")
 LIBRARIES = {
     "nlohmann/json.hpp": Need("nlohmann/json", "nlohmann-json3-dev", "json-devel"),
     "CLI/CLI.hpp": Need("CLI11", "libcli11-dev", "cli11-devel"),
-    "httplib.h": Need("cpp-httplib", "libcpp-httplib-dev", "cpp-httplib-devel"),
+    "asio.hpp": Need("Asio", "libasio-dev", "asio-devel"),
     "jpeglib.h": Need("libjpeg", "libjpeg-dev", "libjpeg-turbo-devel"),
     "png.h": Need("libpng", "libpng-dev", "libpng-devel"),
     "webp/decode.h": Need("libwebp", "libwebp-dev", "libwebp-devel"),

@@ -1,6 +1,5 @@
-// Any bytes as what a client sends: the guard takes the head of a request or refuses it, and what
-// it takes looks as the rest of the server expects it. With the server's limits, and with small
-// ones.
+// Any bytes as what a client sends: the head of a request is taken or refused, and what is taken
+// looks as the rest of the server expects it. With the server's limits, and with small ones.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -55,9 +54,6 @@ void check_head(const RequestHead& head, const ServerLimits& limits) {
     expect(hosts == 1 && lengths <= 1, "the framing is not ambiguous");
     expect(head.content_length <= limits.body, "a body is bounded");
     expect(lengths == 1 || head.content_length == 0, "without a length there is no body");
-    const std::string plain = plain_head(head);
-    expect(plain.starts_with(head.method == "HEAD" ? "HEAD / " : "GET / "), "it is asked for /");
-    expect(plain.size() < 60 && plain.find("\r\n\r\n") == plain.size() - 4, "nothing else of it");
     taken({401, 403}, [&] { check_access(head, {"127.0.0.1", 8642, ""}); });
     taken({401, 403}, [&] { check_access(head, {"192.0.2.1", 80, "token"}); });
 }

@@ -1,4 +1,4 @@
-// The guard: which heads of requests are taken.
+// Which heads of requests are taken.
 #include <string>
 #include <vector>
 
@@ -194,14 +194,6 @@ TEST(HeadLength, IsBounded) {
         EXPECT_TRUE(status == 400 || status == 414 || status == 431) << endless << status;
         EXPECT_LE(bytes.size(), limits.head + 16) << endless;
     }
-}
-
-TEST(PlainHead, SaysNoMoreThanTheLibraryNeeds) {
-    const auto plain = [](const std::string& head) { return plain_head(parse_head(head, limits)); };
-    EXPECT_EQ(plain(head_with("X: 1\r\nContent-Length: 5\r\n", "POST /v1/jobs HTTP/1.1")),
-              "GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
-    EXPECT_EQ(plain(head_with("Connection: close\r\n", "HEAD /x HTTP/1.1")),
-              "HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n");
 }
 
 }  // namespace

@@ -39,14 +39,18 @@ def configure(
 def header_sources(folder: Path) -> list[str]:
     """Options that name source folders made of the system's headers, each with a mark in it."""
     options = []
-    for name, headers in (("nlohmann_json", "nlohmann"), ("CLI11", "CLI")):
+    for name, headers, absent in (
+        ("nlohmann_json", "nlohmann", "CMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON"),
+        ("CLI11", "CLI", "CMAKE_DISABLE_FIND_PACKAGE_CLI11=ON"),
+        ("asio", "asio", "ASIO_INCLUDE="),
+    ):
         system = Path("/usr/include") / headers
         if not system.is_dir():
             pytest.skip(f"{system} is not there to make a source folder from")
         shutil.copytree(system, folder / name / "include" / headers)
         (folder / name / "include" / headers / "fetched.h").touch()
         options.append(f"-DFETCHCONTENT_SOURCE_DIR_{name.upper()}={folder / name}")
-        options.append(f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON")
+        options.append(f"-D{absent}")
     return options
 
 
@@ -58,10 +62,11 @@ def test_header_libraries_come_by_fetchcontent(cmake: str, root: Path, tmp_path:
         "cmake_minimum_required(VERSION 3.20)\nproject(probe CXX)\nset(CMAKE_CXX_STANDARD 20)\n"
         f'include("{root.as_posix()}/native/cmake/Dependencies.cmake")\n'
         "add_library(probe OBJECT probe.cpp)\n"
-        "target_link_libraries(probe nlohmann_json::nlohmann_json CLI11::CLI11)\n"
+        "target_link_libraries(probe nlohmann_json::nlohmann_json CLI11::CLI11 asio::asio)\n"
     )
     (project / "probe.cpp").write_text(
         "#include <CLI/CLI.hpp>\n#include <CLI/fetched.h>\n"
+        "#include <asio/fetched.h>\n#include <asio/ip/tcp.hpp>\n"
         "#include <nlohmann/fetched.h>\n#include <nlohmann/json.hpp>\n"
     )
     done = configure(cmake, project, tree, *header_sources(tmp_path))
