@@ -8,6 +8,7 @@
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
+#include "ops/types.h"
 #include "reports/inspect.h"
 #include "reports/quant_report.h"
 
@@ -116,10 +117,11 @@ int inspect(const InspectOptions& options, const CLI::App& command, const Cancel
                     encoder["row_norm"].get<double>());
     }
     print_parts(report);
+    const bool dense = report["weights"] == name_of(weight_type_names(), WeightType::dense);
     std::printf("  %.2f M parameters, %.1f %% of them in layers %s\n",
                 report["parameters"].get<double>() / 1e6,
                 100 * report["quantised_share"].get<double>(),
-                report["weights"] == "dense" ? "that could be quantised" : "that are quantised");
+                dense ? "that could be quantised" : "that are quantised");
     print_unread(report["unread"]);
     print_memory(report);
     if (options.quant) print_quant(report["quant"]);

@@ -10,13 +10,13 @@
 
 #include "io/outputs.h"
 #include "objective/render.h"
-#include "ops/types.h"
 
 namespace zoodip {
 namespace {
 
 struct SampleOptions {
     RenderRequest request;
+    RenderNames names;
     std::filesystem::path out;
     std::string seed = "0";
     bool overwrite = false;
@@ -49,6 +49,7 @@ int sample(const SampleOptions& options, const CancelToken& cancel) {
     ProgressLine line;
     RenderRequest request = options.request;
     request.seed = seed;
+    options.names.put_into(request);
     if (options.seed == "-1") line.note(concat("seed ", request.seed));
     line.note("loading ...");
     const Picture picture = render(
@@ -59,7 +60,7 @@ int sample(const SampleOptions& options, const CancelToken& cancel) {
     return 0;
 }
 
-void add_render_options(CLI::App& command, RenderRequest& request) {
+void add_render_options(CLI::App& command, RenderRequest& request, RenderNames& names) {
     command.add_option("--model", request.model, "Checkpoint (.safetensors) or diffusers folder")
         ->required();
     command.add_option("--prompt", request.prompt, "What to draw")->required();
@@ -83,18 +84,18 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
     command.add_option("--clip-skip", request.clip_skip, "1 takes the text encoder's last layer")
         ->capture_default_str()
         ->check(whole_number(1, 12));
-    command.add_option("--prediction", request.prediction, "What the UNet predicts")
+    command.add_option("--prediction", names.prediction, "What the UNet predicts")
         ->capture_default_str()
-        ->check(CLI::IsMember({"auto", "epsilon", "v"}));
+        ->check(CLI::IsMember(names_in(open_prediction_names())));
     command
-        .add_option("--zero-snr", request.betas.zero_snr,
+        .add_option("--zero-snr", names.zero_snr,
                     "Whether nothing of the picture is "
                     "left at the last timestep")
         ->capture_default_str()
-        ->check(CLI::IsMember({"auto", "on", "off"}));
-    command.add_option("--beta-schedule", request.betas.schedule, "The model's noise schedule")
+        ->check(CLI::IsMember(names_in(on_off_names())));
+    command.add_option("--beta-schedule", names.beta_schedule, "The model's noise schedule")
         ->capture_default_str()
-        ->check(CLI::IsMember({"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"}));
+        ->check(CLI::IsMember(names_in(open_beta_kind_names())));
     command.add_option("--beta-start", request.betas.start, "Its first beta; 0 is the model's own")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 0.999));
@@ -102,11 +103,11 @@ void add_render_options(CLI::App& command, RenderRequest& request) {
         ->capture_default_str()
         ->check(CLI::Range(0.0, 0.999));
     command
-        .add_option("--weights", request.weights,
+        .add_option("--weights", names.weights,
                     "How weights are kept; int4 means the UNet's, the rest in int8")
         ->capture_default_str()
-        ->check(CLI::IsMember(weight_type_names()));
-    command.add_option("--compute", request.compute, "Type of the UNet's activations")
+        ->check(CLI::IsMember(names_in(weight_type_names())));
+    command.add_option("--compute", names.compute, "Type of the UNet's activations")
         ->capture_default_str()
         ->check(CLI::IsMember({"fp32", "bf16"}));
     command.add_option("--device", request.device, "Where the model runs")
@@ -126,7 +127,7 @@ void add_sample_command(CLI::App& app, Command& chosen) {
     auto options = std::make_shared<SampleOptions>();
     CLI::App* command =
         app.add_subcommand("sample", "Draw a picture, with learned words or without");
-    add_render_options(*command, options->request);
+    add_render_options(*command, options->request, options->names);
     command
         ->add_option("--seed", options->seed,
                      "The initial noise follows from it, 0 to 18446744073709551615; -1 draws one "

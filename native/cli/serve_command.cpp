@@ -18,8 +18,10 @@ constexpr const char* token_variable = "ZOODIP_TOKEN";
 
 struct ServeOptions {
     ServiceOptions service;
+    ServerOptions server;
     std::filesystem::path token_file;
     int keep_days = 30;
+    std::uint64_t keep_mb = 0;
 };
 
 // Never an argument: those can be read by everyone on the machine.
@@ -33,11 +35,14 @@ std::string bearer_token(const std::filesystem::path& file) {
 
 int serve(const ServeOptions& options, const CancelToken& cancel) {
     ServiceOptions chosen = options.service;
-    chosen.server.token = bearer_token(options.token_file);
-    chosen.server.when_taken = "--port 0 takes any that is free";
+    ServerOptions server = options.server;
+    server.token = bearer_token(options.token_file);
+    server.when_taken = "--port 0 takes any that is free";
     chosen.limits.kept_for = std::chrono::hours(24) * options.keep_days;
+    chosen.limits.kept_bytes = options.keep_mb << 20;
     Service service(chosen, std::make_shared<TrainRunner>());
-    std::cout << "zoodip: serving on " << service.server().url() << std::endl;
+    service.serve(server);
+    std::cout << "zoodip: serving on " << service.server()->url() << std::endl;
     while (!cancel.cancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     log_info("ending; a running job goes on at the next start");
     return 0;
@@ -60,11 +65,11 @@ void add_serve_command(CLI::App& app, Command& chosen) {
         ->expected(1)
         ->take_all();
     command->add_option("--jobs", service.jobs, "Folder in which jobs are kept")->required();
-    command->add_option("--port", service.server.port, "0 takes any that is free and prints it")
+    command->add_option("--port", options->server.port, "0 takes any that is free and prints it")
         ->capture_default_str()
         ->check(whole_number(0, 65535));
     command
-        ->add_option("--host", service.server.host,
+        ->add_option("--host", options->server.host,
                      "Address to listen on; one that other machines reach needs a token")
         ->capture_default_str();
     command->add_option("--token-file", options->token_file,
@@ -79,6 +84,12 @@ void add_serve_command(CLI::App& app, Command& chosen) {
     command->add_option("--keep-days", options->keep_days, "For how long they are kept")
         ->capture_default_str()
         ->check(whole_number(0, 36500));
+    command
+        ->add_option("--keep-mb", options->keep_mb,
+                     "Megabytes (2^20 bytes) that jobs may take before ended ones are forgotten; 0 "
+                     "sets no limit")
+        ->capture_default_str()
+        ->check(whole_number(0, max_kept_mb));
     command->callback([options, &chosen] {
         chosen = [options](const CancelToken& cancel) { return serve(*options, cancel); };
     });

@@ -14,13 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-std::vector<std::string> choices_of(const std::string& name) {
-    for (const auto& field : train_setting_fields()) {
-        if (field.name == name) return field.choices;
-    }
-    fail("settings: there is no '", name, "'");
-}
-
 // The groups in the order of their first setting.
 std::vector<std::string> group_names(const json& fields) {
     std::vector<std::string> names;
@@ -85,10 +78,10 @@ void add_group(std::ostream& out, const json& fields, const std::string& group) 
 }
 
 // The presets that can be named.
-std::vector<std::string> preset_names() {
+std::vector<std::string> named_presets() {
     std::vector<std::string> names;
-    for (const auto& name : choices_of("preset")) {
-        if (name != "auto") names.push_back(name);
+    for (const auto& [family, name] : preset_names()) {
+        if (family != nullptr) names.push_back(name);
     }
     return names;
 }
@@ -96,7 +89,7 @@ std::vector<std::string> preset_names() {
 // What each preset makes of a setting; with `compute` named, for auto depends on the processor.
 std::vector<json> by_preset(const Setting<TrainSettings>& field) {
     std::vector<json> values;
-    for (const auto& name : preset_names()) {
+    for (const auto& name : named_presets()) {
         // Of a family that was made for two sizes the larger, which the paper has.
         Architecture known;
         known.resolution = family_with_preset(name).resolution(Prediction::v);
@@ -118,7 +111,7 @@ void add_presets(std::ostream& out) {
            "other "
            "settings are as above in every\npreset.\n\n";
     std::vector<std::string> titles = {"Setting"};
-    for (const auto& name : preset_names()) titles.push_back(code(name));
+    for (const auto& name : named_presets()) titles.push_back(code(name));
     add_head(out, titles);
     for (const auto& field : train_setting_fields()) {
         if (field.name == "preset" || field.name == "compute") continue;
@@ -150,11 +143,11 @@ void add_passes(std::ostream& out) {
     for (const auto n : counts) titles.push_back(concat("`n` ", n));
     titles.insert(titles.end(), {"`steps`", "`learning_rate`"});
     add_head(out, titles);
-    for (const auto& method : choices_of("method")) {
-        if (method == "auto") continue;  // takes one of the others
-        const TrainSettings settings = resolve_settings({{"method", method}});
-        std::vector<std::string> cells = {code(method)};
-        for (const auto n : counts) cells.push_back(passes_text(method, n));
+    for (const auto& [method, name] : method_names()) {
+        if (!method) continue;  // takes one of the others
+        const TrainSettings settings = resolve_settings({{"method", name}});
+        std::vector<std::string> cells = {code(name)};
+        for (const auto n : counts) cells.push_back(passes_text(name, n));
         cells.push_back(std::to_string(settings.steps));
         cells.push_back(format_number(settings.learning_rate));
         add_row(out, cells);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,13 +22,13 @@ namespace {
 struct TrainOptions {
     PersonalizeRequest request;
     SettingOptions settings;
-    std::string nice = "auto";
+    std::string nice = open_name;
 };
 
 class TerminalObserver : public PersonalizeObserver {
   public:
-    // nice: auto, on or off.
-    explicit TerminalObserver(std::string nice) : nice_(std::move(nice)) {}
+    // nice: nothing leaves it to the length of the run.
+    explicit TerminalObserver(std::optional<bool> nice) : nice_(nice) {}
 
     void on_stage(const std::string& stage) override { line_.note(stage + " ..."); }
 
@@ -67,8 +68,7 @@ class TerminalObserver : public PersonalizeObserver {
                           short_number(event["seconds_a_step"].get<double>()), " s: about ",
                           format_duration(total)));
         if (total > 3600) line_.note(quicker(total, steps_left_));
-        const bool long_on_a_desktop = nice_ == "auto" && total > 600 && serves_a_desktop();
-        if ((nice_ == "on" || long_on_a_desktop) && give_way()) {
+        if (nice_.value_or(total > 600 && serves_a_desktop()) && give_way()) {
             line_.note(
                 "Other programs go first while they need the processor (--nice off: a "
                 "share like theirs).");
@@ -108,7 +108,8 @@ class TerminalObserver : public PersonalizeObserver {
                              ", a rougher likeness). Ctrl-C stops and keeps what was learned.");
     }
 
-    std::string nice_, validated_;
+    std::optional<bool> nice_;
+    std::string validated_;
     std::int64_t passes_ = 0, steps_left_ = 0, resolution_ = 0;  // of this run
     ProgressLine line_;
     std::chrono::steady_clock::time_point began_{};
@@ -117,7 +118,7 @@ class TerminalObserver : public PersonalizeObserver {
 
 int train(const TrainOptions& options, const CancelToken& cancel) {
     const PersonalizeRequest& request = options.request;
-    TerminalObserver observer(options.nice);
+    TerminalObserver observer(value_named(on_off_names(), "nice", options.nice));
     const PersonalizeResult result = personalize(request, observer, cancel);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';
@@ -167,7 +168,7 @@ void add_train_command(CLI::App& app, Command& chosen) {
         ->add_option("--nice", options->nice,
                      "Let other programs go first while they need the processor; auto does for a "
                      "run of more than ten minutes on a machine with a desktop")
-        ->check(CLI::IsMember({"auto", "on", "off"}))
+        ->check(CLI::IsMember(names_in(on_off_names())))
         ->capture_default_str();
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {

@@ -8,19 +8,12 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/listed.h"
 #include "core/settings.h"
 #include "core/suggest.h"
 
 namespace zoodip {
 namespace {
-
-std::string listed(const std::vector<std::string>& names) {
-    std::string out;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        out += (i == 0 ? "" : i + 1 == names.size() ? " or " : ", ") + names[i];
-    }
-    return out;
-}
 
 bool is_option(const std::string& word) {
     return word.size() > 1 && word[0] == '-' && word != "--" &&
@@ -127,7 +120,7 @@ std::string usage_error(const CLI::App& app, int argc, const char* const* argv,
             names.push_back(command->get_name());
         }
         if (names.empty()) return option_error(*at, error);
-        if (i >= argc) return concat("a command is needed: ", before, listed(names));
+        if (i >= argc) return concat("a command is needed: ", before, listed_or(names));
         const std::string word = argv[i];
         if (word.empty() || word.front() == '-') return error.what();
         if (std::find(names.begin(), names.end(), word) == names.end()) {

@@ -1,6 +1,7 @@
 // Lists in messages.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,15 @@ namespace zoodip {
 inline std::string listed(const std::vector<std::string>& items) {
     std::string list;
     for (const std::string& item : items) list += (list.empty() ? "" : ", ") + item;
+    return list;
+}
+
+// "a, b or c".
+inline std::string listed_or(const std::vector<std::string>& items) {
+    std::string list;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        list += (i == 0 ? "" : i + 1 == items.size() ? " or " : ", ") + items[i];
+    }
     return list;
 }
 

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -13,17 +15,34 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/listed.h"
+#include "core/names.h"
 
 namespace zoodip {
+
+// A member whose values have names: the struct holds the value, all else knows its name.
+template <class Owner>
+struct NamedMember {
+    std::function<std::string(const Owner&)> get;
+    std::function<void(Owner&, const std::string& name)> set;  // one of the setting's choices
+};
+
+template <class Owner, class T>
+NamedMember<Owner> named_member(T Owner::*member, NameTable<T> table) {
+    return {
+        [=](const Owner& owner) { return name_of(table, owner.*member); },
+        [=](Owner& owner, const std::string& name) { owner.*member = *find_named(table, name); }};
+}
 
 // One field of the struct Owner. The default is the value in a fresh Owner.
 template <class Owner>
 struct Setting {
     std::string name;
-    std::variant<std::int64_t Owner::*, double Owner::*, bool Owner::*, std::string Owner::*>
+    std::variant<std::int64_t Owner::*, double Owner::*, bool Owner::*, std::string Owner::*,
+                 NamedMember<Owner>>
         member;
     double low = 0, high = 0;          // numbers: inclusive
-    std::vector<std::string> choices;  // strings: empty allows any text
+    std::vector<std::string> choices;  // text and names: empty allows any text
     std::string unit;
     std::string help;  // two sentences at most
     std::string equation;
@@ -63,11 +82,13 @@ void set_string(Owner& owner, const Setting<Owner>& setting, const nlohmann::jso
     require(is_utf8(text), setting.name, ": needs text in UTF-8, got ", show_json(value));
     const auto& choices = setting.choices;
     if (!choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end()) {
-        std::string list;
-        for (const auto& choice : choices) list += (list.empty() ? "" : ", ") + choice;
-        fail(setting.name, ": needs one of ", list, "; got '", text, "'");
+        fail(setting.name, ": needs one of ", listed(choices), "; got '", text, "'");
     }
-    owner.*std::get<std::string Owner::*>(setting.member) = text;
+    if (const auto* named = std::get_if<NamedMember<Owner>>(&setting.member)) {
+        named->set(owner, text);
+    } else {
+        owner.*std::get<std::string Owner::*>(setting.member) = text;
+    }
 }
 
 }  // namespace detail
@@ -78,11 +99,24 @@ void set_field(Owner& owner, const Setting<Owner>& setting, const nlohmann::json
     if (std::holds_alternative<bool Owner::*>(setting.member)) {
         require(value.is_boolean(), setting.name, ": needs true or false, got ", show_json(value));
         owner.*std::get<bool Owner::*>(setting.member) = value.get<bool>();
-    } else if (std::holds_alternative<std::string Owner::*>(setting.member)) {
-        detail::set_string(owner, setting, value);
-    } else {
+    } else if (std::holds_alternative<std::int64_t Owner::*>(setting.member) ||
+               std::holds_alternative<double Owner::*>(setting.member)) {
         detail::set_number(owner, setting, value);
+    } else {
+        detail::set_string(owner, setting, value);
     }
+}
+
+// Throws Error for an unknown name, with the nearest one.
+template <class Owner>
+const Setting<Owner>& find_setting(const std::vector<Setting<Owner>>& settings,
+                                   const std::string& name) {
+    const auto found = std::find_if(settings.begin(), settings.end(),
+                                    [&](const auto& s) { return s.name == name; });
+    if (found != settings.end()) return *found;
+    std::vector<std::string> names;
+    for (const auto& s : settings) names.push_back(s.name);
+    fail("settings: there is no '", name, "'; did you mean '", nearest_name(name, names), "'?");
 }
 
 // Sets the fields that a JSON object names. Throws Error for an unknown name, with the nearest one.
@@ -91,21 +125,21 @@ void set_fields(Owner& owner, const std::vector<Setting<Owner>>& settings,
                 const nlohmann::json& values) {
     require(values.is_object(), "settings: needs a JSON object, got ", show_json(values));
     for (const auto& [name, value] : values.items()) {
-        const auto found = std::find_if(settings.begin(), settings.end(),
-                                        [&](const auto& s) { return s.name == name; });
-        if (found == settings.end()) {
-            std::vector<std::string> names;
-            for (const auto& s : settings) names.push_back(s.name);
-            fail("settings: there is no '", name, "'; did you mean '", nearest_name(name, names),
-                 "'?");
-        }
-        set_field(owner, *found, value);
+        set_field(owner, find_setting(settings, name), value);
     }
 }
 
 template <class Owner>
 nlohmann::json get_field(const Owner& owner, const Setting<Owner>& setting) {
-    return std::visit([&](auto member) { return nlohmann::json(owner.*member); }, setting.member);
+    return std::visit(
+        [&](const auto& member) -> nlohmann::json {
+            if constexpr (std::is_member_object_pointer_v<std::decay_t<decltype(member)>>) {
+                return owner.*member;
+            } else {
+                return member.get(owner);
+            }
+        },
+        setting.member);
 }
 
 // Every field by name.
@@ -120,7 +154,7 @@ nlohmann::json get_fields(const Owner& owner, const std::vector<Setting<Owner>>&
 // equation, notes, decides: false, group}], in the order declared.
 template <class Owner>
 nlohmann::json describe_fields(const std::vector<Setting<Owner>>& settings) {
-    static const char* types[] = {"integer", "number", "boolean", "string"};
+    static const char* types[] = {"integer", "number", "boolean", "string", "string"};
     nlohmann::json out = nlohmann::json::array();
     for (const auto& setting : settings) {
         nlohmann::json entry = {{"name", setting.name},

@@ -37,11 +37,9 @@ std::vector<double> squared_cosine() {
 }
 
 std::vector<double> betas_of(const BetaSchedule& schedule) {
-    if (schedule.kind == "trained") return schedule.trained;
-    if (schedule.kind == "linear") return between(schedule.start, schedule.end);
-    if (schedule.kind == "squaredcos_cap_v2") return squared_cosine();
-    require(schedule.kind == "scaled_linear", "betas: needs scaled_linear, linear, ",
-            "squaredcos_cap_v2 or trained, got '", schedule.kind, "'");
+    if (schedule.kind == BetaKind::trained) return schedule.trained;
+    if (schedule.kind == BetaKind::linear) return between(schedule.start, schedule.end);
+    if (schedule.kind == BetaKind::squaredcos_cap_v2) return squared_cosine();
     std::vector<double> betas = between(std::sqrt(schedule.start), std::sqrt(schedule.end));
     for (double& beta : betas) beta *= beta;
     return betas;

@@ -12,22 +12,24 @@ constexpr std::int64_t strata = 10;
 
 }  // namespace
 
-TimestepPlan::TimestepPlan(const std::string& kind, std::int64_t lower, std::int64_t upper,
+const NameTable<Timesteps>& timestep_names() {
+    static const NameTable<Timesteps> names = {{Timesteps::puts, "puts"},
+                                               {Timesteps::uniform, "uniform"},
+                                               {Timesteps::snr, "snr"},
+                                               {Timesteps::stratified, "stratified"}};
+    return names;
+}
+
+TimestepPlan::TimestepPlan(Timesteps kind, std::int64_t lower, std::int64_t upper,
                            const NoiseSchedule& schedule)
-    : kind_(Kind::range), lower_(lower), upper_(upper) {
+    : kind_(kind), lower_(lower), upper_(upper) {
     require(lower >= 0 && lower < upper && upper <= schedule.steps(),
             "timesteps: needs 0 <= lower < upper <= ", schedule.steps(), ", got ", lower, " and ",
             upper);
-    if (kind == "puts") return;
-    if (kind == "uniform") {
+    if (kind == Timesteps::uniform) {
         lower_ = 0;
         upper_ = schedule.steps();
-    } else if (kind == "stratified") {
-        kind_ = Kind::stratified;
-    } else {
-        require(kind == "snr", "timesteps: needs puts, uniform, snr or stratified, got '", kind,
-                "'");
-        kind_ = Kind::snr;
+    } else if (kind == Timesteps::snr) {
         double sum = 0;
         for (std::int64_t t = 0; t < schedule.steps(); ++t) {
             cumulative_.push_back(sum += 1 - schedule.alphas_cumprod(t));
@@ -36,9 +38,9 @@ TimestepPlan::TimestepPlan(const std::string& kind, std::int64_t lower, std::int
 }
 
 std::int64_t TimestepPlan::draw(std::uint64_t seed, std::uint64_t index) const {
-    if (kind_ == Kind::stratified) return draw_stratified(seed, index);
+    if (kind_ == Timesteps::stratified) return draw_stratified(seed, index);
     const RandomBlock block(seed, Stream::timestep, index);
-    if (kind_ == Kind::range) return block.integer(lower_, upper_);
+    if (kind_ != Timesteps::snr) return block.integer(lower_, upper_);
     const double place = block.uniform(0) * cumulative_.back();
     const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), place);
     return std::min<std::int64_t>(found - cumulative_.begin(),

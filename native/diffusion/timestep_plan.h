@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
+#include "core/names.h"
 #include "diffusion/schedule.h"
 
 namespace zoodip {
@@ -17,20 +17,22 @@ namespace zoodip {
 //               gamma = 1, as probabilities)
 //   stratified  as puts, but ten draws after another take one from each tenth of the range, in an
 //               order shuffled anew
+enum class Timesteps { puts, uniform, snr, stratified };
+
+const NameTable<Timesteps>& timestep_names();
+
 class TimestepPlan {
   public:
-    // lower < upper <= schedule.steps(). Throws Error for another name or range.
-    TimestepPlan(const std::string& kind, std::int64_t lower, std::int64_t upper,
+    // lower < upper <= schedule.steps(). Throws Error for another range.
+    TimestepPlan(Timesteps kind, std::int64_t lower, std::int64_t upper,
                  const NoiseSchedule& schedule);
 
     std::int64_t draw(std::uint64_t seed, std::uint64_t index) const;
 
   private:
-    enum class Kind { range, snr, stratified };
-
     std::int64_t draw_stratified(std::uint64_t seed, std::uint64_t index) const;
 
-    Kind kind_;
+    Timesteps kind_;
     std::int64_t lower_, upper_;
     std::vector<double> cumulative_;  // of p(t), for snr
 };

@@ -1,9 +1,7 @@
 #include "nn/beta_schedule.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -16,9 +14,6 @@ namespace zoodip {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::array<std::string_view, 4> kinds = {"scaled_linear", "linear", "squaredcos_cap_v2",
-                                                   "trained"};
 
 const std::string* text_of(const WeightSource& weights, const char* key) {
     const auto found = weights.metadata().find(key);
@@ -52,13 +47,14 @@ std::vector<double> betas_of(const WeightSource& weights, const std::string& tex
 BetaSchedule detect_beta_schedule(const WeightSource& weights) {
     BetaSchedule schedule;
     if (const std::string* list = text_of(weights, metadata_key::trained_betas)) {
-        schedule.kind = "trained";
+        schedule.kind = BetaKind::trained;
         schedule.trained = betas_of(weights, *list);
     } else if (const std::string* kind = text_of(weights, metadata_key::beta_schedule)) {
-        require(std::find(kinds.begin(), kinds.end(), *kind) != kinds.end() && *kind != "trained",
-                weights.description(), ": its betas are '", *kind,
+        const BetaKind* found = find_named(beta_kind_names(), *kind);
+        require(found != nullptr && *found != BetaKind::trained, weights.description(),
+                ": its betas are '", *kind,
                 "'; scaled_linear, linear and squaredcos_cap_v2 are supported");
-        schedule.kind = *kind;
+        schedule.kind = *found;
     }
     schedule.start = beta_of(weights, metadata_key::beta_start, schedule.start);
     schedule.end = beta_of(weights, metadata_key::beta_end, schedule.end);

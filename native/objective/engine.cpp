@@ -92,12 +92,6 @@ std::int64_t free_memory(at::Device device) {
 #endif
 }
 
-Prediction choose_prediction(const std::string& name, const Architecture& architecture) {
-    if (name == "epsilon") return Prediction::epsilon;
-    if (name == "v") return Prediction::v;
-    return architecture.prediction;
-}
-
 void require_size(const WeightSource& source, std::int64_t height, std::int64_t width) {
     const std::int64_t multiple = std::int64_t{8} << count_downsamples(source);
     require(height > 0 && width > 0 && height % multiple == 0 && width % multiple == 0,

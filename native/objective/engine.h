@@ -1,4 +1,4 @@
-// What every use of a model does first: threads, device, prediction target.
+// What every use of a model does first: threads, device, sizes.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,6 @@
 #include <c10/core/Device.h>
 
 #include "core/worker_pool.h"
-#include "nn/family.h"
 #include "nn/loader.h"
 #include "ops/torch_threads.h"
 
@@ -51,9 +50,6 @@ at::Device open_device(const std::string& name);
 
 // Bytes that can still be taken on a device; 0 where that is not known.
 std::int64_t free_memory(at::Device device);
-
-// "auto" follows the model.
-Prediction choose_prediction(const std::string& name, const Architecture& architecture);
 
 // Throws Error unless height and width suit the UNet: multiples of 8 * 2^downsamples.
 void require_size(const WeightSource& source, std::int64_t height, std::int64_t width);

@@ -19,7 +19,8 @@ PredictionLosses prediction_losses(const DiffusionObjective::Parts& parts,
                                    const DiffusionObjective::Texts& texts,
                                    const std::vector<LatentPicture>& latents,
                                    const at::Tensor& theta) {
-    const Sampling sampling(latents, TimestepPlan("puts", middle, middle + 1, parts.schedule),
+    const Sampling sampling(latents,
+                            TimestepPlan(Timesteps::puts, middle, middle + 1, parts.schedule),
                             /*flip=*/0, /*seed=*/0);
     const Sample sample = sampling.draw(0);
     const PreparedText& text = texts.at(static_cast<std::size_t>(sample.picture))

@@ -29,10 +29,9 @@ class Renderer {
         : request_(request),
           source_(open_weights(request.model)),
           architecture_(detect_architecture(*source_)),
-          prediction_(choose_prediction(request.prediction, architecture_)),
+          prediction_(request.prediction.value_or(architecture_.prediction)),
           betas_(choose_betas(request.betas, architecture_)),
-          load_{parse_weight_type(request.weights), parse_compute_type(request.compute),
-                open_device(request.device), cancel} {
+          load_{request.weights, request.compute, open_device(request.device), cancel} {
         require_size(*source_, height(), width());
         require_whole(*source_, architecture_, {.decoder = true});
         warn_of_unread(*source_, architecture_);
@@ -97,6 +96,14 @@ class Renderer {
 };
 
 }  // namespace
+
+void RenderNames::put_into(RenderRequest& request) const {
+    request.prediction = value_named(open_prediction_names(), "prediction", prediction);
+    request.betas.zero_snr = value_named(on_off_names(), "zero_snr", zero_snr);
+    request.betas.kind = value_named(open_beta_kind_names(), "beta_schedule", beta_schedule);
+    request.weights = parse_weight_type(weights);
+    request.compute = parse_compute_type(compute);
+}
 
 at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width) {
     at::Tensor noise = at::empty({1, 4, height / 8, width / 8}, at::kFloat);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "core/cancel.h"
 #include "io/picture.h"
 #include "objective/noise.h"
+#include "ops/types.h"
 
 namespace zoodip {
 
@@ -25,10 +27,21 @@ struct RenderRequest {
     double guidance = 7.5;
     std::uint64_t seed = 0;
     std::int64_t clip_skip = 1;
-    std::string prediction = "auto";
+    std::optional<Prediction> prediction;  // nothing: the model's
     BetaChoice betas = {};
-    std::string weights = "int8", compute = "fp32", device = "cpu";
+    WeightType weights = WeightType::int8;
+    ComputeType compute = ComputeType::float32;
+    std::string device = "cpu";
     std::int64_t threads = 0;
+};
+
+// What of a request has names at the edges.
+struct RenderNames {
+    std::string prediction = "auto", zero_snr = "auto", beta_schedule = "auto";
+    std::string weights = "int8", compute = "fp32";
+
+    // Throws Error for a name that is none of the choices.
+    void put_into(RenderRequest& request) const;
 };
 
 // N(0, I), float32 [1, 4, height / 8, width / 8]: what a picture of this seed starts from.

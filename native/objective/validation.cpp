@@ -30,10 +30,11 @@ double Validation::loss(const at::Tensor& theta) const {
 
 Sampling Validation::samples(const std::vector<LatentPicture>& latents,
                              const TrainSettings& settings, const NoiseSchedule& schedule) {
-    const bool partial = settings.timesteps == "puts" || settings.timesteps == "stratified";
+    const bool partial =
+        settings.timesteps == Timesteps::puts || settings.timesteps == Timesteps::stratified;
     const std::int64_t lower = partial ? settings.t_lower : 0;
     const std::int64_t upper = partial ? settings.t_upper : schedule.steps();
-    return {latents, TimestepPlan("stratified", lower, upper, schedule), settings.flip,
+    return {latents, TimestepPlan(Timesteps::stratified, lower, upper, schedule), settings.flip,
             static_cast<std::uint64_t>(settings.seed) | seed_bit};
 }
 

@@ -52,13 +52,13 @@ at::Tensor scale_by_table(const TokenLayout& layout, const TextEncoders& text_en
 
 DirectionSpace unscaled_space(const TrainSettings& settings, const TokenLayout& layout,
                               const TextEncoders& text_encoders) {
-    if (settings.directions == "normal" || settings.method == "exact") {
+    if (settings.directions == Directions::normal || settings.method == exact_gradient) {
         return DirectionSpace(layout.size());
     }
     std::map<std::string, at::Tensor> bases;
     for (const auto& encoder : text_encoders.all()) {
         bases[encoder->spec().key] =
-            settings.directions == "principal"
+            settings.directions == Directions::principal
                 ? principal_directions(encoder->token_table().whole(), settings.direction_rank)
                 : span_basis(related_rows(settings.related_words, *encoder));
     }
@@ -84,7 +84,7 @@ double mean_row_norm(const at::Tensor& table) {
 DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout& layout,
                                const TextEncoders& text_encoders) {
     DirectionSpace space = unscaled_space(settings, layout, text_encoders);
-    if (settings.mu_scale == "table" && settings.method != "exact") {
+    if (settings.mu_scale == MuScale::table && settings.method != exact_gradient) {
         space.set_scale(scale_by_table(layout, text_encoders));
     }
     return space;

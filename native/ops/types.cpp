@@ -10,32 +10,35 @@ WeightType part_weight_type(WeightType chosen, Part part) {
     return chosen == WeightType::int4 && part != Part::unet ? WeightType::int8 : chosen;
 }
 
-std::vector<std::string> weight_type_names() {
-    std::vector<std::string> names;
-    for (const WeightCodec& codec : weight_codecs()) names.push_back(codec.name);
-    names.push_back("dense");
+const NameTable<WeightType>& weight_type_names() {
+    static const NameTable<WeightType> names = [] {
+        NameTable<WeightType> all;
+        for (const WeightCodec& codec : weight_codecs()) all.push_back({codec.type, codec.name});
+        all.push_back({WeightType::dense, "dense"});
+        return all;
+    }();
     return names;
 }
 
 WeightType parse_weight_type(std::string_view name) {
+    if (const WeightType* found = find_named(weight_type_names(), name)) return *found;
     std::string known;
-    for (const WeightCodec& codec : weight_codecs()) {
-        if (codec.name == name) return codec.type;
-        known += concat(codec.name, ", ");
-    }
-    if (name == "dense") return WeightType::dense;
+    for (const WeightCodec& codec : weight_codecs()) known += concat(codec.name, ", ");
     fail("weights: expected ", known, "or dense, got '", name, "'");
 }
 
-std::vector<std::string> compute_type_names() {
-    return {"fp32", "bf16", "int8"};
+const NameTable<ComputeType>& compute_type_names() {
+    static const NameTable<ComputeType> names = {{ComputeType::float32, "fp32"},
+                                                 {ComputeType::bfloat16, "bf16"},
+                                                 {ComputeType::int8, "int8"}};
+    return names;
 }
 
 ComputeType parse_compute_type(std::string_view name) {
-    if (name == "fp32") return ComputeType::float32;
-    if (name == "bf16") return ComputeType::bfloat16;
-    if (name == "int8") return ComputeType::int8;
-    fail("compute type: expected fp32, bf16 or int8, got '", name, "'");
+    const ComputeType* found = find_named(compute_type_names(), name);
+    require(found != nullptr, "compute type: expected ", listed_or(names_in(compute_type_names())),
+            ", got '", name, "'");
+    return *found;
 }
 
 at::ScalarType scalar_type(ComputeType type) {

@@ -1,12 +1,12 @@
 // The number types a run chooses from.
 #pragma once
 
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
+
+#include "core/names.h"
 
 namespace zoodip {
 
@@ -27,9 +27,9 @@ enum class ComputeType { float32, bfloat16, int8 };
 // encoder and autoencoder, a fifth of the parameters, in INT8.
 WeightType part_weight_type(WeightType chosen, Part part);
 
-std::vector<std::string> weight_type_names();           // every quantised type, then "dense"
+const NameTable<WeightType>& weight_type_names();       // every quantised type, then "dense"
 WeightType parse_weight_type(std::string_view name);    // one of those; Error otherwise
-std::vector<std::string> compute_type_names();          // "fp32", "bf16", "int8"
+const NameTable<ComputeType>& compute_type_names();     // "fp32", "bf16", "int8"
 ComputeType parse_compute_type(std::string_view name);  // one of those; Error otherwise
 
 // Of floating-point numbers: float32 or bfloat16.

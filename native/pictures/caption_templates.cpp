@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/names.h"
 #include "pictures/caption_text.h"
 
 namespace zoodip {
@@ -40,11 +41,11 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 std::vector<std::string> caption_templates(const std::string& name) {
     using namespace embedded;
-    static const auto object = lines_of(text_of(templates_object, templates_object_size));
-    static const auto style = lines_of(text_of(templates_style, templates_style_size));
-    if (name == "object") return object;
-    if (name == "style") return style;
-    return lines_of(name);
+    static const NameTable<std::vector<std::string>> sets = {
+        {lines_of(text_of(templates_object, templates_object_size)), "object"},
+        {lines_of(text_of(templates_style, templates_style_size)), "style"}};
+    const std::vector<std::string>* found = find_named(sets, name);
+    return found != nullptr ? *found : lines_of(name);
 }
 
 }  // namespace zoodip

@@ -61,7 +61,7 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
     const PartInventory all = sum(sum(inventory.unet, inventory.text_encoder), vae);
     return {{"file", path.string()},
             {"family", architecture.family},
-            {"prediction", settings.prediction},
+            {"prediction", name_of(open_prediction_names(), settings.prediction)},
             {"schedule", describe(choose_betas(settings, architecture))},
             {"vae", architecture.vae == VaeKind::taesd ? "taesd" : "kl"},
             {"prediction_reason", architecture.prediction_reason},
@@ -79,8 +79,8 @@ json inspect_model(const std::filesystem::path& path, const json& chosen) {
             {"quantised_share", inventory.quantised_share()},
             {"resolution", settings.resolution},
             {"n", settings.n},
-            {"weights", settings.weights},
-            {"compute", settings.compute},
+            {"weights", name_of(weight_type_names(), settings.weights)},
+            {"compute", name_of(open_compute_names(), settings.compute)},
             {"compute_choice", decided.compute_choice},
             {"memory", to_json(estimate_memory(*source, inventory, settings))}};
 }

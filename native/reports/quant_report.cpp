@@ -127,7 +127,7 @@ json report_quantisation(const std::filesystem::path& model, const json& chosen,
                          const CancelToken& cancel) {
     const auto source = open_weights(model);
     const TrainSettings settings = resolve_settings(chosen, detect_architecture(*source));
-    const WeightType weights = parse_weight_type(settings.weights);
+    const WeightType weights = settings.weights;
     const auto total = static_cast<std::int64_t>(source->list().size());
     std::int64_t done = 0;
     std::array<PartReport, parts.size()> reports;
@@ -138,7 +138,7 @@ json report_quantisation(const std::filesystem::path& model, const json& chosen,
         }
         on_tensor(++done, total);
     }
-    json out = {{"weights", settings.weights}, {"parts", json::object()}};
+    json out = {{"weights", name_of(weight_type_names(), weights)}, {"parts", json::object()}};
     PartReport all;
     for (const auto& [part, name] : parts) {
         const PartReport& report = reports[static_cast<std::size_t>(part)];

@@ -53,10 +53,12 @@ std::optional<std::int64_t> parse_whole(const std::string& text) {
 bool is_default(const std::string& name, const json& known, const Architecture& architecture) {
     static const json untouched = get_fields(TrainSettings(), train_setting_fields());
     const json& value = known.at(name);
-    if ((value == "auto" || value == 0) && value == untouched.at(name)) return true;
+    if ((value == open_name || value == 0) && value == untouched.at(name)) return true;
     json others = known;
     others.erase(name);
-    others.emplace("compute", "fp32");  // what auto would take depends on the processor
+    others.emplace("compute",
+                   name_of(compute_type_names(),
+                           ComputeType::float32));  // what auto would take depends on the processor
     try {
         const TrainSettings without = resolve_settings(others, architecture);
         return get_fields(without, train_setting_fields()).at(name) == known.at(name);

@@ -1,8 +1,7 @@
 // The declarations: name, range or choices, unit, help, equation.
 #include <utility>
 
-#include "nn/families.h"
-#include "ops/types.h"
+#include "core/listed.h"
 #include "settings/settings.h"
 
 namespace zoodip {
@@ -11,7 +10,6 @@ namespace {
 using Field = Setting<TrainSettings>;
 using S = TrainSettings;
 using Member = decltype(Field::member);
-using Choices = std::vector<std::string>;
 
 struct Text {
     std::string help, equation = "", unit = "", notes = "";
@@ -21,14 +19,21 @@ Field number(const char* name, Member member, double low, double high, Text text
     return {name, member, low, high, {}, text.unit, text.help, text.equation, text.notes};
 }
 
-Field choice(const char* name, Member member, Choices choices, Text text) {
-    return {name,      member,        0,         0, std::move(choices), text.unit,
-            text.help, text.equation, text.notes};
+template <class T>
+Field choice(const char* name, T S::*member, const NameTable<T>& table, Text text) {
+    return {name,
+            named_member(member, table),
+            0,
+            0,
+            names_in(table),
+            text.unit,
+            text.help,
+            text.equation,
+            text.notes};
 }
 
-Choices with_auto(Choices names) {
-    names.insert(names.begin(), "auto");
-    return names;
+Field one_of(const char* name, std::string S::*member, std::vector<std::string> names, Text text) {
+    return {name, member, 0, 0, std::move(names), text.unit, text.help, text.equation, text.notes};
 }
 
 Field plain(const char* name, Member member, Text text) {
@@ -41,15 +46,23 @@ Field free(Field field) {
     return field;
 }
 
-Choices preset_names() {
-    Choices names;
-    for (const Family* family : all_families()) names.insert(names.begin(), family->preset);
-    return names;
+std::string estimator_list() {
+    std::vector<std::string> names;
+    for (const EstimatorKind* kind : all_estimators()) names.push_back(kind->name);
+    return listed(names);
+}
+
+std::string passes_of_methods() {
+    std::string text;
+    for (const EstimatorKind* kind : all_estimators()) {
+        text += concat(kind->name, " ", kind->takes, "; ");
+    }
+    return text + "exact one forward and one backward pass.";
 }
 
 std::vector<Field> method_fields() {
     return {
-        choice("preset", &S::preset, with_auto(preset_names()),
+        choice("preset", &S::preset, preset_names(),
                {"The paper's values for a family of models; auto takes those of the model. Other "
                 "settings go before it."}),
         number(
@@ -57,16 +70,14 @@ std::vector<Field> method_fields() {
             {"How many updates of the word to make. 0 takes 30000, with the exact gradient 1000.",
              "", "steps"}),
         choice(
-            "method", &S::method, {"rge", "spsa", "one_point", "exact", "auto"},
-            {"How the gradient is found: from forward passes alone (rge, spsa, one_point), or by "
-             "back-propagation through the quantised weights (exact), which takes more memory "
-             "and far fewer steps. auto takes exact where the estimate says that it fits in "
-             "free memory, else rge.",
-             "", "",
-             "rge takes one-sided differences, n + 1 forward passes a step; spsa central ones, "
-             "2 n; one_point differences between neighbours, n + 1; exact one forward and one "
-             "backward pass."}),
-        choice("slope", &S::slope, {"loss", "residual"},
+            "method", &S::method, method_names(),
+            {concat("How the gradient is found: from forward passes alone (", estimator_list(),
+                    "), or by back-propagation through the quantised weights (exact), which takes "
+                    "more memory and far fewer steps. auto takes exact where the estimate says "
+                    "that it fits in free memory, else ",
+                    usual_estimate().estimator->name, "."),
+             "", "", passes_of_methods()}),
+        choice("slope", &S::slope, slope_names(),
                {"What a slope is made of: the difference of two losses; or, for rge, the residual "
                 "times the change of the prediction, which lacks the squared term.",
                 "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu", "",
@@ -79,11 +90,11 @@ std::vector<Field> method_fields() {
                {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
                 "products or int4 weights 1e-2, with int8 products 2e-2.",
                 "theta + mu e_i"}),
-        choice("mu_scale", &S::mu_scale, {"same", "table"},
+        choice("mu_scale", &S::mu_scale, mu_scale_names(),
                {"For models with two text encoders: one mu for both, as the paper has it; or for "
                 "each in proportion to the mean norm of its table's rows, which inspect shows.",
                 "table: mu_e = mu norm_e / norm_1"}),
-        choice("directions", &S::directions, {"normal", "principal", "related"},
+        choice("directions", &S::directions, directions_names(),
                {"Where the random directions lie: anywhere; within the leading principal "
                 "directions of the model's vocabulary; or within what the related words span.",
                 "e_i ~ N(0, I), or e_i = z_i U, z_i ~ N(0, I)"}),
@@ -101,8 +112,7 @@ std::vector<Field> method_fields() {
         number("learning_rate", &S::learning_rate, 0, 10,
                {"Step size of ZOAdam. 0 takes 5e-3, with the exact gradient 1e-2.",
                 "theta -= learning_rate mhat / (sqrt(vhat) + 1e-3)"}),
-        choice("learning_rate_schedule", &S::learning_rate_schedule,
-               {"constant", "linear", "cosine"},
+        choice("learning_rate_schedule", &S::learning_rate_schedule, learning_rate_schedule_names(),
                {"How the learning rate falls over the steps: not; in a line to zero; along half a "
                 "cosine to zero."}),
         number("average_steps", &S::average_steps, 0, 1e7,
@@ -124,7 +134,7 @@ std::vector<Field> subspace_fields() {
         number("nu", &S::nu, 1e-9, 0.999,
                {"Share of the variance that counts as hardly moved.",
                 "i* = min i: sum_{j<=i} lambda_j / sum_k lambda_k > 1 - nu"}),
-        choice("timesteps", &S::timesteps, {"puts", "uniform", "snr", "stratified"},
+        choice("timesteps", &S::timesteps, timestep_names(),
                {"How timesteps are drawn. puts, evenly between t_lower and t_upper; uniform, from "
                 "all; snr, the noisier the oftener; stratified, as puts, but each tenth of the "
                 "range once in ten draws.",
@@ -147,7 +157,7 @@ std::vector<Field> data_fields() {
                 "", "pixels"}),
         number("flip", &S::flip, 0, 1,
                {"Probability of a mirrored picture. 0 for subjects with writing on them."}),
-        choice("picture_sizes", &S::picture_sizes, {"training", "original"},
+        choice("picture_sizes", &S::picture_sizes, picture_sizes_names(),
                {"What a model that is told sizes (XL) learns of each picture: that it is whole and "
                 "as large as the training's squares, as hosts tell when they draw; or its file's "
                 "own size and what was cut off."}),
@@ -166,18 +176,17 @@ std::vector<Field> machine_fields() {
     return {
         number("clip_skip", &S::clip_skip, 1, 12,
                {"1 takes the text encoder's last layer, 2 the one before."}),
-        choice("prediction", &S::prediction, {"auto", "epsilon", "v"},
+        choice("prediction", &S::prediction, open_prediction_names(),
                {"What the UNet was trained to predict; auto follows the model's own metadata, else "
                 "epsilon."}),
-        choice("zero_snr", &S::zero_snr, {"auto", "on", "off"},
+        choice("zero_snr", &S::zero_snr, on_off_names(),
                {"Whether the model was trained with zero terminal SNR: nothing of the picture is "
                 "left at the last timestep. auto follows the file (a diffusers folder's "
                 "rescale_betas_zero_snr, a checkpoint's ztsnr).",
                 "sqrt(abar_t) -> (sqrt(abar_t) - sqrt(abar_T)) sqrt(abar_0) / (sqrt(abar_0) - "
                 "sqrt(abar_T))"}),
         choice(
-            "beta_schedule", &S::beta_schedule,
-            {"auto", "scaled_linear", "linear", "squaredcos_cap_v2", "trained"},
+            "beta_schedule", &S::beta_schedule, open_beta_kind_names(),
             {"The noise schedule that the model was trained on; trained is the list of betas in a "
              "diffusers folder's configuration. auto follows such a configuration, else "
              "scaled_linear; a wired model brings its own.",
@@ -193,7 +202,7 @@ std::vector<Field> machine_fields() {
                 "int8: W_q = round(W / s), s = max|W_row| / 127; int4: W_q = round((W - min) / s), "
                 "s = (max - min) / 15 of a group"}),
         choice(
-            "compute", &S::compute, with_auto(compute_type_names()),
+            "compute", &S::compute, open_compute_names(),
             {"What the inputs of the UNet's large products are rounded to; int8 is for the CPU and "
              "int8 weights. auto times products of the model's own shapes, once, and takes what "
              "makes the shortest training here to equal quality.",
@@ -202,7 +211,7 @@ std::vector<Field> machine_fields() {
              "activations, which hides small differences of the loss, and auto is fp32 there and "
              "with dense weights. int8 finds its scales in the run's own first draws. What "
              "each takes and does to the slopes is in docs/PERFORMANCE.md of the repository."}),
-        free(choice("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
+        free(one_of("device", &S::device, {"cpu", "cuda"}, {"Where the model runs."})),
         free(number("threads", &S::threads, 0, 1024,
                     {"Processor threads; 0 leaves the choice to torch."})),
         free(
@@ -232,7 +241,7 @@ std::vector<Field> run_fields() {
         free(number(
             "preview_every", &S::preview_every, 0, 1e7,
             {"How often a preview is drawn, always from the same noise; 0 never.", "", "steps"})),
-        choice("take", &S::take, {"last", "best"},
+        choice("take", &S::take, take_names(),
                {"Which word comes out: that of the last step, or that of the lowest validation "
                 "loss. The run goes on from the last step either way."}),
     };

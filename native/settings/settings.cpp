@@ -4,32 +4,27 @@
 #include <cmath>
 
 #include "nn/families.h"
-#include "ops/panel_product.h"
 #include "pictures/caption_templates.h"
-#include "zo/estimator.h"
 
 namespace zoodip {
 namespace {
 
-nlohmann::json preset_values(const std::string& name) {
-    auto values = nlohmann::json::object();
-    for (const auto& [setting, value] : family_with_preset(name).values) {
-        const bool whole = std::floor(value) == value;
-        values[setting] =
-            whole ? nlohmann::json(static_cast<std::int64_t>(value)) : nlohmann::json(value);
-    }
-    return values;
+const Family& preset_of(const TrainSettings& settings, const Architecture& architecture) {
+    return settings.preset != nullptr ? *settings.preset : family_with_preset(architecture.preset);
 }
 
 // The values of a preset suit its estimates; the exact gradient has its own.
-nlohmann::json preset_for(const TrainSettings& chosen, const Architecture& architecture) {
-    std::string name = chosen.preset;
-    if (name == "auto") name = architecture.preset;
-    nlohmann::json values = preset_values(name);
-    if (chosen.method == "exact") {
-        for (const char* own : {"steps", "learning_rate"}) values.erase(own);
+const std::set<std::string> of_estimates = {"steps", "learning_rate"};
+
+// A preset's values, for what was not chosen.
+void apply_preset(const AskedSettings& asked, const Family& preset, TrainSettings& settings) {
+    for (const auto& [name, value] : preset.values) {
+        if (asked.chosen.contains(name)) continue;
+        if (settings.method == exact_gradient && of_estimates.contains(name)) continue;
+        const bool whole = std::floor(value) == value;
+        set_field(settings, find_setting(train_setting_fields(), name),
+                  whole ? nlohmann::json(static_cast<std::int64_t>(value)) : nlohmann::json(value));
     }
-    return values;
 }
 
 std::int64_t default_tau(std::int64_t text_width) {
@@ -39,27 +34,24 @@ std::int64_t default_tau(std::int64_t text_width) {
 
 void fill_in_noise(TrainSettings& settings, const Architecture& architecture) {
     const BetaSchedule& betas = architecture.betas;
-    if (settings.prediction == "auto") {
-        settings.prediction = architecture.prediction == Prediction::v ? "v" : "epsilon";
-    }
-    if (settings.zero_snr == "auto") settings.zero_snr = betas.zero_snr ? "on" : "off";
-    if (settings.beta_schedule == "auto") settings.beta_schedule = betas.kind;
-    if (settings.beta_schedule != "scaled_linear" && settings.beta_schedule != "linear") return;
+    settings.prediction = settings.prediction.value_or(architecture.prediction);
+    settings.zero_snr = settings.zero_snr.value_or(betas.zero_snr);
+    settings.beta_schedule = settings.beta_schedule.value_or(betas.kind);
+    if (!has_bounds(*settings.beta_schedule)) return;
     if (settings.beta_start == 0) settings.beta_start = betas.start;
     if (settings.beta_end == 0) settings.beta_end = betas.end;
 }
 
-void fill_in(TrainSettings& settings, const Architecture& architecture) {
-    if (settings.compute == "auto") settings.compute = "fp32";  // chosen before, for a run
-    const bool exact = settings.method == "exact";
-    const bool integers = settings.compute == "int8";
-    const bool coarse = settings.compute == "bf16" || settings.weights == "int4";
+void fill_in_zeros(TrainSettings& settings, const Architecture& architecture) {
+    const bool exact = settings.method == exact_gradient;
+    const bool integers = settings.compute == ComputeType::int8;
+    const bool coarse =
+        settings.compute == ComputeType::bfloat16 || settings.weights == WeightType::int4;
     if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
     if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
     if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width());
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
-    fill_in_noise(settings, architecture);
     settings.average_steps = std::min(settings.average_steps, settings.steps);
 }
 
@@ -77,40 +69,61 @@ void check(const TrainSettings& settings) {
             settings.resolution);
     require(settings.t_lower < settings.t_upper, "t_lower: needs to be below t_upper, got ",
             settings.t_lower, " and ", settings.t_upper);
-    require(settings.slope == "loss" || settings.method == "rge",
-            "slope: residual is defined for method rge, which looks at theta itself, got method ",
-            settings.method);
-    const bool integers = settings.compute == "int8";
-    require(!integers || settings.weights == "int8",
-            "compute: int8 multiplies weights in int8, got weights ", settings.weights);
+    const bool exact = settings.method == exact_gradient;
     require(
-        !integers || settings.method != "exact",
+        settings.slope == Slope::loss || (!exact && settings.method->estimator->begins_at_theta),
+        "slope: residual is defined for method rge, which looks at theta itself, got method ",
+        name_of(method_names(), settings.method));
+    const bool integers = settings.compute == ComputeType::int8;
+    require(!integers || settings.weights == WeightType::int8,
+            "compute: int8 multiplies weights in int8, got weights ",
+            name_of(weight_type_names(), settings.weights));
+    require(
+        !integers || !exact,
         "compute: products of integers have no exact gradient; use bf16 or fp32, or method rge");
     caption_templates(settings.templates);  // throws for lines that cannot be used
-    const bool related = settings.directions == "related";
+    const bool related = settings.directions == Directions::related;
     require(related == !settings.related_words.empty(), "related_words: ",
             related ? "needs words, with spaces between, for directions related; got none"
-                    : "is for directions related, got directions " + settings.directions);
+                    : "is for directions related, got directions " +
+                          name_of(directions_names(), settings.directions));
     require(settings.early_stop == 0 || settings.validate_every > 0,
             "early_stop: needs validate_every above 0, got 0");
-    require(settings.take == "last" || settings.validate_every > 0,
+    require(settings.take == Take::last || settings.validate_every > 0,
             "take: best needs validate_every above 0, got 0");
 }
 
 }  // namespace
 
-TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture) {
-    const auto& fields = train_setting_fields();
-    TrainSettings asked;
-    set_fields(asked, fields, chosen);
-    if (asked.method == "auto") asked.method = "rge";
-    TrainSettings settings;
-    set_fields(settings, fields, preset_for(asked, architecture));
-    set_fields(settings, fields, chosen);
-    settings.method = asked.method;
-    fill_in(settings, architecture);
+bool runs_on_cpu(const TrainSettings& settings) {
+    return settings.device == "cpu";
+}
+
+void AskedSettings::choose(const std::string& name, const nlohmann::json& value) {
+    set_field(values, find_setting(train_setting_fields(), name), value);
+    chosen.insert(name);
+}
+
+AskedSettings read_settings(const nlohmann::json& chosen) {
+    AskedSettings asked;
+    set_fields(asked.values, train_setting_fields(), chosen);
+    for (const auto& [name, value] : chosen.items()) asked.chosen.insert(name);
+    return asked;
+}
+
+TrainSettings fill_in(const AskedSettings& asked, const Architecture& architecture) {
+    TrainSettings settings = asked.values;
+    settings.method = settings.method.value_or(usual_estimate());
+    settings.compute = settings.compute.value_or(ComputeType::float32);
+    apply_preset(asked, preset_of(settings, architecture), settings);
+    fill_in_zeros(settings, architecture);
+    fill_in_noise(settings, architecture);
     check(settings);
     return settings;
+}
+
+TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture) {
+    return fill_in(read_settings(chosen), architecture);
 }
 
 nlohmann::json result_settings(const TrainSettings& settings) {
@@ -122,8 +135,9 @@ nlohmann::json result_settings(const TrainSettings& settings) {
 }
 
 StepPasses passes_of(const TrainSettings& settings) {
-    if (settings.method == "exact") return {settings.batch, settings.batch};
-    return {settings.batch * make_estimator(settings.method, settings.mu)->passes(settings.n), 0};
+    if (settings.method == exact_gradient) return {settings.batch, settings.batch};
+    const auto estimator = settings.method->estimator->make(settings.mu);
+    return {settings.batch * estimator->passes(settings.n), 0};
 }
 
 std::int64_t points_of(const TrainSettings& settings) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -9,48 +11,50 @@
 
 #include "core/settings.h"
 #include "nn/family.h"
+#include "settings/choices.h"
 
 namespace zoodip {
 
+// Where nothing is a value (std::nullopt, or no family) it stands for "auto".
 struct TrainSettings {
-    std::string preset = "auto";
+    const Family* preset = nullptr;
     std::int64_t steps = 0;
-    std::string method = "rge";
-    std::string slope = "loss";
+    std::optional<Method> method = usual_estimate();
+    Slope slope = Slope::loss;
     std::int64_t n = 2;
     double mu = 0;
-    std::string mu_scale = "same";
-    std::string directions = "normal";
+    MuScale mu_scale = MuScale::same;
+    Directions directions = Directions::normal;
     std::int64_t direction_rank = 32;
     std::string related_words;
     std::int64_t batch = 1;
     std::int64_t chunk = 0;
     double learning_rate = 0;
-    std::string learning_rate_schedule = "constant";
+    LearningRateSchedule learning_rate_schedule = LearningRateSchedule::constant;
     std::int64_t average_steps = 0;
     bool subspace = true;
     std::int64_t tau = 0;
     double nu = 1e-3;
-    std::string timesteps = "puts";
+    Timesteps timesteps = Timesteps::puts;
     std::int64_t t_lower = 500;
     std::int64_t t_upper = 900;
 
     std::int64_t vectors = 0;
     std::int64_t resolution = 0;
     double flip = 0.5;
-    std::string picture_sizes = "training";
+    PictureSizes picture_sizes = PictureSizes::training;
     std::string caption;
     std::string templates = "object";
     std::int64_t seed = 0;
 
     std::int64_t clip_skip = 1;
-    std::string prediction = "auto";
-    std::string zero_snr = "auto";
-    std::string beta_schedule = "auto";
+    std::optional<Prediction> prediction;
+    std::optional<bool> zero_snr;
+    std::optional<BetaKind> beta_schedule;
     double beta_start = 0;
     double beta_end = 0;
-    std::string weights = "int8";
-    std::string compute = "auto";
+    WeightType weights = WeightType::int8;
+    std::optional<ComputeType> compute;
     std::string device = "cpu";
     std::int64_t threads = 0;
     std::int64_t memory_limit = 0;
@@ -62,23 +66,37 @@ struct TrainSettings {
     std::int64_t checkpoint_every = 500;
     std::int64_t checkpoints_kept = 3;
     std::int64_t preview_every = 0;
-    std::string take = "last";
+    Take take = Take::last;
 };
 
 const std::vector<Setting<TrainSettings>>& train_setting_fields();
 
-// The defaults for a model with what the user chose on top. A preset ("auto": that of the model's
-// family) goes between the two. 0 stands for what depends on other things:
+bool runs_on_cpu(const TrainSettings& settings);
+
+// What was asked of a run: the defaults with what was chosen on top, and which that is.
+struct AskedSettings {
+    TrainSettings values;
+    std::set<std::string> chosen;
+
+    // Throws Error for an unknown name or a value out of range.
+    void choose(const std::string& name, const nlohmann::json& value);
+};
+AskedSettings read_settings(const nlohmann::json& chosen);
+
+// The defaults for a model with what was chosen on top. A preset (that of the model's family, where
+// none is named) goes between the two. 0 stands for what depends on other things:
 //   steps          30000 by estimates, 1000 by the exact gradient
 //   learning_rate  5e-3 by estimates, 1e-2 by the exact gradient
 //   mu             1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences, and
 //                  with weights int4
-//   compute        bf16 on a CPU that multiplies it, with weights in integers; else fp32
 //   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion
 //   resolution     what the model was made for
 //   prediction, zero_snr, beta_*  what the model was trained on
-// Method "auto" is taken as rge: choose_method (train/method_choice.h) goes before.
-// Throws Error for an unknown name, a value out of range, or two that contradict each other.
+// Method and compute that are open are taken as rge and fp32: decide (train/decide.h) goes before.
+// Throws Error for two values that contradict each other.
+TrainSettings fill_in(const AskedSettings& asked, const Architecture& architecture = {});
+
+// The same of settings by name.
 TrainSettings resolve_settings(const nlohmann::json& chosen, const Architecture& architecture = {});
 
 // The settings that decide which numbers come out; device, threads and how often to save do not

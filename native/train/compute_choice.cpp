@@ -29,13 +29,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-using Seconds = std::map<std::string, double>;
+using Seconds = std::map<ComputeType, double>;
 
 constexpr std::size_t timed_layers = 2;  // of convolutions and of linear layers, the heaviest
 constexpr std::uint64_t largest_file = 1 << 20;
 
 struct Candidate {
-    const char* name;
+    ComputeType compute;
     ProductType type;
     at::ScalarType attention;
     double steps;
@@ -44,18 +44,22 @@ struct Candidate {
 // From the most exact.
 const std::vector<Candidate>& candidates() {
     static const std::vector<Candidate> all = {
-        {"fp32", ProductType::float32, at::kFloat, 1.0},
-        {"bf16", ProductType::bfloat16, at::kBFloat16, 1.18},
-        {"int8", ProductType::int8, at::kBFloat16, 1.19},
+        {ComputeType::float32, ProductType::float32, at::kFloat, 1.0},
+        {ComputeType::bfloat16, ProductType::bfloat16, at::kBFloat16, 1.18},
+        {ComputeType::int8, ProductType::int8, at::kBFloat16, 1.19},
     };
     return all;
+}
+
+std::string called(ComputeType type) {
+    return name_of(compute_type_names(), type);
 }
 
 std::vector<Candidate> candidates_for(const TrainSettings& settings) {
     std::vector<Candidate> all;
     for (const Candidate& one : candidates()) {
-        const bool suits = one.type != ProductType::int8 ||
-                           (settings.weights == "int8" && settings.method != "exact");
+        const bool suits = one.type != ProductType::int8 || (settings.weights == WeightType::int8 &&
+                                                             settings.method != exact_gradient);
         if (suits && has_panel_product(one.type)) all.push_back(one);
     }
     return all;
@@ -68,7 +72,7 @@ struct Passes {
 };
 
 Passes passes_for(const TrainSettings& settings) {
-    if (settings.method == "exact") return {1, true};
+    if (settings.method == exact_gradient) return {1, true};
     const std::int64_t points = points_of(settings);
     return {settings.chunk == 0 ? points : std::min(points, settings.chunk), false};
 }
@@ -119,7 +123,7 @@ ProductCase case_of(const LayerWork& layer, std::int64_t rows) {
 // Seconds of a sample's passes, by type.
 Seconds time_products(const Timed& timed, const Passes& passes,
                       const std::vector<Candidate>& types) {
-    std::map<std::string, std::array<double, 2>> spent;  // by kind of layer
+    std::map<ComputeType, std::array<double, 2>> spent;  // by kind of layer
     std::array<double, 2> products{};
     for (const LayerWork& layer : timed.layers) {
         const ProductCase of = case_of(layer, passes.rows);
@@ -129,7 +133,7 @@ Seconds time_products(const Timed& timed, const Passes& passes,
             layer.products / static_cast<double>(layer.layers) * static_cast<double>(of.rows);
         for (const Candidate& type : types) {
             const double forward = speed.forward(type.type);
-            spent[type.name][kind] +=
+            spent[type.compute][kind] +=
                 passes.gradient ? 2 * forward + speed.backward(type.type) : forward;
         }
     }
@@ -138,7 +142,7 @@ Seconds time_products(const Timed& timed, const Passes& passes,
         const std::array<double, 2> all = {timed.linear, timed.convolution};
         double sum = 0;
         for (std::size_t kind = 0; kind < 2; ++kind) {
-            if (products[kind] > 0) sum += spent[type.name][kind] * all[kind] / products[kind];
+            if (products[kind] > 0) sum += spent[type.compute][kind] * all[kind] / products[kind];
         }
         if (timed.attention) {
             const AttentionWork& one = *timed.attention;
@@ -146,7 +150,7 @@ Seconds time_products(const Timed& timed, const Passes& passes,
                 attention_seconds(1, one.tokens, one.channels, timed.heads, type.attention);
             sum += once * timed.attentions * (passes.gradient ? 4 : 1);
         }
-        seconds[type.name] = sum * static_cast<double>(passes.rows);
+        seconds[type.compute] = sum * static_cast<double>(passes.rows);
     }
     return seconds;
 }
@@ -196,9 +200,9 @@ std::optional<Seconds> find_timing(const std::string& key, const std::vector<Can
     if (found == all.end() || !found->is_object()) return std::nullopt;
     Seconds seconds;
     for (const Candidate& type : types) {
-        const json value = found->value(type.name, json());
+        const json value = found->value(called(type.compute), json());
         if (!value.is_number() || !(value.get<double>() > 0)) return std::nullopt;
-        seconds[type.name] = value;
+        seconds[type.compute] = value;
     }
     return seconds;
 }
@@ -208,7 +212,8 @@ void keep_timing(const std::string& key, const Seconds& seconds) {
     const fs::path file = kept_timings();
     if (file.empty()) return;
     json all = read_timings(file);
-    all[key] = seconds;
+    json& kept = all[key] = json::object();
+    for (const auto& [type, spent] : seconds) kept[called(type)] = spent;
     const std::string text = all.dump(1) + "\n";
     const auto bytes = std::as_bytes(std::span(text));
     std::error_code ignored;
@@ -227,59 +232,61 @@ std::string duration(double seconds) {
     return format_number(std::round(shown / step) * step) + (seconds < 1 ? " ms" : " s");
 }
 
-std::string reason_of(const std::string& chosen, const Seconds& seconds) {
-    std::string text = concat("compute auto takes ", chosen, ": products of a step take ");
+std::string reason_of(ComputeType chosen, const Seconds& seconds) {
+    std::string text = concat("compute auto takes ", called(chosen), ": products of a step take ");
     bool first = true;
     for (const Candidate& type : candidates()) {
-        const auto found = seconds.find(type.name);
+        const auto found = seconds.find(type.compute);
         if (found == seconds.end()) continue;
-        text += concat(first ? "" : ", ", duration(found->second), " in ", type.name);
+        text += concat(first ? "" : ", ", duration(found->second), " in ", called(type.compute));
         first = false;
     }
     return text + " on this processor";
 }
 
-std::optional<std::string> asked_for() {
+std::optional<ComputeType> asked_for() {
     const char* value = std::getenv("ZOODIP_COMPUTE");
     if (value == nullptr || *value == '\0') return std::nullopt;
-    const std::string name = value;
-    parse_compute_type(name);
-    return name;
+    return parse_compute_type(value);
 }
 
 }  // namespace
 
-double step_factor(const std::string& compute) {
-    for (const Candidate& one : candidates()) {
-        if (compute == one.name) return one.steps;
-    }
-    fail("compute: there is no '", compute, "'");
+double step_factor(ComputeType compute) {
+    const auto& all = candidates();
+    const auto is_it = [&](const Candidate& one) { return one.compute == compute; };
+    return std::find_if(all.begin(), all.end(), is_it)->steps;
 }
 
-std::string quickest(const Seconds& seconds) {
-    std::string best = "fp32";
+ComputeType quickest(const Seconds& seconds) {
+    ComputeType best = ComputeType::float32;
     double least = std::numeric_limits<double>::infinity();
     for (const Candidate& one : candidates()) {
-        const auto found = seconds.find(one.name);
+        const auto found = seconds.find(one.compute);
         if (found == seconds.end() || found->second * one.steps >= least) continue;
         least = found->second * one.steps;
-        best = one.name;
+        best = one.compute;
     }
     return best;
 }
 
 ComputeChoice choose_compute(const TrainSettings& settings, const WeightSource& source) {
-    if (settings.device != "cpu" || settings.weights == "dense") {
-        return {"fp32", {}, "compute auto takes fp32, the type of these weights' products"};
+    if (!runs_on_cpu(settings) || settings.weights == WeightType::dense) {
+        return {ComputeType::float32,
+                {},
+                "compute auto takes fp32, the type of these weights' products"};
     }
     const std::vector<Candidate> types = candidates_for(settings);
     if (const auto asked = asked_for()) {
-        const bool runs = std::any_of(types.begin(), types.end(),
-                                      [&](const Candidate& type) { return *asked == type.name; });
-        const std::string taken = runs ? *asked : "fp32";
-        return {taken, {}, concat("compute auto takes ", taken, ", as ZOODIP_COMPUTE says")};
+        const bool runs = std::any_of(types.begin(), types.end(), [&](const Candidate& type) {
+            return *asked == type.compute;
+        });
+        const ComputeType taken = runs ? *asked : ComputeType::float32;
+        return {
+            taken, {}, concat("compute auto takes ", called(taken), ", as ZOODIP_COMPUTE says")};
     }
-    if (types.empty()) return {"fp32", {}, "compute auto takes fp32, all that this processor has"};
+    if (types.empty())
+        return {ComputeType::float32, {}, "compute auto takes fp32, all that this processor has"};
     const Passes passes = passes_for(settings);
     Timed timed = what_to_time(source, settings.resolution / 8);
     const HeadRule heads = detect_architecture(source).unet_heads;
@@ -294,7 +301,7 @@ ComputeChoice choose_compute(const TrainSettings& settings, const WeightSource& 
         seconds = time_products(timed, passes, types);
         keep_timing(key, *seconds);
     }
-    const std::string chosen = quickest(*seconds);
+    const ComputeType chosen = quickest(*seconds);
     return {chosen, *seconds, reason_of(chosen, *seconds)};
 }
 

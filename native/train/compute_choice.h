@@ -10,11 +10,11 @@
 namespace zoodip {
 
 struct ComputeChoice {
-    std::string compute;  // fp32, bf16 or int8
+    ComputeType compute;
     // Of a step with each type that runs here, from products of the model's own shapes that were
     // timed on this machine; attention included, what is between the products not. Empty where
     // nothing was timed.
-    std::map<std::string, double> seconds;
+    std::map<ComputeType, double> seconds;
     std::string reason;  // a sentence
 };
 
@@ -27,11 +27,11 @@ ComputeChoice choose_compute(const TrainSettings& settings, const WeightSource& 
 
 // The type with the least time to equal quality, of those timed: seconds a step times the steps
 // that the type's slopes cost (step_factor). Of equal ones the more exact.
-std::string quickest(const std::map<std::string, double>& seconds);
+ComputeType quickest(const std::map<ComputeType, double>& seconds);
 
 // Steps to the same held-out loss, relative to fp32's, each type at its default mu: the mean over
 // eight seeds of `python -m zoodip.bench numerics` (1.04 for bf16, 1.03 for int8) and its standard
 // error (0.14, 0.16) with it, so that a coarser type is taken for more than luck.
-double step_factor(const std::string& compute);
+double step_factor(ComputeType compute);
 
 }  // namespace zoodip

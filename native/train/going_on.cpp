@@ -78,9 +78,11 @@ void require_reachable(const SavedRun& saved, const TrainSettings& asked,
     if (begun == asked.steps) return;
     require(at <= asked.steps, "steps: the run in ", file.string(), " is at step ", at,
             " already; ask for at least as many, got ", asked.steps);
-    require(asked.learning_rate_schedule == "constant", "steps: the learning rate of the run in ",
-            file.string(), " falls over all of its ", begun, " steps (learning_rate_schedule ",
-            asked.learning_rate_schedule, "), so that one of ", asked.steps,
+    require(asked.learning_rate_schedule == LearningRateSchedule::constant,
+            "steps: the learning rate of the run in ", file.string(), " falls over all of its ",
+            begun, " steps (learning_rate_schedule ",
+            name_of(learning_rate_schedule_names(), asked.learning_rate_schedule),
+            "), so that one of ", asked.steps,
             " steps is another run from its first step on. Start it anew, with `overwrite` or "
             "another `out`");
     const std::int64_t mean_begins = asked.steps - asked.average_steps;
@@ -90,14 +92,17 @@ void require_reachable(const SavedRun& saved, const TrainSettings& asked,
             at, ". Ask for at least ", at + asked.average_steps, " steps");
 }
 
+std::string lineage_id(const json& identity) {
+    Sha256 hash;
+    hash.update(show_json(without_its_end(identity)));
+    return hash.hex();
+}
+
 std::string run_id(const json& identity) {
-    json run = without_its_end(identity);
+    json run = identity;
     const auto settings = run.find("settings");
     if (settings != run.end() && settings->is_object()) settings->erase("average_steps");
-    const std::string text = show_json(run);
-    Sha256 hash;
-    hash.update(std::as_bytes(std::span(text)));
-    return hash.hex();
+    return lineage_id(run);
 }
 
 RunState state_for(const SavedRun& saved, const TrainSettings& asked) {

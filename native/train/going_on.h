@@ -22,6 +22,9 @@ void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,
 void require_reachable(const SavedRun& saved, const TrainSettings& asked,
                        const std::filesystem::path& file);
 
+// 64 hexadecimal digits of what require_same_run compares: of all runs that go on into one another.
+std::string lineage_id(const nlohmann::json& identity);
+
 // 64 hexadecimal digits for the run of an identity, the same however far it is to go.
 std::string run_id(const nlohmann::json& identity);
 

@@ -31,7 +31,7 @@ std::int64_t weight_bytes(const PartInventory& part, WeightType type, std::int64
 std::int64_t table_bytes(const WeightSource& source, const TrainSettings& settings) {
     for (const WeightInfo& info : source.list()) {
         if (!is_token_table(info)) continue;
-        const bool left = settings.device == "cpu" && source.part_reader(info.name);
+        const bool left = runs_on_cpu(settings) && source.part_reader(info.name);
         return left ? 0 : stored_bytes(info);
     }
     return 0;
@@ -55,13 +55,13 @@ constexpr std::int64_t gradient_copies = 80;
 // Whether weights are multiplied from their panels: quantised ones on the CPU. No layer is unpacked
 // then.
 bool own_products(const TrainSettings& settings) {
-    return settings.device == "cpu" && settings.weights != "dense" &&
+    return runs_on_cpu(settings) && settings.weights != WeightType::dense &&
            has_panel_product(ProductType::float32);
 }
 
 // On the CPU activations are float32 with every type of products.
 std::int64_t activation_size(const TrainSettings& settings) {
-    return settings.device == "cpu" || settings.compute == "fp32" ? 4 : 2;
+    return runs_on_cpu(settings) || settings.compute == ComputeType::float32 ? 4 : 2;
 }
 
 std::int64_t unet_activations(const WeightSource& source, const TrainSettings& settings) {
@@ -71,10 +71,11 @@ std::int64_t unet_activations(const WeightSource& source, const TrainSettings& s
     const std::int64_t points = points_of(settings);
     const std::int64_t rows = settings.chunk == 0 ? points : std::min(points, settings.chunk);
     const std::int64_t together =
-        settings.device == "cpu" ? UNet::rows_together(side, side, rows) : rows;
+        runs_on_cpu(settings) ? UNet::rows_together(side, side, rows) : rows;
     const std::int64_t working = own_products(settings) ? own_working_copies : working_copies;
-    const std::int64_t copies =
-        settings.method == "exact" ? gradient_copies : rows * row_copies + together * working;
+    const std::int64_t copies = settings.method == exact_gradient
+                                    ? gradient_copies
+                                    : rows * row_copies + together * working;
     return copies * side * side * channels * activation_size(settings);
 }
 
@@ -104,11 +105,12 @@ nlohmann::json to_json(const MemoryEstimate& estimate) {
 
 MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
                                const TrainSettings& settings) {
-    const WeightType chosen = parse_weight_type(settings.weights);
+    const WeightType chosen = settings.weights;
     const auto type = [&](Part part) { return part_weight_type(chosen, part); };
-    const std::int64_t number_size = settings.compute == "fp32" ? 4 : 2;  // of an unpacked weight
+    const bool narrow = settings.compute != ComputeType::float32;
+    const std::int64_t number_size = narrow ? 2 : 4;  // of an unpacked weight
     MemoryEstimate estimate;
-    const bool rounded = settings.device == "cpu" && settings.compute != "fp32";
+    const bool rounded = runs_on_cpu(settings) && narrow;
     estimate.program = program_bytes + (rounded && !own_products(settings) ? bfloat16_bytes : 0);
     estimate.encoding = weight_bytes(inventory.vae_encoder, type(Part::vae), 4) +
                         inventory.vae_encoder.largest * 4 + encoder_activations(source, settings);

@@ -134,7 +134,7 @@ UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& obs
 // Of each picture; empty where all are told to be of the training's size.
 std::vector<std::array<PictureSize, 2>> told_sizes(const Plan& plan,
                                                    const std::vector<LatentPicture>& latents) {
-    if (plan.settings.picture_sizes == "training") return {};
+    if (plan.settings.picture_sizes == PictureSizes::training) return {};
     if (plan.architecture.size_width == 0) {
         log_info("picture_sizes: ", plan.architecture.family,
                  " is told no sizes, and it changes nothing");
@@ -145,8 +145,8 @@ std::vector<std::array<PictureSize, 2>> told_sizes(const Plan& plan,
     return sizes;
 }
 
-// What learning begins with.
-struct Beginning {
+// What learning begins with, beside the networks.
+struct LearningInputs {
     const std::vector<LatentPicture>& latents;
     DirectionSpace space;
     at::Tensor theta;
@@ -158,37 +158,37 @@ void note(LogLevel level, const std::string& text, PersonalizeObserver& observer
 }
 
 void check_prediction(const Plan& plan, const DiffusionObjective::Parts& parts,
-                      const Beginning& beginning, PersonalizeObserver& observer) {
+                      const LearningInputs& inputs, PersonalizeObserver& observer) {
     observer.on_stage("looking at what the UNet predicts");
     const PredictionLosses losses =
-        prediction_losses(parts, plan.layout, texts_of(plan), beginning.latents, beginning.theta);
+        prediction_losses(parts, plan.layout, texts_of(plan), inputs.latents, inputs.theta);
     const std::string doubt =
         doubt_of(parts.prediction, plan.architecture.prediction_reason, losses);
     if (!doubt.empty()) note(LogLevel::warning, doubt, observer);
 }
 
 PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts,
-                        const Beginning& beginning, PersonalizeObserver& observer) {
+                        const LearningInputs& inputs, PersonalizeObserver& observer) {
     const TrainSettings& settings = plan.settings;
     Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
                         settings.resolution);
     if (plan.prediction_guessed && !plan.output.resume)
-        check_prediction(plan, parts, beginning, observer);
+        check_prediction(plan, parts, inputs, observer);
     DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
     const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
                                  plan.schedule);
     Trainer trainer(
         settings, objective,
-        {beginning.latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
-        beginning.space, beginning.theta);
+        {inputs.latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
+        inputs.space, inputs.theta);
     const Validation validation(objective,
-                                Validation::samples(beginning.latents, settings, plan.schedule),
+                                Validation::samples(inputs.latents, settings, plan.schedule),
                                 settings.validation_samples, plan.load.cancel);
     return Run(plan, trainer, validation,
                {.draw = [&](const at::Tensor& word) { return previewer.draw(word); },
                 .decode = [&](const at::Tensor& latents) { return decode(plan, latents); }},
                observer)
-        .go();
+        .execute();
 }
 
 PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
@@ -197,9 +197,9 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
     const TextEncoders text_encoders = load_text(plan, observer);
-    const Beginning beginning{latents, direction_space(plan.settings, plan.layout, text_encoders),
-                              start_vector(plan, text_encoders)};
-    const Prediction prediction = choose_prediction(plan.settings.prediction, plan.architecture);
+    const LearningInputs inputs{latents, direction_space(plan.settings, plan.layout, text_encoders),
+                                start_vector(plan, text_encoders)};
+    const Prediction prediction = plan.settings.prediction.value_or(plan.architecture.prediction);
     const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);
     return learn(
@@ -207,7 +207,7 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
         {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device, plan.schedule,
          PictureSize::whole(plan.settings.resolution, plan.settings.resolution),
          told_sizes(plan, latents)},
-        beginning, observer);
+        inputs, observer);
 }
 
 // What the folder gave, and what it did not.

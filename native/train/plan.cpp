@@ -4,14 +4,13 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/sha256.h"
 #include "nn/manifest.h"
 #include "objective/engine.h"
 #include "objective/noise.h"
 #include "pictures/caption_templates.h"
-#include "train/compute_choice.h"
-#include "train/fit.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
 #include "words/token_file.h"
@@ -36,25 +35,19 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
 
 // What a stopped run decided by the memory and the processor of its time holds for it to the end;
 // and its steps, where no others are asked for.
-nlohmann::json as_decided(nlohmann::json chosen, const Output& output) {
-    if (!output.resume) return chosen;
+AskedSettings as_decided(AskedSettings asked, const Output& output) {
+    if (!output.resume) return asked;
     const auto before = saved_run(output.token);
     const auto settings = before ? before->identity.value("settings", nlohmann::json()) : nullptr;
-    if (!settings.is_object()) return chosen;
-    const auto decided = [&](const char* name, const nlohmann::json& open,
-                             const nlohmann::json& otherwise) {
-        if (chosen.value(name, otherwise) != open) return;
-        if (settings.contains(name)) chosen[name] = settings[name];
-    };
-    decided("steps", 0, 0);
-    decided("method", "auto", nullptr);
-    decided("compute", "auto", "auto");
-    decided("chunk", 0, 0);
-    return chosen;
-}
-
-bool chose_by_itself(const nlohmann::json& chosen) {
-    return chosen.value("compute", nlohmann::json("auto")) == "auto";
+    if (!settings.is_object()) return asked;
+    const std::pair<const char*, bool> parts[] = {{"steps", asked.values.steps == 0},
+                                                  {"method", !asked.values.method},
+                                                  {"compute", !asked.values.compute},
+                                                  {"chunk", asked.values.chunk == 0}};
+    for (const auto& [name, open] : parts) {
+        if (open && settings.contains(name)) asked.choose(name, settings[name]);
+    }
+    return asked;
 }
 
 // Why the run of an identity took its products; empty where it does not say.
@@ -70,26 +63,34 @@ Halves halves_of(const Plan& plan) {
             .decoder = plan.settings.preview_every > 0 && !plan.output.previews.empty()};
 }
 
-// The schedule of a graph is the host's: what was chosen beside it would not act.
-void decide_noise(Plan& plan, const nlohmann::json& chosen) {
-    TrainSettings& settings = plan.settings;
-    if (plan.own_schedule) {
-        const BetaSchedule betas = choose_betas(settings, plan.architecture);
-        plan.schedule = NoiseSchedule(betas);
-        warn_of_noise(choose_prediction(settings.prediction, plan.architecture), betas);
-        return;
-    }
+// What the settings would make of the weights' own schedule does not act beside another.
+void leave_noise_open(TrainSettings& settings) {
     const TrainSettings untouched;
-    for (const char* name : {"zero_snr", "beta_schedule", "beta_start", "beta_end"}) {
-        const auto found = chosen.find(name);
-        require(found == chosen.end() || *found == "auto" || *found == 0, name,
-                ": the wired model brings its own noise schedule; change it on the wire "
-                "(ModelSamplingDiscrete), or train from the checkpoint");
-    }
     settings.zero_snr = untouched.zero_snr;
     settings.beta_schedule = untouched.beta_schedule;
     settings.beta_start = untouched.beta_start;
     settings.beta_end = untouched.beta_end;
+}
+
+// The schedule of a graph is the host's: what was chosen beside it would not act.
+void decide_noise(Plan& plan, const TrainSettings& asked) {
+    TrainSettings& settings = plan.settings;
+    if (plan.own_schedule) {
+        const BetaSchedule betas = choose_betas(settings, plan.architecture);
+        plan.schedule = NoiseSchedule(betas);
+        warn_of_noise(settings.prediction.value_or(plan.architecture.prediction), betas);
+        return;
+    }
+    const std::pair<const char*, bool> parts[] = {{"zero_snr", !asked.zero_snr},
+                                                  {"beta_schedule", !asked.beta_schedule},
+                                                  {"beta_start", asked.beta_start == 0},
+                                                  {"beta_end", asked.beta_end == 0}};
+    for (const auto& [name, open] : parts) {
+        require(open, name,
+                ": the wired model brings its own noise schedule; change it on the wire "
+                "(ModelSamplingDiscrete), or train from the checkpoint");
+    }
+    leave_noise_open(settings);
 }
 
 void warn_of_distilled(const WeightSource& source) {
@@ -107,24 +108,21 @@ void require_integers(const LoadOptions& load) {
 }
 
 // What follows from source, settings and word.
-void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& cancel,
-              bool fit = true) {
+void complete(Plan& plan, const AskedSettings& asked, const CancelToken& cancel, bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
-    const DecidedSettings decided =
-        settings_for(as_decided(settings, plan.output), *plan.source, fit);
+    const DecidedSettings decided = decide(as_decided(asked, plan.output), *plan.source, fit);
     plan.settings = decided.settings;
-    plan.prediction_guessed = plan.architecture.prediction_guessed &&
-                              settings.value("prediction", nlohmann::json("auto")) == "auto";
+    plan.prediction_guessed = plan.architecture.prediction_guessed && !asked.values.prediction;
     plan.compute_choice = decided.compute_choice;
     require_whole(*plan.source, plan.architecture, halves_of(plan));
     warn_of_unread(*plan.source, plan.architecture);
     warn_of_distilled(*plan.source);
-    decide_noise(plan, settings);
+    decide_noise(plan, asked.values);
     if (plan.output.resume) {
         const auto before = saved_run(plan.output.token);
         if (before) {
             require_reachable(*before, plan.settings, state_path(plan.output.token));
-            if (chose_by_itself(settings)) plan.compute_choice = choice_of(before->identity);
+            if (!asked.values.compute) plan.compute_choice = choice_of(before->identity);
         }
     }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
@@ -133,8 +131,7 @@ void complete(Plan& plan, const nlohmann::json& settings, const CancelToken& can
     for (const TextEncoderSpec& spec : plan.architecture.encoders) {
         plan.layout.add(plan.word, spec.key, plan.settings.vectors, spec.width);
     }
-    plan.load = {parse_weight_type(plan.settings.weights),
-                 parse_compute_type(plan.settings.compute), open_device(plan.settings.device),
+    plan.load = {plan.settings.weights, *plan.settings.compute, open_device(plan.settings.device),
                  cancel};
     plan.load.fingerprint = std::make_shared<Sha256>();
     if (plan.load.compute == ComputeType::int8) {
@@ -228,23 +225,6 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 
 }  // namespace
 
-DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
-    const Architecture architecture = detect_architecture(source);
-    const TrainSettings asked = resolve_settings(chosen, architecture);
-    const at::Device device = open_device(asked.device);
-    MemoryThere there{asked.memory_limit * 1'000'000, device.is_cpu()};
-    if (there.bytes == 0) there = {free_memory(device)};
-    nlohmann::json decided = with_method(chosen, source, architecture, there);
-    std::string choice;
-    if (chose_by_itself(decided)) {
-        const ComputeChoice found = choose_compute(resolve_settings(decided, architecture), source);
-        decided["compute"] = found.compute;
-        choice = found.reason;
-    }
-    if (fit) return {fit_settings(decided, source, architecture, there), choice};
-    return {resolve_settings(decided, architecture), choice};
-}
-
 std::int64_t count_of(const StartVectors& start) {
     if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&start)) {
         return static_cast<std::int64_t>(ids->size());
@@ -264,7 +244,8 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     }
     require_words(request);
     // Names and ranges first: they cost nothing.
-    const TrainSettings settings = resolve_settings(request.settings);
+    const AskedSettings asked = read_settings(request.settings);
+    const TrainSettings settings = fill_in(asked);
     const Tokenizer& tokenizer = clip_tokenizer();
     check_placeholder(tokenizer, request.word, request.initialiser);
     plan.word = request.word;
@@ -280,10 +261,9 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
                                  {request.like, "the token to repeat"}},
                                 settings.preview_every);
     plan.source = open_weights(request.model);
-    complete(plan, request.settings, cancel, fit);
-    if (chose_by_itself(given.settings) && plan.compute_choice.empty()) {
-        plan.compute_choice = choice_of(plan.like);
-    }
+    complete(plan, asked, cancel, fit);
+    const bool open = !read_settings(given.settings).values.compute;
+    if (open && plan.compute_choice.empty()) plan.compute_choice = choice_of(plan.like);
     plan.folder = read_picture_folder(request.images);
     plan.pictures = training_pictures(plan.folder, captions_of(plan.settings), tokenizer,
                                       {request.word, plan.settings.vectors});
@@ -292,7 +272,8 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
 }
 
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
-    const TrainSettings settings = resolve_settings(request.settings);
+    const AskedSettings asked = read_settings(request.settings);
+    const TrainSettings settings = fill_in(asked);
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
     check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
@@ -304,7 +285,7 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     plan.source = request.source;
     if (request.alphas_cumprod) plan.schedule = NoiseSchedule(*request.alphas_cumprod);
     plan.own_schedule = !request.alphas_cumprod;
-    complete(plan, request.settings, cancel);
+    complete(plan, asked, cancel);
     if (plan.compute_choice.empty()) plan.compute_choice = request.compute_choice;
     plan.pictures = request.pictures;
     for (const auto& picture : plan.pictures) require_room(picture, plan.settings.vectors);
@@ -313,23 +294,64 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     return plan;
 }
 
-nlohmann::json identity_of(const Plan& plan) {
+namespace {
+
+// What files and a graph's request have in common of an identity.
+template <class Source>
+nlohmann::json identity_with(const Source& source, const TrainSettings& settings,
+                             const std::string& model, const NoiseSchedule* other_schedule) {
     nlohmann::json pictures = nlohmann::json::array();
-    for (const auto& picture : plan.pictures) pictures.push_back(identity_of(picture));
+    for (const auto& picture : source.pictures) pictures.push_back(identity_of(picture));
     nlohmann::json identity = {{"zoodip", ZOODIP_VERSION},
-                               {"family", plan.architecture.family},
-                               {"word", plan.word},
-                               {"initialiser", plan.initialiser},
-                               {"settings", result_settings(plan.settings)},
-                               {"model", plan.load.fingerprint->hex()},
+                               {"word", source.word},
+                               {"initialiser", source.initialiser},
+                               {"settings", result_settings(settings)},
+                               {"model", model},
                                {"pictures", pictures}};
-    if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
-    if (!plan.compute_choice.empty()) identity["compute_choice"] = plan.compute_choice;
-    if (!plan.own_schedule) identity["schedule"] = digest(plan.schedule);
-    if (const auto* vectors = std::get_if<EncoderTensors>(&plan.start)) {
+    if (other_schedule != nullptr) identity["schedule"] = digest(*other_schedule);
+    if (const auto* vectors = std::get_if<EncoderTensors>(&source.start)) {
         identity["start"] = digest(*vectors);
     }
     return identity;
+}
+
+}  // namespace
+
+nlohmann::json identity_of(const Plan& plan) {
+    nlohmann::json identity = identity_with(plan, plan.settings, plan.load.fingerprint->hex(),
+                                            plan.own_schedule ? nullptr : &plan.schedule);
+    identity["family"] = plan.architecture.family;
+    if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
+    if (!plan.compute_choice.empty()) identity["compute_choice"] = plan.compute_choice;
+    return identity;
+}
+
+RunKeys keys_of(const GraphRequest& request, const TrainSettings& decided,
+                const std::string& weights) {
+    TrainSettings settings = decided;
+    std::optional<NoiseSchedule> schedule;
+    if (request.alphas_cumprod) {
+        schedule.emplace(*request.alphas_cumprod);
+        leave_noise_open(settings);
+    }
+    settings.vectors = vectors_for(settings.vectors, count_of(request.start));
+    nlohmann::json identity =
+        identity_with(request, settings, weights, schedule ? &*schedule : nullptr);
+    // A graph brings its own tokenizer: what it made of the texts is not the engine's to make.
+    if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&request.start)) {
+        identity["start"] = *ids;
+    }
+    for (std::size_t i = 0; i < request.pictures.size(); ++i) {
+        for (const PreparedText& text : request.pictures[i].texts) {
+            const at::Tensor ids = text.ids.contiguous();
+            const auto* data = ids.const_data_ptr<std::int64_t>();
+            identity["pictures"][i]["ids"].push_back(
+                std::vector<std::int64_t>(data, data + ids.numel()));
+        }
+    }
+    Sha256 hash;
+    hash.update(show_json(identity));
+    return {hash.hex(), lineage_id(identity)};
 }
 
 }  // namespace zoodip

@@ -17,6 +17,7 @@
 #include "objective/dataset.h"
 #include "objective/self_check.h"
 #include "settings/settings.h"
+#include "train/decide.h"
 #include "train/memory_estimate.h"
 #include "train/run_outputs.h"
 #include "words/token_layout.h"
@@ -67,7 +68,7 @@ struct Plan {
     std::shared_ptr<const WeightSource> source;
     Architecture architecture;
     TrainSettings settings;
-    std::string compute_choice;  // why "auto" took these products; empty where none was to choose
+    std::string compute_choice;  // as in DecidedSettings
     MemoryEstimate memory;
     NoiseSchedule schedule;
     bool own_schedule = true;         // false: the graph brought another
@@ -81,23 +82,23 @@ struct Plan {
     nlohmann::json like;  // the identity to repeat; null for none
 };
 
-// Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as settings_for.
+// Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as `decide`.
 Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel, bool fit = true);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
-
-// All settings decided for these weights, by what the device has free and what the processor is
-// quickest in; fit false leaves the chunk open and refuses nothing for want of memory. Throws
-// Error.
-struct DecidedSettings {
-    TrainSettings settings;
-    std::string compute_choice;  // as in Plan
-};
-DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
-                             bool fit = true);
 
 // What a run is. Two runs with equal identities make the same word; "folder", what was read and
 // left out of the pictures' folder, and "compute_choice" decide nothing. The model's digest is that
 // of the weights read so far: asked for once all are.
 nlohmann::json identity_of(const Plan& plan);
+
+// By what a graph's training is found again, before a weight is read. 64 hexadecimal digits each.
+struct RunKeys {
+    std::string key;      // of all that decides what is learned
+    std::string lineage;  // the same for trainings that go on into one another
+};
+// decided: the request's settings as `decide` has them. weights: what stands for the model
+// and all that is patched into it.
+RunKeys keys_of(const GraphRequest& request, const TrainSettings& decided,
+                const std::string& weights);
 
 }  // namespace zoodip

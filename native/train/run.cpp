@@ -33,7 +33,8 @@ Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previ
       observer_(observer),
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
-      files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept) {
+      files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept,
+             plan.output.of_graph) {
     if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.log_goes_on);
 }
 
@@ -61,7 +62,7 @@ PersonalizeResult Run::result(bool finished) const {
     return out;
 }
 
-PersonalizeResult Run::go() {
+PersonalizeResult Run::execute() {
     if (plan_.output.resume) {
         restore();
     } else {
@@ -118,7 +119,7 @@ void Run::restore() {
 
 // The last one, or the best one where that is asked for and known.
 LossWatch::Word Run::word_to_give() const {
-    if (plan_.settings.take == "best" && watch_.best()) return *watch_.best();
+    if (plan_.settings.take == Take::best && watch_.best()) return *watch_.best();
     return {trainer_.step(), trainer_.word()};
 }
 
@@ -135,8 +136,7 @@ void Run::keep_what_was_learned(const std::string& why) {
         fail("step ", trainer_.step(), ": ", why, also, ". ", files_.what_is_left());
     }
     fail("step ", trainer_.step(), ": ", why, ". The word as of step ", word.step, " is kept in ",
-         plan_.output.token.string(),
-         diverged_ ? "" : "; the same command with `resume` goes on from there");
+         plan_.output.token.string(), diverged_ ? "" : "; " + files_.how_to_go_on());
 }
 
 // The last word has gone astray since; from its state there is no going on.

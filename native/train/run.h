@@ -36,7 +36,7 @@ class Run {
     // Trains to the end, the last step or the early stop. When cancelled, keeps word and state as
     // of the last whole step; before the first step it throws Cancelled. A run that breaks keeps
     // what it had learned and throws Error.
-    PersonalizeResult go();
+    PersonalizeResult execute();
 
   private:
     void restore();

@@ -100,11 +100,12 @@ fs::path best_path(const fs::path& token) {
 }
 
 RunFiles::RunFiles(fs::path token, TokenLayout layout, const nlohmann::json& identity,
-                   std::int64_t kept)
+                   std::int64_t kept, bool of_graph)
     : token_(std::move(token)),
       layout_(std::move(layout)),
       identity_(nlohmann::json::parse(as_line(identity))),
-      kept_(kept) {}
+      kept_(kept),
+      of_graph_(of_graph) {}
 
 // It was there when the run began. What was deleted since with all that is in it, by mistake or for
 // room, does not take the word with it.
@@ -168,13 +169,19 @@ std::string RunFiles::what_is_left() const {
     for (const fs::path& file : states(token_)) {
         try {
             return concat("The state as of step ", load_run(file).state.step,
-                          " is kept: the same command with `resume` goes on from there");
+                          " is kept: ", how_to_go_on());
         } catch (const Error&) {
             // None, or a damaged one: an older one may be whole.
         }
     }
+    if (of_graph_) return "No state is kept: queued again, it starts anew";
     return fs::exists(token_) ? "No state is kept: the same command with `overwrite` starts anew"
                               : "Nothing is kept: the same command starts anew";
+}
+
+std::string RunFiles::how_to_go_on() const {
+    return of_graph_ ? "queued again, it goes on from there"
+                     : "the same command with `resume` goes on from there";
 }
 
 SavedRun RunFiles::newest() const {

@@ -25,9 +25,9 @@ std::filesystem::path best_path(const std::filesystem::path& token);
 class RunFiles {
   public:
     // kept: how many states there are at most. identity: what the run is; bytes that are no UTF-8
-    // (of a picture's name, say) are replaced.
+    // (of a picture's name, say) are replaced. of_graph: as in Output.
     RunFiles(std::filesystem::path token, TokenLayout layout, const nlohmann::json& identity,
-             std::int64_t kept);
+             std::int64_t kept, bool of_graph = false);
 
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
     // process is killed, the newest whole state is there.
@@ -47,6 +47,8 @@ class RunFiles {
 
     // After a failure to write, in a sentence: what can be gone on with, and by which command.
     std::string what_is_left() const;
+    // "the same command with `resume` goes on from there"
+    std::string how_to_go_on() const;
 
     // Removes what a killed process left half-written.
     void forget_leftovers() const;
@@ -66,6 +68,7 @@ class RunFiles {
     TokenLayout layout_;
     nlohmann::json identity_;
     std::int64_t kept_;
+    bool of_graph_;
 };
 
 // The step at which the run of a token ended; nothing where it did not come to its end, or there is

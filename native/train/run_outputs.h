@@ -19,6 +19,7 @@ struct Output {
     std::filesystem::path log = {};       // JSON lines; empty for none
     std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
     bool log_goes_on = false;             // the log is there, and is that of the run to resume
+    bool of_graph = false;                // who queues its graph again goes on, without a command
 };
 
 // Checks and holds the token with its neighbours, the log, and, where previews are drawn, their

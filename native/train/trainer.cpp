@@ -19,10 +19,11 @@ constexpr const char* what_helps = ". A smaller `learning_rate`, or `compute fp3
 
 }  // namespace
 
-double schedule_factor(const std::string& schedule, std::int64_t step, std::int64_t steps) {
+double schedule_factor(LearningRateSchedule schedule, std::int64_t step, std::int64_t steps) {
     const double done = static_cast<double>(step) / static_cast<double>(steps);
-    if (schedule == "linear") return 1 - done;
-    if (schedule == "cosine") return 0.5 * (1 + std::cos(std::numbers::pi * done));
+    if (schedule == LearningRateSchedule::linear) return 1 - done;
+    if (schedule == LearningRateSchedule::cosine)
+        return 0.5 * (1 + std::cos(std::numbers::pi * done));
     return 1;
 }
 
@@ -32,8 +33,8 @@ Trainer::Trainer(const TrainSettings& settings, Objective& objective, Sampling s
       objective_(objective),
       sampling_(std::move(sampling)),
       space_(std::move(space)),
-      estimator_(settings.method == "exact" ? nullptr
-                                            : make_estimator(settings.method, settings.mu)),
+      estimator_(settings.method == exact_gradient ? nullptr
+                                                   : settings.method->estimator->make(settings.mu)),
       subspace_(settings.subspace
                     ? std::make_unique<Subspace>(settings.tau, settings.nu, theta.numel())
                     : nullptr),
@@ -84,7 +85,8 @@ Evaluation Trainer::estimated() const {
     const at::Tensor& scale = space_.scale();
     const at::Tensor points =
         estimator_->points(theta_, scale.defined() ? directions * scale : directions);
-    const LossForm form = settings_.slope == "residual" ? LossForm::linearised : LossForm::squared;
+    const LossForm form =
+        settings_.slope == Slope::residual ? LossForm::linearised : LossForm::squared;
     at::Tensor losses = at::zeros({points.size(0)}, at::kDouble);
     for (std::int64_t i = 0; i < settings_.batch; ++i) {
         losses += objective_.losses(points, draw(i), form);

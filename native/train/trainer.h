@@ -78,6 +78,6 @@ class Trainer {
 };
 
 // The part of the learning rate that is left at `step` (from 0) of `steps`.
-double schedule_factor(const std::string& schedule, std::int64_t step, std::int64_t steps);
+double schedule_factor(LearningRateSchedule schedule, std::int64_t step, std::int64_t steps);
 
 }  // namespace zoodip

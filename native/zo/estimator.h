@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
 
 #include <ATen/core/Tensor.h>
 
@@ -35,57 +34,13 @@ class Estimator {
     virtual double loss(const at::Tensor& losses) const = 0;
 };
 
-// RGE (ZOODiP Eq. 3 = S1), the one-sided random gradient estimate with e_i ~ N(0, I):
-//   g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i,  n + 1 passes. Row 0 is theta itself.
-class RandomGradientEstimator : public Estimator {
-  public:
-    // Throws Error unless mu > 0.
-    explicit RandomGradientEstimator(double mu);
-
-    std::int64_t passes(std::int64_t n) const override;
-    at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const override;
-    at::Tensor estimate(const at::Tensor& losses, const at::Tensor& directions) const override;
-    double loss(const at::Tensor& losses) const override;
-
-  private:
-    double mu_;
+// An estimator as settings and their page have it. Each lies in a file of its own; a further one is
+// a file and a row in estimators.cpp.
+struct EstimatorKind {
+    const char* name;
+    const char* takes;  // behind the name, for the page of settings: what it takes, how many passes
+    bool begins_at_theta;  // row 0 of points() is theta itself, as slopes by the residual need
+    std::unique_ptr<Estimator> (*make)(double mu);  // Throws Error unless mu > 0.
 };
-
-// SPSA (S2), the central difference:
-//   g = 1/n sum_i (L(theta + mu e_i) - L(theta - mu e_i)) / (2 mu) e_i,  2 n passes: the n forward
-// ones first, then the n backward ones.
-class SpsaEstimator : public Estimator {
-  public:
-    explicit SpsaEstimator(double mu);
-
-    std::int64_t passes(std::int64_t n) const override;
-    at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const override;
-    at::Tensor estimate(const at::Tensor& losses, const at::Tensor& directions) const override;
-    double loss(const at::Tensor& losses) const override;
-
-  private:
-    double mu_;
-};
-
-// One-point estimate with residual feedback (Zhang et al. 2020, arXiv 2006.10820):
-//   g = 1/n sum_i (L(theta + mu e_{i+1}) - L(theta + mu e_i)) / mu e_{i+1},  n + 1 passes.
-// ZOODiP's S3 prints the factor e_i, whose mean is minus the gradient: only -L(theta + mu e_i) e_i
-// correlates with it. With e_{i+1} the mean is the gradient.
-class OnePointEstimator : public Estimator {
-  public:
-    explicit OnePointEstimator(double mu);
-
-    std::int64_t directions(std::int64_t n) const override;
-    std::int64_t passes(std::int64_t n) const override;
-    at::Tensor points(const at::Tensor& theta, const at::Tensor& directions) const override;
-    at::Tensor estimate(const at::Tensor& losses, const at::Tensor& directions) const override;
-    double loss(const at::Tensor& losses) const override;
-
-  private:
-    double mu_;
-};
-
-// "rge", "spsa" or "one_point". Throws Error for another name.
-std::unique_ptr<Estimator> make_estimator(const std::string& name, double mu);
 
 }  // namespace zoodip

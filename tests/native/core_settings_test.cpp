@@ -1,3 +1,5 @@
+#include <optional>
+
 #include <gtest/gtest.h>
 
 #include "core/settings.h"
@@ -6,11 +8,16 @@
 namespace zoodip {
 namespace {
 
+enum class Colour { red, blue };
+const NameTable<std::optional<Colour>> colours =
+    with_auto<Colour>({{Colour::red, "red"}, {Colour::blue, "blue"}});
+
 struct Options {
     std::int64_t steps = 10;
     double rate = 0.5;
     bool fast = false;
     std::string kind = "plain";
+    std::optional<Colour> colour;
 };
 
 const std::vector<Setting<Options>> fields = {
@@ -18,6 +25,7 @@ const std::vector<Setting<Options>> fields = {
     {"rate", &Options::rate, 0.1, 1, {}, "", "How fast.", "x += rate"},
     {"fast", &Options::fast, 0, 0, {}, "", "Whether.", ""},
     {"kind", &Options::kind, 0, 0, {"plain", "fancy"}, "", "Which.", ""},
+    {"colour", named_member(&Options::colour, colours), 0, 0, names_in(colours), "", "Of it.", ""},
 };
 
 std::string message(const nlohmann::json& values) {
@@ -32,13 +40,20 @@ std::string message(const nlohmann::json& values) {
 
 TEST(Settings, AreSetByName) {
     Options options;
-    set_fields(options, fields, {{"steps", 20}, {"rate", 1}, {"fast", true}, {"kind", "fancy"}});
+    EXPECT_EQ(get_field(options, fields.back()), "auto");
+    set_fields(options, fields,
+               {{"steps", 20}, {"rate", 1}, {"fast", true}, {"kind", "fancy"}, {"colour", "blue"}});
     EXPECT_EQ(options.steps, 20);
     EXPECT_EQ(options.rate, 1.0);
     EXPECT_TRUE(options.fast);
     EXPECT_EQ(options.kind, "fancy");
-    EXPECT_EQ(get_fields(options, fields),
-              nlohmann::json({{"steps", 20}, {"rate", 1.0}, {"fast", true}, {"kind", "fancy"}}));
+    EXPECT_EQ(options.colour, Colour::blue);
+    EXPECT_EQ(
+        get_fields(options, fields),
+        nlohmann::json(
+            {{"steps", 20}, {"rate", 1.0}, {"fast", true}, {"kind", "fancy"}, {"colour", "blue"}}));
+    set_fields(options, fields, {{"colour", "auto"}});
+    EXPECT_EQ(options.colour, std::nullopt);
 }
 
 TEST(Settings, RefuseWithRangeChoicesAndNearestName) {
@@ -47,6 +62,8 @@ TEST(Settings, RefuseWithRangeChoicesAndNearestName) {
     EXPECT_EQ(message({{"rate", "x"}}), "rate: needs a number from 0.1 to 1, got \"x\"");
     EXPECT_EQ(message({{"fast", 1}}), "fast: needs true or false, got 1");
     EXPECT_EQ(message({{"kind", "odd"}}), "kind: needs one of plain, fancy; got 'odd'");
+    EXPECT_EQ(message({{"colour", "green"}}), "colour: needs one of auto, red, blue; got 'green'");
+    EXPECT_EQ(message({{"colour", 1}}), "colour: needs text, got 1");
     EXPECT_EQ(message({{"kind", "\xff"}}), "kind: needs text in UTF-8, got \"\xef\xbf\xbd\"");
     EXPECT_EQ(message({{"rate", "\xff"}}),
               "rate: needs a number from 0.1 to 1, got \"\xef\xbf\xbd\"");
@@ -63,6 +80,9 @@ TEST(Settings, DescribeThemselves) {
     EXPECT_EQ(description[1]["equation"], "x += rate");
     EXPECT_EQ(description[3]["choices"], nlohmann::json({"plain", "fancy"}));
     EXPECT_EQ(description[3]["default"], "plain");
+    EXPECT_EQ(description[4]["type"], "string");
+    EXPECT_EQ(description[4]["choices"], nlohmann::json({"auto", "red", "blue"}));
+    EXPECT_EQ(description[4]["default"], "auto");
     EXPECT_FALSE(description[0].contains("group"));
     EXPECT_FALSE(description[0].contains("decides"));
     std::vector<Setting<Options>> grouped = fields;
@@ -70,6 +90,19 @@ TEST(Settings, DescribeThemselves) {
     grouped[0].decides = false;
     EXPECT_EQ(describe_fields(grouped)[0]["group"], "time");
     EXPECT_EQ(describe_fields(grouped)[0]["decides"], false);
+}
+
+TEST(Names, GoBothWays) {
+    EXPECT_EQ(name_of(colours, Colour::red), "red");
+    EXPECT_EQ(name_of(colours, std::nullopt), "auto");
+    EXPECT_EQ(value_named(colours, "colour", "blue"), Colour::blue);
+    EXPECT_EQ(find_named(colours, "green"), nullptr);
+    try {
+        value_named(colours, "colour", "green");
+        FAIL() << "accepted";
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), "colour: needs auto, red or blue, got 'green'");
+    }
 }
 
 TEST(Settings, NumbersAreWrittenToBeReadBack) {

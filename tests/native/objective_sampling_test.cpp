@@ -23,7 +23,8 @@ std::vector<LatentPicture> pictures_with(const std::vector<std::int64_t>& repeat
 
 std::vector<std::int64_t> drawn(const std::vector<LatentPicture>& pictures, std::uint64_t from,
                                 std::uint64_t count) {
-    const Sampling sampling(pictures, {"uniform", 0, 1000, NoiseSchedule()}, 0.5, /*seed=*/3);
+    const Sampling sampling(pictures, {Timesteps::uniform, 0, 1000, NoiseSchedule()}, 0.5,
+                            /*seed=*/3);
     std::vector<std::int64_t> picked;
     for (std::uint64_t i = from; i < from + count; ++i) picked.push_back(sampling.draw(i).picture);
     return picked;

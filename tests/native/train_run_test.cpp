@@ -113,7 +113,7 @@ class RunTest : public ::testing::Test {
     PersonalizeResult go(const char* name, bool resume = false) {
         bowl.calls = 0;
         const Plan plan = plan_of(name, resume);
-        const TimestepPlan timesteps("puts", 500, 900, plan.schedule);
+        const TimestepPlan timesteps(Timesteps::puts, 500, 900, plan.schedule);
         Trainer trainer(settings, bowl, {pictures, timesteps, 0.5, 3}, DirectionSpace(width),
                         at::zeros({width}));
         const Validation validation(bowl, Validation::samples(pictures, settings, plan.schedule),
@@ -125,7 +125,7 @@ class RunTest : public ::testing::Test {
         const auto decode = [](const at::Tensor& latents) {
             return latents.slice(1, 0, 3).repeat({1, 1, 8, 8}).clamp(-1, 1);
         };
-        return zoodip::Run(plan, trainer, validation, {draw, decode}, listener).go();
+        return zoodip::Run(plan, trainer, validation, {draw, decode}, listener).execute();
     }
     // Another process, which knows nothing of the one before.
     void forget() { listener = Listener(); }
@@ -187,7 +187,7 @@ TEST_F(RunTest, CountsThePassesOfItsSteps) {
     const std::vector<std::pair<std::string, std::int64_t>> methods = {
         {"rge", 3}, {"spsa", 4}, {"one_point", 3}};
     for (const auto& [method, each] : methods) {
-        settings.method = method;
+        settings.method = Method{&estimator_named(method)};
         settings.batch = 2;
         forget();
         const PersonalizeResult result = go((method + ".safetensors").c_str());
@@ -204,7 +204,7 @@ TEST_F(RunTest, CountsThePassesOfItsSteps) {
 }
 
 TEST_F(RunTest, TheBestWordIsThatOfTheLowestValidationLoss) {
-    settings.learning_rate_schedule = "constant";
+    settings.learning_rate_schedule = LearningRateSchedule::constant;
     settings.learning_rate = 0.4;  // too much to stay at the bottom
     const PersonalizeResult result = go("a.safetensors");
     double lowest = std::numeric_limits<double>::infinity();
@@ -304,7 +304,7 @@ class StoppedRunTest : public RunTest, public ::testing::WithParamInterface<Stop
 // on as if it had never stopped.
 TEST_P(StoppedRunTest, EndsAsTheUnbrokenOne) {
     settings.average_steps = 30;
-    settings.learning_rate_schedule = "cosine";
+    settings.learning_rate_schedule = LearningRateSchedule::cosine;
     settings.preview_every = 10;
     go("a.safetensors");
     const auto last = bytes("a.safetensors"), best = bytes("a.best.safetensors");
@@ -417,14 +417,14 @@ TEST_F(RunTest, StepsThatMakeAnotherRunAreRefusedByName) {
     settings.steps = 59;
     refused("is at step 60 already; ask for at least as many, got 59");
     settings.steps = 60;
-    settings.learning_rate_schedule = "cosine";
+    settings.learning_rate_schedule = LearningRateSchedule::cosine;
     fs::remove(folder / "a.state.safetensors");
     forget();
     go("a.safetensors");
     settings.steps = 80;
     refused("falls over all of its 60 steps (learning_rate_schedule cosine)");
     settings.steps = 60;
-    settings.learning_rate_schedule = "constant";
+    settings.learning_rate_schedule = LearningRateSchedule::constant;
     settings.average_steps = 30;
     fs::remove(folder / "a.state.safetensors");
     forget();
@@ -443,7 +443,7 @@ TEST_F(RunTest, TheBestWordCanBeTakenInPlaceOfTheLast) {
     settings.learning_rate = 0.4;  // too much to stay at the bottom
     go("last.safetensors");
     forget();
-    settings.take = "best";
+    settings.take = Take::best;
     const PersonalizeResult result = go("a.safetensors");
     EXPECT_EQ(result.steps, 60);
     ASSERT_LT(result.best_step, 60);
@@ -455,14 +455,14 @@ TEST_F(RunTest, TheBestWordCanBeTakenInPlaceOfTheLast) {
     EXPECT_EQ(finished_step(result.token), 60);
     // It goes on from the last word, not from the one that was taken.
     forget();
-    settings.take = "last";
+    settings.take = Take::last;
     go("a.safetensors", true);
     EXPECT_EQ(bytes("a.safetensors"), bytes("last.safetensors"));
 }
 
 TEST_F(RunTest, AStoppedRunGivesItsBestWordAndGoesOnFromItsLast) {
     settings.learning_rate = 0.4;
-    settings.take = "best";
+    settings.take = Take::best;
     go("a.safetensors");
     const auto whole = bytes("a.safetensors");
     fs::remove_all(folder);

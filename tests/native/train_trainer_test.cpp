@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 #include <numbers>
+#include <optional>
 #include <set>
 #include <string>
 #include <unistd.h>
@@ -150,8 +151,8 @@ TEST(Trainer, EvaluatingChangesNothing) {
 TEST(Trainer, ABatchIsTheMeanOverItsSamples) {
     TrainSettings s = settings();
     s.batch = 3;
-    for (const char* method : {"rge", "spsa", "one_point"}) {
-        s.method = method;
+    for (const EstimatorKind* method : all_estimators()) {
+        s.method = Method{method};
         Bowl bowl;
         const auto pictures = latents(4);
         Trainer trainer = trainer_of(s, bowl, pictures);
@@ -172,7 +173,7 @@ TEST(Trainer, ABatchIsTheMeanOverItsSamples) {
             EXPECT_TRUE(at::equal(bowl.points.at(i), bowl.points.at(0)));
             losses += other.losses(bowl.points.at(0), sample, LossForm::squared) / 3;
         }
-        const auto estimator = make_estimator(method, s.mu);
+        const auto estimator = method->make(s.mu);
         const at::Tensor directions = DirectionSpace(width).draw(estimator->directions(s.n), 3, 1);
         // Sums of three losses near 1 in two orders differ by at most 8 * 2^-53, slopes by twice
         // that over mu; |e| stays below 6, and both estimates are rounded.
@@ -185,7 +186,7 @@ TEST(Trainer, ABatchIsTheMeanOverItsSamples) {
 
 TEST(Trainer, TheExactGradientIsTheMeanOverItsSamplesAndIsNotScaled) {
     TrainSettings s = settings();
-    s.method = "exact";
+    s.method = exact_gradient;
     s.batch = 2;
     ExactBowl bowl;
     const auto pictures = latents(4);
@@ -205,7 +206,7 @@ TEST(Trainer, TheExactGradientIsTheMeanOverItsSamplesAndIsNotScaled) {
 
 TEST(Trainer, AnObjectiveWithoutAGradientSaysSo) {
     TrainSettings s = settings();
-    s.method = "exact";
+    s.method = exact_gradient;
     Bowl bowl;
     const auto pictures = latents(1);
     try {
@@ -220,7 +221,7 @@ TEST(Trainer, ResidualSlopesAskForLinearisedLosses) {
     const auto pictures = latents(1);
     for (const bool residual : {false, true}) {
         TrainSettings s = settings();
-        s.slope = residual ? "residual" : "loss";
+        s.slope = residual ? Slope::residual : Slope::loss;
         Bowl bowl;
         trainer_of(s, bowl, pictures).evaluate();
         EXPECT_EQ(bowl.forms.at(0), residual ? LossForm::linearised : LossForm::squared);
@@ -230,21 +231,21 @@ TEST(Trainer, ResidualSlopesAskForLinearisedLosses) {
 TEST(Trainer, ScheduleFactors) {
     for (const std::int64_t step : {0, 1, 50, 99}) {
         const double done = static_cast<double>(step) / 100;
-        EXPECT_EQ(schedule_factor("constant", step, 100), 1);
-        EXPECT_EQ(schedule_factor("linear", step, 100), 1 - done);
-        EXPECT_EQ(schedule_factor("cosine", step, 100),
+        EXPECT_EQ(schedule_factor(LearningRateSchedule::constant, step, 100), 1);
+        EXPECT_EQ(schedule_factor(LearningRateSchedule::linear, step, 100), 1 - done);
+        EXPECT_EQ(schedule_factor(LearningRateSchedule::cosine, step, 100),
                   0.5 * (1 + std::cos(std::numbers::pi * done)));
     }
-    EXPECT_EQ(schedule_factor("linear", 0, 7), 1);
-    EXPECT_EQ(schedule_factor("cosine", 0, 7), 1);
-    EXPECT_NEAR(schedule_factor("cosine", 7, 7), 0, 1e-16);
+    EXPECT_EQ(schedule_factor(LearningRateSchedule::linear, 0, 7), 1);
+    EXPECT_EQ(schedule_factor(LearningRateSchedule::cosine, 0, 7), 1);
+    EXPECT_NEAR(schedule_factor(LearningRateSchedule::cosine, 7, 7), 0, 1e-16);
 }
 
 // With the same estimate in every step Adam moves by the rate times s / (|s| + eps): the bias
 // correction makes mhat s and vhat s^2.
 TEST(Trainer, EveryStepTakesTheRateOfItsSchedule) {
     const auto pictures = latents(1);
-    for (const char* schedule : {"constant", "linear", "cosine"}) {
+    for (const auto& [schedule, name] : learning_rate_schedule_names()) {
         TrainSettings s = settings();
         s.learning_rate_schedule = schedule;
         s.steps = 8;
@@ -348,14 +349,14 @@ TEST(Trainer, DimensionsLeftOutAreNotCounted) {
 std::vector<TrainSettings> kinds_of_run() {
     std::vector<TrainSettings> all(6, settings());
     all[1].average_steps = 40;
-    all[1].learning_rate_schedule = "cosine";
-    all[2].method = "spsa";
+    all[1].learning_rate_schedule = LearningRateSchedule::cosine;
+    all[2].method = Method{&estimator_named("spsa")};
     all[2].batch = 3;
-    all[3].method = "one_point";
-    all[3].timesteps = "stratified";
+    all[3].method = Method{&estimator_named("one_point")};
+    all[3].timesteps = Timesteps::stratified;
     all[4].subspace = false;
-    all[4].learning_rate_schedule = "linear";
-    all[5].method = "exact";
+    all[4].learning_rate_schedule = LearningRateSchedule::linear;
+    all[5].method = exact_gradient;
     all[5].batch = 2;
     return all;
 }
@@ -442,22 +443,23 @@ TEST(RunState, NamesTheFirstDifference) {
 
 TEST(Settings, ComputeIsChosenForARunAndIsExactWithoutOne) {
     const auto compute = [](nlohmann::json chosen) { return resolve_settings(chosen).compute; };
-    EXPECT_EQ(compute(nlohmann::json::object()), "fp32");
-    EXPECT_EQ(compute({{"compute", "auto"}, {"weights", "int4"}}), "fp32");
-    EXPECT_EQ(compute({{"compute", "bf16"}}), "bf16");
+    EXPECT_EQ(compute(nlohmann::json::object()), ComputeType::float32);
+    EXPECT_EQ(compute({{"compute", "auto"}, {"weights", "int4"}}), ComputeType::float32);
+    EXPECT_EQ(compute({{"compute", "bf16"}}), ComputeType::bfloat16);
     EXPECT_EQ(resolve_settings({{"compute", "bf16"}}).mu, 1e-2);
     EXPECT_EQ(resolve_settings(nlohmann::json::object()).mu, 1e-3);
 }
 
 TEST(ComputeChoice, IsTheLeastTimeToEqualQuality) {
-    const double bf16 = step_factor("bf16"), int8 = step_factor("int8");
-    EXPECT_EQ(step_factor("fp32"), 1);
-    EXPECT_THROW(step_factor("fp64"), Error);
-    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 1.0}, {"int8", 1.0}}), "fp32");
-    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 0.99 / bf16}, {"int8", 1.0}}), "bf16");
-    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 0.9 / bf16}, {"int8", 0.89 / int8}}), "int8");
-    EXPECT_EQ(quickest({{"fp32", 1.0}, {"bf16", 1.01 / bf16}}), "fp32");
-    EXPECT_EQ(quickest({}), "fp32");
+    constexpr auto fp32 = ComputeType::float32, bf16 = ComputeType::bfloat16,
+                   int8 = ComputeType::int8;
+    const double of_bf16 = step_factor(bf16), of_int8 = step_factor(int8);
+    EXPECT_EQ(step_factor(fp32), 1);
+    EXPECT_EQ(quickest({{fp32, 1.0}, {bf16, 1.0}, {int8, 1.0}}), fp32);
+    EXPECT_EQ(quickest({{fp32, 1.0}, {bf16, 0.99 / of_bf16}, {int8, 1.0}}), bf16);
+    EXPECT_EQ(quickest({{fp32, 1.0}, {bf16, 0.9 / of_bf16}, {int8, 0.89 / of_int8}}), int8);
+    EXPECT_EQ(quickest({{fp32, 1.0}, {bf16, 1.01 / of_bf16}}), fp32);
+    EXPECT_EQ(quickest({}), fp32);
 }
 
 TEST(Settings, DefaultsFollowWidthAndComputeType) {
@@ -484,6 +486,66 @@ TEST(Settings, DefaultsFollowWidthAndComputeType) {
     EXPECT_THROW(resolve_settings({{"tau", 1}}), Error);
     EXPECT_THROW(resolve_settings({{"resolution", 56}}), Error);
     EXPECT_THROW(resolve_settings({{"n", 0}}), Error);
+}
+
+TEST(Settings, WhatIsChosenGoesBeforeThePresetEvenWhereItIsTheDefault) {
+    EXPECT_EQ(resolve_settings({{"preset", "sdxl"}}).mu, 1e-2);
+    EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"mu", 0}}).mu, 1e-3);
+    // The exact gradient has steps of its own, and what is chosen goes before those as well.
+    EXPECT_EQ(resolve_settings({{"preset", "sdxl"}}).steps, 20000);
+    EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"method", "exact"}}).steps, 1000);
+    EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"method", "exact"}, {"steps", 7}}).steps, 7);
+}
+
+TEST(Settings, WhatIsOpenIsFoundAndNamedAsItWasGiven) {
+    const AskedSettings asked = read_settings({{"method", "auto"}, {"compute", "auto"}});
+    EXPECT_EQ(asked.values.method, std::nullopt);
+    EXPECT_EQ(asked.values.compute, std::nullopt);
+    EXPECT_EQ(asked.chosen, (std::set<std::string>{"compute", "method"}));
+    const TrainSettings settings = fill_in(asked);
+    EXPECT_EQ(settings.method, usual_estimate());
+    EXPECT_EQ(settings.prediction, Prediction::epsilon);
+    EXPECT_EQ(settings.beta_schedule, BetaKind::scaled_linear);
+    const nlohmann::json named = get_fields(settings, train_setting_fields());
+    EXPECT_EQ(named["method"], "rge");
+    EXPECT_EQ(named["preset"], "auto");
+    EXPECT_EQ(named["zero_snr"], "off");
+    EXPECT_EQ(named["compute"], "fp32");
+}
+
+// All that is written into tokens and states is read back to the same.
+TEST(Settings, EveryChoiceIsReadBackByItsName) {
+    for (const auto& field : train_setting_fields()) {
+        for (const std::string& name : field.choices) {
+            TrainSettings settings;
+            set_field(settings, field, name);
+            EXPECT_EQ(get_field(settings, field), name) << field.name;
+        }
+    }
+}
+
+TEST(Settings, ContradictionsAreNamed) {
+    const auto message = [](const nlohmann::json& chosen) -> std::string {
+        try {
+            resolve_settings(chosen);
+            return "accepted";
+        } catch (const Error& error) {
+            return error.what();
+        }
+    };
+    EXPECT_EQ(message({{"slope", "residual"}}), "accepted");
+    for (const char* method : {"spsa", "one_point", "exact"}) {
+        EXPECT_EQ(message({{"slope", "residual"}, {"method", method}}),
+                  concat("slope: residual is defined for method rge, which looks at theta itself, "
+                         "got method ",
+                         method));
+    }
+    EXPECT_EQ(message({{"compute", "int8"}, {"weights", "int4"}}),
+              "compute: int8 multiplies weights in int8, got weights int4");
+    EXPECT_EQ(message({{"related_words", "dog"}, {"directions", "principal"}}),
+              "related_words: is for directions related, got directions principal");
+    EXPECT_EQ(message({{"take", "best"}, {"validate_every", 0}}),
+              "take: best needs validate_every above 0, got 0");
 }
 
 }  // namespace

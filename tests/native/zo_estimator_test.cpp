@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "zo/directions.h"
-#include "zo/estimator.h"
+#include "zo/estimators.h"
 
 namespace zoodip {
 namespace {
@@ -94,7 +94,7 @@ struct Quadratic {
 // For L = a.x: g = 1/n sum (a.e) e, E g = a, Var g_j = (|a|^2 + a_j^2) / n (Isserlis).
 TEST(RandomGradientEstimator, HasTheGradientOfALinearFunctionAsItsMean) {
     for (const std::int64_t n : {1, 2, 5}) {
-        const at::Tensor g = estimates(RandomGradientEstimator(1e-3), theta, n, linear);
+        const at::Tensor g = estimates(*make_estimator("rge", 1e-3), theta, n, linear);
         const at::Tensor variance = (slope.dot(slope) + slope * slope) / n;
         expect_mean(g, slope, variance, rounding(8.25, 1.1, 1e-3));
     }
@@ -106,7 +106,7 @@ TEST(RandomGradientEstimator, HasTheGradientOfAQuadraticAsItsMean) {
     const double mu = 0.5;
     const std::int64_t n = 2;
     const Quadratic loss;
-    const at::Tensor g = estimates(RandomGradientEstimator(mu), theta, n, loss);
+    const at::Tensor g = estimates(*make_estimator("rge", mu), theta, n, loss);
     const at::Tensor q = loss.gradient;
     const at::Tensor variance = (q.dot(q) + q * q + mu * mu / 4 * loss.curvature()) / n;
     expect_mean(g, q, variance, rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
@@ -117,7 +117,7 @@ TEST(RandomGradientEstimator, HasTheGradientOfAQuadraticAsItsMean) {
 TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNPlusOneOverN) {
     for (const std::int64_t n : {1, 2, 4, 8}) {
         const at::Tensor g =
-            estimates(RandomGradientEstimator(1e-3), at::zeros({d}), n,
+            estimates(*make_estimator("rge", 1e-3), at::zeros({d}), n,
                       [](const at::Tensor& points) { return at::matmul(points, slope); });
         const double k = static_cast<double>(n), w = static_cast<double>(d - 1);
         const double mean = (w + k + 2) / k;
@@ -141,7 +141,7 @@ TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNMinusOneOverNOnTheSpher
     const double width = static_cast<double>(d), c = width / (width + 2);
     for (const std::int64_t n : {1, 2, 4, 8}) {
         const at::Tensor g = estimates(
-            RandomGradientEstimator(1e-3), at::zeros({d}), n,
+            *make_estimator("rge", 1e-3), at::zeros({d}), n,
             [](const at::Tensor& points) { return at::matmul(points, slope); }, sphere_directions);
         const double k = static_cast<double>(n), mean = (width + k - 1) / k;
         const double first = k * width * width * (3 * c - 1);
@@ -157,10 +157,10 @@ TEST(RandomGradientEstimator, HasAnExpectedSquareOfDPlusNMinusOneOverNOnTheSpher
 }
 
 TEST(RandomGradientEstimator, PutsThetaFirstAndFormsPointsAfresh) {
-    const RandomGradientEstimator estimator(0.25);
+    const auto estimator = make_estimator("rge", 0.25);
     const at::Tensor directions = draw_directions(3, d, 1, 2), kept = theta.clone();
-    const at::Tensor points = estimator.points(theta, directions);
-    EXPECT_EQ(estimator.passes(3), 4);
+    const at::Tensor points = estimator->points(theta, directions);
+    EXPECT_EQ(estimator->passes(3), 4);
     EXPECT_EQ(points.sizes(), (std::vector<std::int64_t>{4, d}));
     EXPECT_EQ(points.scalar_type(), at::kFloat);
     EXPECT_TRUE(at::equal(points[0], theta));
@@ -173,42 +173,42 @@ TEST(RandomGradientEstimator, IsTheFormulaForGivenLosses) {
     const at::Tensor directions = at::tensor({1.0f, 2.0f, 0.0f, -4.0f}).view({2, 2});
     const at::Tensor losses = vector({1, 1.5, 0.75});
     // slopes 0.5 / 0.5 and -0.25 / 0.5; g = ((1, 2) - 0.5 (0, -4)) / 2, all exact in binary.
-    const at::Tensor g = RandomGradientEstimator(0.5).estimate(losses, directions);
+    const at::Tensor g = make_estimator("rge", 0.5)->estimate(losses, directions);
     EXPECT_TRUE(at::equal(g, at::tensor({0.5f, 2.0f})));
     EXPECT_TRUE(
-        at::equal(RandomGradientEstimator(0.5).estimate(losses.to(at::kFloat), directions), g));
+        at::equal(make_estimator("rge", 0.5)->estimate(losses.to(at::kFloat), directions), g));
 }
 
 TEST(RandomGradientEstimator, RefusesWrongShapesAndRanges) {
     const double infinity = std::numeric_limits<double>::infinity();
     for (const double mu : {0.0, -1e-3, infinity, std::nan("")}) {
-        EXPECT_THROW(RandomGradientEstimator{mu}, Error) << mu;
+        EXPECT_THROW(make_estimator("rge", mu), Error) << mu;
     }
-    const RandomGradientEstimator estimator(1e-3);
-    EXPECT_THROW(estimator.points(theta, at::zeros({2, d + 1})), Error);
-    EXPECT_THROW(estimator.points(theta, at::zeros({0, d})), Error);
-    EXPECT_THROW(estimator.points(theta, at::zeros({d})), Error);
-    EXPECT_THROW(estimator.points(theta.unsqueeze(0), at::zeros({2, d})), Error);
-    EXPECT_THROW(estimator.estimate(at::zeros({2}), at::zeros({2, d})), Error);
-    EXPECT_THROW(estimator.estimate(at::zeros({3, 1}), at::zeros({2, d})), Error);
-    EXPECT_THROW(estimator.estimate(at::zeros({d + 1}), at::zeros({d})), Error);
-    EXPECT_THROW(estimator.points(theta.to(at::kDouble), at::zeros({2, d})), Error);
-    EXPECT_THROW(estimator.points(theta, at::zeros({2, d}, at::kDouble)), Error);
-    EXPECT_THROW(estimator.estimate(at::zeros({3}, at::kHalf), at::zeros({2, d})), Error);
-    EXPECT_THROW(estimator.estimate(at::zeros({3}), at::zeros({2, d}, at::kDouble)), Error);
-    EXPECT_THROW(estimator.passes(0), Error);
+    const auto estimator = make_estimator("rge", 1e-3);
+    EXPECT_THROW(estimator->points(theta, at::zeros({2, d + 1})), Error);
+    EXPECT_THROW(estimator->points(theta, at::zeros({0, d})), Error);
+    EXPECT_THROW(estimator->points(theta, at::zeros({d})), Error);
+    EXPECT_THROW(estimator->points(theta.unsqueeze(0), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator->estimate(at::zeros({2}), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator->estimate(at::zeros({3, 1}), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator->estimate(at::zeros({d + 1}), at::zeros({d})), Error);
+    EXPECT_THROW(estimator->points(theta.to(at::kDouble), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator->points(theta, at::zeros({2, d}, at::kDouble)), Error);
+    EXPECT_THROW(estimator->estimate(at::zeros({3}, at::kHalf), at::zeros({2, d})), Error);
+    EXPECT_THROW(estimator->estimate(at::zeros({3}), at::zeros({2, d}, at::kDouble)), Error);
+    EXPECT_THROW(estimator->passes(0), Error);
     EXPECT_THROW(draw_directions(0, d, 0, 0), Error);
     EXPECT_THROW(draw_directions(1, 0, 0, 0), Error);
 }
 
 TEST(RandomGradientEstimator, NamesALossThatIsNotFinite) {
-    const RandomGradientEstimator estimator(1e-3);
+    const auto estimator = make_estimator("rge", 1e-3);
     for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
         for (const std::int64_t place : {0, 1, 2}) {
             at::Tensor losses = vector({1, 3, 2});
             losses[place] = bad;
             try {
-                estimator.estimate(losses, at::zeros({2, d}));
+                estimator->estimate(losses, at::zeros({2, d}));
                 FAIL() << "accepted " << bad;
             } catch (const Error& error) {
                 const std::string message = error.what();
@@ -227,7 +227,7 @@ TEST(SpsaEstimator, HasTheGradientOfAQuadraticAsItsMeanAtAnyMu) {
     const std::int64_t n = 2;
     const Quadratic loss;
     for (const double mu : {1e-2, 0.5}) {
-        const at::Tensor g = estimates(SpsaEstimator(mu), theta, n, loss);
+        const at::Tensor g = estimates(*make_estimator("spsa", mu), theta, n, loss);
         const at::Tensor q = loss.gradient;
         const at::Tensor variance = (q.dot(q) + q * q) / n;
         expect_mean(g, q, variance, rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
@@ -242,17 +242,17 @@ TEST(SpsaEstimator, IsExactInTheSecondOrder) {
     };
     const at::Tensor at_point = at::tensor({1.0f, -1.0f});
     const at::Tensor directions = at::tensor({1.0f, 2.0f, 3.0f, -2.0f}).view({2, 2});
-    const SpsaEstimator spsa(0.5);
-    const at::Tensor points = spsa.points(at_point, directions);
+    const auto spsa = make_estimator("spsa", 0.5);
+    const at::Tensor points = spsa->points(at_point, directions);
     const at::Tensor one_sided = at_point + 0.5 * directions;
     EXPECT_TRUE(at::equal(points, at::cat({one_sided, at_point - 0.5 * directions})));
     // Slopes 8 and 24; g = (8 (1, 2) + 24 (3, -2)) / 2.
-    const at::Tensor g = spsa.estimate(loss(points.to(at::kDouble)), directions);
+    const at::Tensor g = spsa->estimate(loss(points.to(at::kDouble)), directions);
     EXPECT_TRUE(at::equal(g, at::tensor({40.0f, -16.0f}))) << g;
     // One-sided slopes have mu/2 e'Ae more: 0 and 12.
-    const RandomGradientEstimator rge(0.5);
+    const auto rge = make_estimator("rge", 0.5);
     const at::Tensor other =
-        rge.estimate(loss(rge.points(at_point, directions).to(at::kDouble)), directions);
+        rge->estimate(loss(rge->points(at_point, directions).to(at::kDouble)), directions);
     EXPECT_TRUE(at::equal(other, at::tensor({58.0f, -28.0f}))) << other;
 }
 
@@ -271,7 +271,7 @@ at::Tensor variance_of_one_point(const Quadratic& loss, double mu, std::int64_t 
 
 TEST(OnePointEstimator, HasTheGradientOfALinearFunctionAsItsMean) {
     for (const std::int64_t n : {1, 2, 5}) {
-        const at::Tensor g = estimates(OnePointEstimator(1e-3), theta, n, linear);
+        const at::Tensor g = estimates(*make_estimator("one_point", 1e-3), theta, n, linear);
         const at::Tensor variance = (2 * slope.dot(slope) + slope * slope) / n;
         expect_mean(g, slope, variance, 2 * rounding(8.25, 1.1, 1e-3));
     }
@@ -281,7 +281,7 @@ TEST(OnePointEstimator, HasTheGradientOfAQuadraticAsItsMean) {
     const double mu = 0.5;
     const Quadratic loss;
     for (const std::int64_t n : {1, 3}) {
-        const at::Tensor g = estimates(OnePointEstimator(mu), theta, n, loss);
+        const at::Tensor g = estimates(*make_estimator("one_point", mu), theta, n, loss);
         expect_mean(g, loss.gradient, variance_of_one_point(loss, mu, n),
                     2 * rounding(loss.slope_sum(mu), 1 + mu * 10, mu));
     }
@@ -296,7 +296,8 @@ TEST(OnePointEstimator, WithTheFactorAsPrintedWouldClimb) {
     std::vector<at::Tensor> printed;
     for (std::int64_t step = 0; step < repeats; ++step) {
         const at::Tensor e = normal_directions(n + 1, step);
-        const at::Tensor losses = loss(OnePointEstimator(mu).points(theta, e).to(at::kDouble));
+        const at::Tensor losses =
+            loss(make_estimator("one_point", mu)->points(theta, e).to(at::kDouble));
         const at::Tensor slopes = (losses.slice(0, 1) - losses.slice(0, 0, n)) / mu;
         printed.push_back(at::matmul(slopes, e.slice(0, 0, n).to(at::kDouble)) / n);
     }
@@ -307,7 +308,8 @@ TEST(OnePointEstimator, WithTheFactorAsPrintedWouldClimb) {
 TEST(OnePointEstimator, IsTheFormulaForGivenLosses) {
     const at::Tensor directions = at::tensor({8.0f, 8.0f, 1.0f, 2.0f, 0.0f, -4.0f}).view({3, 2});
     // slopes 0.5 / 0.5 and -0.75 / 0.5, with the factors of the later points.
-    const at::Tensor g = OnePointEstimator(0.5).estimate(vector({1, 1.5, 0.75}), directions);
+    const at::Tensor g =
+        make_estimator("one_point", 0.5)->estimate(vector({1, 1.5, 0.75}), directions);
     EXPECT_TRUE(at::equal(g, at::tensor({0.5f, 4.0f}))) << g;
 }
 
@@ -321,9 +323,17 @@ TEST(Estimators, CountDirectionsAndPasses) {
         EXPECT_EQ(spsa->passes(n), 2 * n);
         EXPECT_EQ(one_point->directions(n), n + 1);
         EXPECT_EQ(one_point->passes(n), n + 1);
-        for (const auto* one : {&rge, &spsa, &one_point}) {
-            const at::Tensor directions = draw_directions((*one)->directions(n), d, 0, 0);
-            EXPECT_EQ((*one)->points(theta, directions).size(0), (*one)->passes(n));
+    }
+}
+
+TEST(Estimators, KeepWhatTheirKindsSay) {
+    for (const EstimatorKind* kind : all_estimators()) {
+        const auto estimator = kind->make(0.25);
+        for (const std::int64_t n : {1, 2, 64}) {
+            const at::Tensor directions = draw_directions(estimator->directions(n), d, 0, 0);
+            const at::Tensor points = estimator->points(theta, directions);
+            EXPECT_EQ(points.size(0), estimator->passes(n)) << kind->name;
+            EXPECT_EQ(at::equal(points[0], theta), kind->begins_at_theta) << kind->name;
         }
     }
 }
@@ -336,10 +346,16 @@ TEST(Estimators, TellTheLossAtThetaOrTheMeanAroundIt) {
 }
 
 TEST(Estimators, RefuseWhatTheyCannotUse) {
-    EXPECT_THROW(make_estimator("sgd", 1), Error);
-    for (const char* name : {"rge", "spsa", "one_point"}) {
-        EXPECT_THROW(make_estimator(name, 0), Error) << name;
-        const auto estimator = make_estimator(name, 1e-3);
+    try {
+        make_estimator("sgd", 1);
+        FAIL() << "accepted";
+    } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find(", got 'sgd'"), std::string::npos);
+    }
+    for (const EstimatorKind* kind : all_estimators()) {
+        const std::string name = kind->name;
+        EXPECT_THROW(kind->make(0), Error) << name;
+        const auto estimator = kind->make(1e-3);
         EXPECT_THROW(estimator->passes(0), Error) << name;
         EXPECT_THROW(estimator->points(theta, at::zeros({2, d + 1})), Error) << name;
         EXPECT_THROW(estimator->points(theta, at::zeros({0, d})), Error) << name;

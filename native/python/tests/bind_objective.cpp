@@ -113,7 +113,8 @@ void bind_objective(py::module_& module) {
                      return std::make_unique<OwnedObjective>(
                          text_encoders, size_width, PictureSize::whole(side, side), sizes,
                          std::move(unet), PlacedWord{word, vectors}, captions,
-                         choose_prediction(prediction, {}), clip_skip, at::Device(device), chunk);
+                         value_named(prediction_names(), "prediction", prediction), clip_skip,
+                         at::Device(device), chunk);
                  });
              }),
              py::arg("text_encoders"), py::arg("unet"), py::arg("word"), py::arg("captions"),

@@ -8,7 +8,7 @@
 #include "python/guard.h"
 
 #include "zo/directions.h"
-#include "zo/estimator.h"
+#include "zo/estimators.h"
 #include "zo/subspace.h"
 #include "zo/zo_adam.h"
 
