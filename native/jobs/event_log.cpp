@@ -52,7 +52,7 @@ void EventLog::append(const std::string& kind, const json& data) {
     JobEvent event{last() + 1, kind, show_json(data)};
     const std::string line = line_of(event);
     try {
-        write_at(file_, bytes_, std::as_bytes(std::span(line)));
+        if (!file_.empty()) write_at(file_, bytes_, std::as_bytes(std::span(line)));
     } catch (const Error& error) {
         log_warning(error.what(), "; the job goes on without this event");
         return;
@@ -74,7 +74,7 @@ void EventLog::close() {
 std::vector<JobEvent> EventLog::read(std::uint64_t after, std::size_t most) const {
     std::unique_lock lock(mutex_);
     if (after >= last_) return {};
-    if (after + 1 < recent_.front().id) {
+    if (!file_.empty() && after + 1 < recent_.front().id) {
         // The file may hold one more, which is not flushed yet.
         most = std::min<std::size_t>(most, last_ - after);
         lock.unlock();

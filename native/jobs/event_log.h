@@ -24,7 +24,8 @@ struct JobEvent {
 // reader sees it, so that no number is given out twice.
 class EventLog {
   public:
-    // Reads what is there; a last line that was cut off is dropped. Throws Error.
+    // Reads what is there; a last line that was cut off is dropped. Without a file the last events
+    // alone are kept, in memory.
     explicit EventLog(std::filesystem::path file);
 
     // On a full disk the event is dropped with a warning: the job's record says all that matters.

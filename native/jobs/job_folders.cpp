@@ -1,6 +1,7 @@
 #include "jobs/job_folders.h"
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
@@ -21,7 +22,12 @@ fs::path staged(const fs::path& root, const std::string& id) {
 }
 
 bool is_id(const std::string& name) {
-    return name.size() == 16 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+    return (name.size() == 16 || name.size() == 64) &&
+           name.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+bool is_leftover(const std::string& name) {
+    return name.starts_with(".new-") || name.starts_with(".gone-") || name.starts_with(".dropped-");
 }
 
 fs::path made(const fs::path& root) {
@@ -52,15 +58,46 @@ void write_record(const fs::path& folder, const Job& job) {
     write(folder / "job.json", to_record(job).dump(2) + "\n");
 }
 
+nlohmann::json read_object(const fs::path& file) {
+    const auto bytes = read_file(file, max_record);
+    auto value = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    require(value.is_object(), file.string(), ": needs a JSON object");
+    return value;
+}
+
+Milliseconds changed(const fs::path& file) {
+    const auto ago = fs::file_time_type::clock::now() - fs::last_write_time(file);
+    const auto then = std::chrono::system_clock::now().time_since_epoch() - ago;
+    return std::chrono::duration_cast<std::chrono::milliseconds>(then).count();
+}
+
 Job read_record(const fs::path& folder) {
-    const auto bytes = read_file(folder / "job.json", max_record);
-    return job_of_record(parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+    std::error_code ignored;
+    const fs::path earlier = folder / "run.json";
+    if (!fs::exists(folder / "job.json", ignored) && fs::exists(earlier, ignored)) {
+        Job job = job_of_graph_record(read_object(earlier), changed(earlier));
+        if (!fs::is_regular_file(folder / "preview.jpg", ignored)) job.progress.preview_step = {};
+        const fs::path token = JobFolders::token_in(folder);
+        const bool keeps_token = has_ended(job.state) && job.state != JobState::interrupted;
+        if (keeps_token && fs::is_regular_file(token, ignored)) {
+            job.token = token.filename().string();
+        }
+        return job;
+    }
+    return job_of_record(read_object(folder / "job.json"));
 }
 
 // 7 -> "007"
 std::string padded(std::uint64_t number, std::size_t width) {
     const std::string digits = std::to_string(number);
     return std::string(width - std::min(width, digits.size()), '0') + digits;
+}
+
+// No process writes so long.
+bool is_old(const fs::path& path) {
+    std::error_code error;
+    const auto time = fs::last_write_time(path, error);
+    return !error && fs::file_time_type::clock::now() - time > std::chrono::hours(1);
 }
 
 void remove_quietly(const fs::path& path) noexcept {
@@ -70,16 +107,41 @@ void remove_quietly(const fs::path& path) noexcept {
 
 }  // namespace
 
-JobFolders::JobFolders(fs::path root)
-    : root_(made(root)),
-      lock_(root_ / ".lock", {.taken = "another process holds the jobs in " + root_.string(),
-                              .remedy = "stop it, or name another folder",
-                              .holder = "zoodip serve"}) {
+JobFolders::JobFolders(fs::path root, Sharing sharing) : root_(made(root)) {
+    try {
+        const FileLock::Words words = {
+            .taken = "another process holds the jobs in " + root_.string(),
+            .remedy = "stop it, or name another folder",
+            .holder = sharing == Sharing::shared ? "ComfyUI" : "zoodip serve"};
+        lock_ = std::make_unique<FileLock>(root_ / ".lock", words);
+    } catch (const Error& error) {
+        if (sharing == Sharing::alone) throw;
+        held_by_ = error.what();
+        return;
+    }
+    sweep();
+}
+
+// What an earlier process left that was killed. One that shares the folder may be writing now.
+void JobFolders::sweep() const {
     std::vector<fs::path> leftovers;
+    const auto add_unfinished = [&](const fs::path& folder) {
+        std::error_code unreadable;
+        for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
+            const fs::path extension = entry.path().extension();
+            const bool unfinished = extension == ".tmp" || extension == ".partial";
+            if (unfinished && is_old(entry.path())) leftovers.push_back(entry.path());
+        }
+    };
+    add_unfinished(root_);
     for (const auto& entry : fs::directory_iterator(root_)) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with(".new-") || name.starts_with(".gone-")) {
-            leftovers.push_back(entry.path());
+        if (is_leftover(name)) leftovers.push_back(entry.path());
+        if (!is_id(name)) continue;
+        add_unfinished(entry.path());
+        std::error_code not_empty;  // no record was ever written there, otherwise
+        if (is_old(entry.path()) && entry.is_directory(not_empty)) {
+            fs::remove(entry.path(), not_empty);
         }
     }
     for (const fs::path& path : leftovers) remove_quietly(path);
@@ -101,6 +163,52 @@ std::vector<Job> JobFolders::load() const {
     std::sort(jobs.begin(), jobs.end(),
               [](const Job& a, const Job& b) { return a.sequence < b.sequence; });
     return jobs;
+}
+
+std::optional<Job> JobFolders::find(const std::string& id) const {
+    std::error_code ignored;
+    if (!is_id(id) || !fs::is_directory(root_ / id, ignored)) return std::nullopt;
+    try {
+        Job job = read_record(root_ / id);
+        if (job.id == id) return job;
+    } catch (const Error&) {
+        // As if it were not there.
+    }
+    return std::nullopt;
+}
+
+bool JobFolders::is_in_use(const std::string& id) const {
+    const fs::path folder = root_ / id;
+    std::error_code ignored;
+    if (!fs::is_directory(folder, ignored)) return false;
+    fs::path file = token_in(folder);
+    try {
+        const FileLock lock(file += ".lock", {"", "", "zoodip"});  // as the engine names it
+        return false;
+    } catch (const Error&) {
+        return fs::exists(file, ignored);  // or a full disk has no room for a lock
+    }
+}
+
+std::uint64_t JobFolders::size(const std::string& id) const {
+    std::uint64_t total = 0;
+    std::error_code vanished;
+    const auto options = fs::directory_options::skip_permission_denied;
+    for (auto at = fs::recursive_directory_iterator(root_ / id, options, vanished);
+         !vanished && at != fs::recursive_directory_iterator(); at.increment(vanished)) {
+        std::error_code none;
+        const std::uintmax_t size = at->is_regular_file(none) ? at->file_size(none) : 0;
+        if (!none) total += size;
+    }
+    return total;
+}
+
+void JobFolders::make(const std::string& id) const {
+    std::error_code error;
+    fs::create_directories(root_ / id, error);
+    if (error) {
+        throw StorageError(concat("cannot make ", (root_ / id).string(), ": ", error.message()));
+    }
 }
 
 fs::path JobFolders::stage(const std::string& id, std::span<const NewPicture> pictures) const {
@@ -140,11 +248,15 @@ void JobFolders::drop_staged(const std::string& id) const noexcept {
 }
 
 void JobFolders::save(const Job& job) const {
+    if (job.origin == "graph") make(job.id);  // it may have been deleted, by mistake or for space
     write_record(root_ / job.id, job);
+    std::error_code ignored;
+    fs::remove(root_ / job.id / "run.json", ignored);
 }
 
 void JobFolders::remove(const std::string& id) const {
     const fs::path gone = root_ / (".gone-" + id);
+    remove_quietly(gone);  // of a job of this id before, where something was in the way
     std::error_code error;
     fs::rename(root_ / id, gone, error);
     if (error) {
@@ -158,7 +270,8 @@ void JobFolders::discard_learned(const std::string& id) const noexcept {
     const fs::path folder = root_ / id;
     const std::string stem = token_in(folder).stem().string() + ".";
     std::error_code unreadable;
-    std::vector<fs::path> learned = {previews_in(folder)};
+    std::vector<fs::path> learned = {previews_in(folder), folder / "preview.jpg",
+                                     folder / "curve.bin", folder / "validations.bin"};
     for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
         if (entry.path().filename().string().starts_with(stem)) learned.push_back(entry.path());
     }
@@ -192,6 +305,24 @@ fs::path JobFolders::pictures_in(const fs::path& folder) {
 
 fs::path JobFolders::events_in(const fs::path& folder) {
     return folder / "events.jsonl";
+}
+
+std::optional<std::uint64_t> JobFolders::size_limit() const {
+    std::error_code ignored;
+    if (!fs::exists(root_ / "store.json", ignored)) return std::nullopt;
+    try {
+        const auto limit = read_object(root_ / "store.json").value("limit_mb", nlohmann::json());
+        if (limit.is_number_unsigned() && limit >= min_kept_mb && limit <= max_kept_mb) {
+            return limit.get<std::uint64_t>() << 20;
+        }
+    } catch (const Error&) {
+        // A damaged one sets nothing.
+    }
+    return std::nullopt;
+}
+
+void JobFolders::set_size_limit(std::uint64_t bytes) const {
+    write(root_ / "store.json", nlohmann::json({{"limit_mb", bytes >> 20}}).dump() + "\n");
 }
 
 }  // namespace zoodip

@@ -1,8 +1,10 @@
 // Jobs on the disk: a folder each, that is there whole or not at all.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,23 +21,43 @@ class StorageError : public Error {
     using Error::Error;
 };
 
+inline constexpr std::uint64_t min_kept_mb = 16, max_kept_mb = 65536;  // of 2^20 bytes
+
 struct NewPicture {
     std::string extension;  // ".jpg"
     std::string bytes;
     std::string name = {};  // what who sent it calls it
 };
 
-// ROOT/ID/job.json, events.jsonl, token.safetensors, pictures/, previews/. Names that begin with a
-// dot are jobs that were never accepted, or were deleted: they are removed at the next start.
+// ROOT/store.json: the size limit. ROOT/ID/job.json, events.jsonl, curve.bin, validations.bin,
+// pictures/, previews/; token.safetensors and what else the engine keeps beside it. Names that
+// begin with a dot are jobs that were never accepted, or were deleted: they are removed at the next
+// start, as are files that a killed process was writing. A graph's training may have been kept as
+// run.json and preview.jpg, before all jobs were kept alike.
 class JobFolders {
   public:
-    // Makes the folder if it is missing, and holds it alone. Throws Error when another process
-    // does, or it cannot be written.
-    explicit JobFolders(std::filesystem::path root);
+    // Whether a second process may keep jobs of graphs in the same folder.
+    enum class Sharing { alone, shared };
+
+    // Makes the folder if it is missing, and holds it. Throws Error when another process does and
+    // it is not shared, or it cannot be written.
+    explicit JobFolders(std::filesystem::path root, Sharing sharing = Sharing::alone);
+
+    // Whether this process holds the folder; of several that share it one does.
+    bool holds() const { return lock_ != nullptr; }
+    // Why not.
+    const std::string& held_by() const { return held_by_; }
 
     // Every job that was accepted, oldest first. One whose record is damaged is left where it is
     // and passed over with a warning.
     std::vector<Job> load() const;
+    // One of them as the disk has it now; nothing where there is none, or it is damaged.
+    std::optional<Job> find(const std::string& id) const;
+    // Whether a process trains there.
+    bool is_in_use(const std::string& id) const;
+    // Bytes of all its files.
+    std::uint64_t size(const std::string& id) const;
+    void make(const std::string& id) const;
 
     // A folder that is not there yet: nobody sees it before `accept`.
     std::filesystem::path stage(const std::string& id, std::span<const NewPicture> pictures) const;
@@ -47,7 +69,7 @@ class JobFolders {
     // Throws StorageError; the record before it is then as it was.
     void save(const Job& job) const;
     void remove(const std::string& id) const;
-    // Removes what was learned: token, best token, states, previews.
+    // Removes what was learned: token, best token, states, previews, curves.
     void discard_learned(const std::string& id) const noexcept;
 
     const std::filesystem::path& root() const { return root_; }
@@ -62,9 +84,17 @@ class JobFolders {
                                             const char* extension);
     static std::filesystem::path events_in(const std::filesystem::path& folder);
 
+    // Bytes that all jobs may take together; nothing where none was set, or one out of range.
+    std::optional<std::uint64_t> size_limit() const;
+    // Throws StorageError.
+    void set_size_limit(std::uint64_t bytes) const;
+
   private:
+    void sweep() const;
+
     std::filesystem::path root_;
-    FileLock lock_;
+    std::unique_ptr<FileLock> lock_;
+    std::string held_by_;
 };
 
 }  // namespace zoodip

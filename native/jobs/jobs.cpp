@@ -27,10 +27,15 @@ void require_running(const Job& job) {
     }
 }
 
+[[noreturn]] void throw_foreign(const Job& job) {
+    throw WrongState(concat("job ", job.id, " is trained by another process: ask that one"));
+}
+
 }  // namespace
 
-Jobs::Jobs(fs::path folder, std::shared_ptr<Runner> runner, JobLimits limits)
-    : limits_(limits), runner_(std::move(runner)), folders_(std::move(folder)) {
+Jobs::Jobs(fs::path folder, std::shared_ptr<Runner> runner, JobLimits limits,
+           JobFolders::Sharing sharing)
+    : limits_(limits), runner_(std::move(runner)), folders_(std::move(folder), sharing) {
     recover();
     expire();
 }
@@ -42,11 +47,17 @@ Jobs::~Jobs() {
 void Jobs::recover() {
     for (Job& job : folders_.load()) {
         sequence_ = std::max(sequence_, job.sequence);
-        const bool goes_on = !has_ended(job.state);
+        for (const JobPlace& place : job.places) last_shown_ = std::max(last_shown_, place.shown);
+        // What another process that shares the folder does is its own.
+        const bool has_to_end = !has_ended(job.state);
+        const bool foreign = has_to_end && (!folders_.holds() || folders_.is_in_use(job.id));
+        const bool goes_on = has_to_end && !foreign;
         if (goes_on) job.state = JobState::queued;
-        const EntryPointer entry = take_in(std::move(job));
+        const EntryPointer entry = take_in(std::move(job), foreign);
         const Job& taken = entry->job;
-        if (!goes_on) {
+        if (foreign || !folders_.holds()) {
+            entry->events->close();
+        } else if (!goes_on) {
             // What a process that was killed had no time to tell.
             const auto told = entry->events->read(entry->events->last() - 1, 1);
             const auto event = state_event(taken);
@@ -55,18 +66,19 @@ void Jobs::recover() {
             }
             entry->events->close();
         } else if (taken.origin == "graph") {
-            end(*entry, JobState::failed,
-                "The program ended during this training; queue its graph again to go on.");
-        } else if (taken.wish != Wish::none) {
-            end_as_wished(*entry, taken.wish);
+            end(*entry, JobState::interrupted,
+                "The program ended during this training: queue its graph again to go on with it.");
+        } else if (taken.stop_request != StopRequest::none) {
+            end_as_asked(*entry, taken.stop_request);
         } else {
             enqueue(entry);
         }
     }
 }
 
-Jobs::EntryPointer Jobs::take_in(Job job) {
+Jobs::EntryPointer Jobs::take_in(Job job, bool foreign) {
     const auto entry = std::make_shared<Entry>();
+    entry->is_foreign = foreign;
     entry->events = std::make_shared<EventLog>(JobFolders::events_in(folders_.folder(job.id)));
     entry->job = std::move(job);
     const std::lock_guard lock(mutex_);
@@ -75,9 +87,10 @@ Jobs::EntryPointer Jobs::take_in(Job job) {
 }
 
 void Jobs::reserve_place() {
+    if (!folders_.holds()) throw QueueFull(folders_.held_by());
     const std::lock_guard lock(mutex_);
     std::size_t waiting = reserved_;
-    for (const auto& [device, lane] : lanes_) waiting += lane->waiting.size();
+    for (const auto& [device, queue] : queues_) waiting += queue->waiting.size();
     if (closing_) throw QueueFull("the server is ending");
     if (waiting >= limits_.queued) {
         throw QueueFull(concat("the queue is full: ", limits_.queued, " jobs wait already"));
@@ -85,7 +98,7 @@ void Jobs::reserve_place() {
     ++reserved_;
 }
 
-Job Jobs::submit(const JobRequest& request, const Training& files,
+Job Jobs::submit(const JobRequest& request, const JobTask& files,
                  std::span<const NewPicture> pictures) {
     return admit(request, files, pictures, [](const fs::path&) {});
 }
@@ -103,7 +116,7 @@ std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
     }
     JobRequest request = earlier->request;
     request.settings["steps"] = steps;
-    Training files = training_of(*earlier);
+    JobTask files = training_of(*earlier);
     files.settings = request.settings;
     const fs::path from = folders_.folder(id);
     return admit(request, files, {}, [&](const fs::path& folder) {
@@ -116,7 +129,7 @@ std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
 }
 
 // prepare: puts into the staged folder what else belongs there.
-Job Jobs::admit(const JobRequest& request, const Training& files,
+Job Jobs::admit(const JobRequest& request, const JobTask& files,
                 std::span<const NewPicture> pictures, const Prepare& prepare) {
     reserve_place();
     const std::shared_ptr<void> place(nullptr, [this](void*) {
@@ -132,7 +145,7 @@ Job Jobs::admit(const JobRequest& request, const Training& files,
     const fs::path folder = folders_.stage(job.id, pictures);
     try {
         prepare(folder);
-        Training training = files;
+        JobTask training = files;
         if (request.images.empty()) training.images = JobFolders::pictures_in(folder);
         training.token = JobFolders::token_in(folder);
         training.previews = JobFolders::previews_in(folder);
@@ -155,17 +168,6 @@ Job Jobs::admit(const JobRequest& request, const Training& files,
     }
     accept(job);
     return job;
-}
-
-std::unique_ptr<GraphTraining> Jobs::enter(const JobRequest& request, const std::string& device) {
-    Job job;
-    job.id = random_id();
-    job.origin = "graph";
-    job.device = device;
-    job.request = request;
-    job.created = now_in_milliseconds();
-    folders_.stage(job.id, {});
-    return std::make_unique<GraphTraining>(*this, accept(job));
 }
 
 PlaceNames Jobs::places() const {
@@ -204,8 +206,9 @@ std::vector<Job> Jobs::list() const {
         const std::lock_guard lock(mutex_);
         for (const auto& [id, entry] : entries_) jobs.push_back(entry->job);
     }
-    std::sort(jobs.begin(), jobs.end(),
-              [](const Job& a, const Job& b) { return a.sequence > b.sequence; });
+    std::sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) {
+        return std::pair(a.sequence, a.created) > std::pair(b.sequence, b.created);
+    });
     return jobs;
 }
 
@@ -218,34 +221,38 @@ std::optional<Job> Jobs::find(const std::string& id) const {
 
 std::optional<std::size_t> Jobs::position(const std::string& id) const {
     const std::lock_guard lock(mutex_);
-    for (const auto& [device, lane] : lanes_) {
-        for (std::size_t i = 0; i < lane->waiting.size(); ++i) {
-            if (lane->waiting[i]->job.id == id) return i;
+    for (const auto& [device, queue] : queues_) {
+        for (std::size_t i = 0; i < queue->waiting.size(); ++i) {
+            if (queue->waiting[i]->job.id == id) return i;
         }
     }
     return std::nullopt;
 }
 
 std::optional<Job> Jobs::stop(const std::string& id) {
-    return ask(id, Wish::stop);
+    return ask(id, StopRequest::stop);
 }
 
 std::optional<Job> Jobs::cancel(const std::string& id) {
-    return ask(id, Wish::cancel);
+    return ask(id, StopRequest::cancel);
 }
 
-std::optional<Job> Jobs::ask(const std::string& id, Wish wish) {
+std::optional<Job> Jobs::ask(const std::string& id, StopRequest stop_request) {
     const EntryPointer asked = entry(id);
     if (asked == nullptr) return std::nullopt;
-    change(
+    const auto changed = change(
         *asked,
         [&](Job& job) {
             require_running(job);
-            job.wish = std::max(job.wish, wish);
+            if (asked->is_foreign) throw_foreign(job);
+            job.stop_request = std::max(job.stop_request, stop_request);
+            job.progress.stage = "stopping";
         },
         /*must_be_kept=*/false);
+    if (!changed) return std::nullopt;
+    tell(*asked);
     if (asked->job.origin != "graph" && dequeue(*asked)) {
-        end_as_wished(*asked, find(id)->wish);
+        end_as_asked(*asked, find(id)->stop_request);
     } else {
         asked->cancel.cancel();
     }
@@ -258,15 +265,21 @@ bool Jobs::remove(const std::string& id) {
     const std::lock_guard one_at_a_time(removed->writing);
     {
         const std::lock_guard lock(mutex_);
-        if (entries_.count(id) == 0) return false;
+        if (removed->gone) return false;
         if (!has_ended(removed->job.state)) {
             throw WrongState(
                 concat("job ", id, " is ", name_of(removed->job.state), ": cancel it first"));
         }
     }
-    folders_.remove(id);
+    std::error_code ignored;
+    // Its folder may have been deleted by hand.
+    if (removed->is_kept && fs::exists(folders_.folder(id), ignored)) {
+        if (folders_.is_in_use(id)) throw_foreign(removed->job);
+        folders_.remove(id);
+    }
     const std::lock_guard lock(mutex_);
     entries_.erase(id);
+    removed->gone = true;
     return true;
 }
 
@@ -279,35 +292,82 @@ std::optional<fs::path> Jobs::token(const std::string& id) const {
     const auto job = find(id);
     if (!job || job->token.empty()) return std::nullopt;
     const fs::path file = folders_.folder(id) / job->token;
-    std::error_code gone;  // that of a graph lies in the graph's own store
+    std::error_code gone;  // deleted by hand
     if (!fs::is_regular_file(file, gone)) return std::nullopt;
     return file;
 }
 
 std::optional<fs::path> Jobs::preview(const std::string& id, std::int64_t step) const {
-    if (!find(id)) return std::nullopt;
+    const auto job = find(id);
+    if (!job) return std::nullopt;
     for (const char* extension : {".png", ".jpg"}) {
         const fs::path file = JobFolders::preview_in(folders_.folder(id), step, extension);
         std::error_code ignored;
         if (fs::is_regular_file(file, ignored)) return file;
     }
-    return std::nullopt;
+    const fs::path earlier = folders_.folder(id) / "preview.jpg";  // the latest
+    std::error_code ignored;
+    if (job->progress.preview_step != step || !fs::is_regular_file(earlier, ignored))
+        return std::nullopt;
+    return earlier;
+}
+
+std::optional<nlohmann::json> Jobs::view(const std::string& id) const {
+    const EntryPointer found = entry(id);
+    if (found == nullptr) return std::nullopt;
+    nlohmann::json shown;
+    {
+        const std::lock_guard lock(mutex_);
+        shown = live_view(*found);
+    }
+    if (const auto place = position(id)) shown["position"] = *place;
+    return shown;
+}
+
+std::optional<nlohmann::json> Jobs::view_with_curve(const std::string& id) const {
+    const EntryPointer found = entry(id);
+    if (found == nullptr) return std::nullopt;
+    nlohmann::json shown;
+    std::optional<Curve> whole;
+    {
+        const std::lock_guard lock(mutex_);
+        shown = live_view(*found);
+        whole = found->curve;  // of the same moment
+    }
+    if (!whole) whole = curve(id);
+    if (const auto place = position(id)) shown["position"] = *place;
+    shown["points"] = to_json(std::span(whole->steps()));
+    shown["validations"] = to_json(std::span(whole->validations()));
+    return shown;
+}
+
+Curve Jobs::curve(const std::string& id) const {
+    const EntryPointer found = entry(id);
+    if (found == nullptr) return {};
+    {
+        const std::lock_guard lock(mutex_);
+        if (found->curve) return *found->curve;
+        if (!found->is_kept) return {};
+    }
+    return Curve::read(folders_.folder(id));
 }
 
 // The record on the disk first, then what everyone sees, then the event of a new state: in this
 // order for one change after another. Without the disk, what must not fail (an end, a wish to stop)
-// holds for this process.
-Job Jobs::change(Entry& entry, const std::function<void(Job&)>& alter, bool must_be_kept) {
+// holds for this process. Nothing where it came too late: there is no such job any more.
+std::optional<Job> Jobs::change(Entry& entry, const std::function<void(Job&)>& alter,
+                                bool must_be_kept) {
     const std::lock_guard one_at_a_time(entry.writing);
     Job next;
     {
         const std::lock_guard lock(mutex_);
+        if (entry.gone) return std::nullopt;
         next = entry.job;
     }
     const JobState before = next.state;
     alter(next);
     try {
-        folders_.save(next);
+        if (entry.is_kept && !entry.is_foreign) folders_.save(next);
     } catch (const Error& error) {
         if (must_be_kept) throw;
         log_warning("jobs: ", error.what(), "; after a restart job ", next.id,
@@ -318,28 +378,189 @@ Job Jobs::change(Entry& entry, const std::function<void(Job&)>& alter, bool must
         alter(entry.job);
         next = entry.job;
     }
-    if (next.state != before) entry.events->append("state", state_event(next));
+    if (next.state != before) {
+        entry.events->append("state", state_event(next));
+        tell(entry);
+    }
     return next;
 }
 
-// Drops the ended ones beyond what is kept.
-void Jobs::expire() {
-    std::vector<Job> ended;
-    for (Job& job : list()) {
-        if (has_ended(job.state)) ended.push_back(std::move(job));
+// Drops the ended ones beyond what is kept, those that were longest of no use first.
+void Jobs::expire(const std::string& just_ended) {
+    struct Kept {
+        std::string id;
+        Milliseconds used;
+        std::uint64_t bytes;
+    };
+    std::vector<Kept> ended;
+    std::uint64_t total = 0;
+    const std::uint64_t limit = size_limit();
+    for (const Job& job : kept_jobs()) {
+        const std::uint64_t bytes = limit > 0 ? folders_.size(job.id) : 0;
+        total += bytes;
+        if (has_ended(job.state)) {
+            ended.push_back({job.id, std::max(job.ended, job.used), bytes});
+        }
     }
     std::sort(ended.begin(), ended.end(),
-              [](const Job& a, const Job& b) { return a.ended > b.ended; });
+              [](const Kept& a, const Kept& b) { return a.used < b.used; });
     const Milliseconds oldest =
         now_in_milliseconds() - std::chrono::milliseconds(limits_.kept_for).count();
     for (std::size_t i = 0; i < ended.size(); ++i) {
-        if (i < limits_.kept && ended[i].ended >= oldest) continue;
+        const auto& [id, used, bytes] = ended[i];
+        const bool is_over =
+            ended.size() - i > limits_.kept || used < oldest || (limit > 0 && total > limit);
+        // A limit that is too small for one is no reason to lose what was learned just now.
+        if (!is_over || (id == just_ended && limits_.kept > 0)) continue;
         try {
-            remove(ended[i].id);
+            remove(id);
+            total -= bytes;  // also where another thread removed it just now
         } catch (const Error& error) {
             log_warning("jobs: an old one is kept: ", error.what());
         }
     }
+}
+
+std::vector<Job> Jobs::kept_jobs() const {
+    std::vector<Job> jobs;
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+        if (entry->is_kept) jobs.push_back(entry->job);
+    }
+    return jobs;
+}
+
+std::uint64_t Jobs::size_limit() const {
+    return folders_.size_limit().value_or(limits_.kept_bytes);
+}
+
+JobStore Jobs::store() const {
+    JobStore store{0, 0, size_limit()};
+    for (const Job& job : kept_jobs()) {
+        ++store.jobs;
+        store.bytes += folders_.size(job.id);
+    }
+    return store;
+}
+
+void Jobs::set_store_limit(std::uint64_t megabytes) {
+    require(megabytes >= min_kept_mb && megabytes <= max_kept_mb,
+            "limit_mb: needs a whole number from ", min_kept_mb, " to ", max_kept_mb, "; got ",
+            megabytes);
+    folders_.set_size_limit(megabytes << 20);
+    expire();
+}
+
+void Jobs::clear() {
+    std::optional<StorageError> refused;
+    for (const Job& job : list()) {
+        if (!has_ended(job.state)) continue;
+        try {
+            remove(job.id);
+        } catch (const WrongState&) {
+            // It has begun again, or another process trains it.
+        } catch (const StorageError& error) {
+            refused = error;
+        }
+    }
+    if (refused) throw StorageError(*refused);
+}
+
+// --- of graphs ---------------------------------------------------------------------------------
+
+std::unique_ptr<GraphJob> Jobs::begin(const JobPlace& place, const std::string& word,
+                                      std::int64_t steps) {
+    const auto entry = std::make_shared<Entry>();
+    entry->is_kept = false;
+    entry->events = std::make_shared<EventLog>(fs::path());
+    Job& job = entry->job;
+    job.id = random_id();
+    job.origin = "graph";
+    job.state = JobState::running;
+    job.request.word = word;
+    job.progress.steps = steps;
+    job.created = job.started = now_in_milliseconds();
+    bool stopped = false;
+    {
+        const std::lock_guard lock(mutex_);
+        show_at(job, {place.node, place.workflow, place.prompt, next_shown()});
+        std::erase_if(entries_, [&](const auto& other) {
+            return !other.second->is_kept &&
+                   shown_since(other.second->job, place.workflow, place.node);
+        });
+        entries_[job.id] = entry;
+        job.sequence = ++sequence_;
+        stopped = graphs_stopped_;
+    }
+    if (stopped) stop(job.id);
+    return std::make_unique<GraphJob>(*this, entry);
+}
+
+// Later than any other: which of two a node shows must not depend on a clock.
+Milliseconds Jobs::next_shown() {
+    last_shown_ = std::max(now_in_milliseconds(), last_shown_ + 1);
+    return last_shown_;
+}
+
+std::optional<Job> Jobs::shown_at(const std::string& workflow, const std::string& node) const {
+    std::optional<Job> latest;
+    Milliseconds since = -1;
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+        const auto shown = shown_since(entry->job, workflow, node);
+        if (!shown || *shown <= since) continue;
+        latest = entry->job;
+        since = *shown;
+    }
+    return latest;
+}
+
+std::optional<Job> Jobs::show(const std::string& id, const JobPlace& place) {
+    const EntryPointer shown = entry(id);
+    if (shown == nullptr) return std::nullopt;
+    JobPlace at = place;
+    {
+        const std::lock_guard lock(mutex_);
+        at.shown = next_shown();
+    }
+    return change(*shown, [&](Job& job) { show_at(job, at); });
+}
+
+std::vector<Job> Jobs::of_lineage(const std::string& lineage) const {
+    std::vector<Job> found;
+    for (Job& job : kept_jobs()) {
+        if (job.lineage == lineage && has_ended(job.state)) found.push_back(std::move(job));
+    }
+    return found;
+}
+
+bool Jobs::stop_graphs(std::chrono::milliseconds time) {
+    {
+        const std::lock_guard lock(mutex_);
+        graphs_stopped_ = true;
+    }
+    const auto runs = [](const Entry& entry) {
+        return entry.job.origin == "graph" && !has_ended(entry.job.state) && !entry.is_foreign;
+    };
+    std::vector<std::string> running;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [id, entry] : entries_) {
+            if (runs(*entry)) running.push_back(id);
+        }
+    }
+    for (const std::string& id : running) {
+        try {
+            stop(id);
+        } catch (const Error&) {
+            // It has ended in this moment.
+        }
+    }
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, time, [&] {
+        return std::none_of(entries_.begin(), entries_.end(),
+                            [&](const auto& entry) { return runs(*entry.second); });
+    });
 }
 
 }  // namespace zoodip

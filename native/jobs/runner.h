@@ -12,7 +12,7 @@
 namespace zoodip {
 
 // A job's request with the files that its names stand for.
-struct Training {
+struct JobTask {
     std::filesystem::path model;   // a checkpoint or a diffusers folder
     std::filesystem::path images;  // a folder
     std::string word, init;
@@ -35,8 +35,16 @@ class TrainingObserver {
     virtual void on_note(const std::string&) {}
     // Before the first step of this process: where it begins, and how many steps there are.
     virtual void on_start(std::int64_t step, std::int64_t steps) = 0;
+    // What products are made in, and why where that was chosen for it.
+    virtual void on_compute(const std::string& /*compute*/, const std::string& /*choice*/) {}
+    // From one step: how long each takes, and all that is left.
+    virtual void on_forecast(double /*seconds_a_step*/, double /*seconds_left*/) {}
+    // passes: of the UNet, made by all steps so far.
+    virtual void on_passes(std::int64_t /*passes*/) {}
     virtual void on_step(std::int64_t step, std::int64_t steps, double loss,
                          double smooth_loss) = 0;
+    // The loss of the fixed samples; best: no word before had so low a one.
+    virtual void on_validation(std::int64_t /*step*/, double /*loss*/, bool /*best*/) {}
     virtual void on_preview(std::int64_t step) = 0;
 };
 
@@ -50,11 +58,11 @@ class Runner {
     virtual std::string device(const nlohmann::json& settings) const = 0;
     // Throws Error for what can be refused without reading weights, also of what was carried over.
     // From any thread.
-    virtual void check(const Training& training) const = 0;
+    virtual void check(const JobTask& training) const = 0;
     // Trains, going on from what an earlier call left beside `token`; a training that was finished
     // is not done again. When `cancel` is set, returns with finished = false, or throws Cancelled
     // when nothing was learned. Throws Error otherwise.
-    virtual TrainingResult run(const Training& training, TrainingObserver& observer,
+    virtual TrainingResult run(const JobTask& training, TrainingObserver& observer,
                                const CancelToken& cancel) = 0;
     // Puts what an ended training left beside `token` to go on from beside another token, so that
     // `run` of that one goes on there. Says whether there was anything. Throws Error.

@@ -40,30 +40,30 @@ nlohmann::json state_event(const Job& job) {
 void Jobs::enqueue(const EntryPointer& entry) {
     const std::lock_guard lock(mutex_);
     if (closing_) return;  // it is on the disk: the next process has it
-    auto& lane = lanes_[entry->job.device];
-    if (lane == nullptr) lane = std::make_unique<Lane>();
+    auto& queue = queues_[entry->job.device];
+    if (queue == nullptr) queue = std::make_unique<Queue>();
     // Two that were accepted at once may come in the other order.
     const auto after = std::find_if(
-        lane->waiting.begin(), lane->waiting.end(),
+        queue->waiting.begin(), queue->waiting.end(),
         [&](const auto& waiting) { return waiting->job.sequence > entry->job.sequence; });
-    lane->waiting.insert(after, entry);
-    if (!lane->thread.joinable()) {
-        lane->thread = std::thread([this, &lane = *lane] { work(lane); });
+    queue->waiting.insert(after, entry);
+    if (!queue->thread.joinable()) {
+        queue->thread = std::thread([this, &queue = *queue] { work(queue); });
     }
     changed_.notify_all();
 }
 
 bool Jobs::dequeue(const Entry& entry) {
     const std::lock_guard lock(mutex_);
-    const auto lane = lanes_.find(entry.job.device);
-    if (lane == lanes_.end()) return false;
-    return std::erase_if(lane->second->waiting,
+    const auto queue = queues_.find(entry.job.device);
+    if (queue == queues_.end()) return false;
+    return std::erase_if(queue->second->waiting,
                          [&](const EntryPointer& waiting) { return waiting.get() == &entry; }) > 0;
 }
 
-void Jobs::work(Lane& lane) {
+void Jobs::work(Queue& queue) {
     name_this_thread("zoodip-worker");
-    while (const EntryPointer entry = next(lane)) {
+    while (const EntryPointer entry = next(queue)) {
         try {
             perform(entry);
         } catch (const std::exception& error) {  // the disk, most likely: the worker lives on
@@ -73,25 +73,30 @@ void Jobs::work(Lane& lane) {
 }
 
 // Null when there is no more to do in this process.
-Jobs::EntryPointer Jobs::next(Lane& lane) {
+Jobs::EntryPointer Jobs::next(Queue& queue) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return closing_ || !lane.waiting.empty(); });
+    changed_.wait(lock, [&] { return closing_ || !queue.waiting.empty(); });
     if (closing_) return nullptr;
-    EntryPointer entry = lane.waiting.front();
-    lane.waiting.pop_front();
+    EntryPointer entry = queue.waiting.front();
+    queue.waiting.pop_front();
     return entry;
 }
 
 void Jobs::perform(const EntryPointer& entry) {
     const Milliseconds now = now_in_milliseconds();
-    const Job job = change(*entry, [&](Job& changed) {
-        if (has_ended(changed.state)) return;  // its graph gave up in this moment
-        changed.state = JobState::running;
-        if (changed.started == 0) changed.started = now;
-    });
-    if (has_ended(job.state)) return;
-    if (job.origin == "graph") return give_turn(*entry);
-    train(*entry);
+    const bool is_of_graph = entry->job.origin == "graph";
+    // A graph waits for its turn, whatever the disk says: the engine finds out by itself.
+    const auto job = change(
+        *entry,
+        [&](Job& changed) {
+            if (has_ended(changed.state)) return;  // its graph gave up in this moment
+            changed.state = JobState::running;
+            if (changed.started == 0) changed.started = now;
+        },
+        /*must_be_kept=*/!is_of_graph);
+    if (!job || has_ended(job->state)) return;
+    if (is_of_graph) return give_turn(*entry);
+    train(entry);
 }
 
 void Jobs::give_turn(Entry& entry) {
@@ -101,7 +106,7 @@ void Jobs::give_turn(Entry& entry) {
     changed_.wait(lock, [&] { return entry.let_go || closing_; });
 }
 
-Training Jobs::training_of(const Job& job) const {
+JobTask Jobs::training_of(const Job& job) const {
     const fs::path folder = folders_.folder(job.id);
     return {
         job.model_file,
@@ -113,9 +118,15 @@ Training Jobs::training_of(const Job& job) const {
         JobFolders::previews_in(folder)};
 }
 
-void Jobs::train(Entry& entry) {
+void Jobs::train(const EntryPointer& entry_pointer) {
+    Entry& entry = *entry_pointer;
     const Job job = *find(entry.job.id);
-    Reporter reporter(*this, entry);
+    Curve curve = Curve::read(folders_.folder(job.id));
+    {
+        const std::lock_guard lock(mutex_);
+        entry.curve = std::move(curve);
+    }
+    Reporter reporter(*this, entry_pointer);
     std::string failure;
     bool finished = false;
     try {
@@ -127,44 +138,82 @@ void Jobs::train(Entry& entry) {
     } catch (const std::exception& error) {
         failure = error.what();
     }
-    const Wish wish = find(job.id)->wish;
-    if (wish == Wish::cancel) return end_as_wished(entry, wish);
-    if (!failure.empty()) return end(entry, JobState::failed, failure, token_name);
-    if (finished) return end(entry, JobState::finished, "", token_name);
-    if (wish == Wish::stop) return end_as_wished(entry, wish);
+    const StopRequest stop_request = find(job.id)->stop_request;
+    if (stop_request == StopRequest::cancel) return end_as_asked(entry, stop_request);
+    if (!failure.empty()) return end(entry, JobState::failed, failure, true);
+    if (finished) return end(entry, JobState::finished, "", true);
+    if (stop_request == StopRequest::stop) return end_as_asked(entry, stop_request);
     // Otherwise the process is ending: the record says running, and the next one goes on.
+    save_progress(entry);
 }
 
 // A job that does not run any more, or never did in this process.
-void Jobs::end_as_wished(Entry& entry, Wish wish) {
+void Jobs::end_as_asked(Entry& entry, StopRequest stop_request) {
     const std::string id = entry.job.id;
-    if (wish == Wish::stop && is_file(folders_.folder(id) / token_name)) {
+    if (stop_request == StopRequest::stop && is_file(folders_.folder(id) / token_name)) {
         const std::int64_t step = find(id)->progress.step;
         return end(entry, JobState::stopped, concat("The word as of step ", step, " is kept."),
-                   token_name);
+                   true);
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        entry.curve.reset();  // or it would be kept
     }
     folders_.discard_learned(id);
     end(entry, JobState::cancelled,
-        wish == Wish::stop ? "Stopped before the first step: nothing was learned." : "");
+        stop_request == StopRequest::stop ? "Stopped before the first step: nothing was learned."
+                                          : "");
 }
 
-// token: named where there is such a file.
-void Jobs::end(Entry& entry, JobState state, const std::string& message, const std::string& token) {
+void Jobs::end(Entry& entry, JobState state, const std::string& message, bool keeps_token) {
     const Milliseconds now = now_in_milliseconds();
     const std::string id = entry.job.id;
-    const std::string kept = token.empty() || !is_file(folders_.folder(id) / token) ? "" : token;
+    const std::string kept =
+        keeps_token && is_file(folders_.folder(id) / token_name) ? token_name : "";
+    save_curve(entry);
     change(
         entry,
         [&](Job& changed) {
             changed.state = state;
-            changed.message = as_utf8(with_names(message, places_of(changed)));
+            // Who queued a graph knows its places.
+            changed.message = as_utf8(
+                changed.origin == "graph" ? message : with_names(message, places_of(changed)));
             changed.token = kept;
             changed.ended = now;
             changed.progress.stage.clear();
         },
         /*must_be_kept=*/false);
     entry.events->close();
-    expire();
+    {
+        const std::lock_guard lock(mutex_);
+        entry.curve.reset();
+        changed_.notify_all();
+    }
+    expire(id);
+}
+
+// What a killed process leaves behind.
+void Jobs::save_progress(Entry& entry) {
+    save_curve(entry);
+    change(
+        entry, [](Job&) {}, /*must_be_kept=*/false);
+}
+
+void Jobs::save_curve(const Entry& entry) {
+    std::optional<Curve> curve;
+    std::string id;
+    {
+        const std::lock_guard lock(mutex_);
+        if (!entry.is_kept) return;
+        curve = entry.curve;
+        id = entry.job.id;
+    }
+    if (!curve) return;
+    try {
+        curve->write(folders_.folder(id));
+    } catch (const Error& error) {
+        log_warning("jobs: the losses of job ", id, " are not kept: ", error.what());
+    }
 }
 
 void Jobs::shutdown() {
@@ -174,8 +223,8 @@ void Jobs::shutdown() {
         const std::lock_guard lock(mutex_);
         closing_ = true;
         for (const auto& [id, entry] : entries_) all.push_back(entry);
-        for (const auto& [device, lane] : lanes_) {
-            if (lane->thread.joinable()) threads.push_back(std::move(lane->thread));
+        for (const auto& [device, queue] : queues_) {
+            if (queue->thread.joinable()) threads.push_back(std::move(queue->thread));
         }
         changed_.notify_all();
     }

@@ -137,6 +137,32 @@ void bind_inputs(py::module_& module) {
              py::arg("pixels"), "pixels: uint8 [height, width, 3].");
 }
 
+void bind_request(py::module_& module) {
+    py::class_<GraphRequest>(module, "GraphRequest", "What a graph asks for. See zoodip.graph.")
+        .def(py::init(
+                 [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,
+                    const std::string& word, const std::string& initialiser, StartVectors start,
+                    const std::string& settings, std::optional<std::vector<double>> alphas_cumprod,
+                    const PreparedText& empty_text, const SelfCheck& check,
+                    const std::string& compute_choice) {
+                     return GraphRequest{std::move(source),
+                                         std::move(pictures),
+                                         word,
+                                         initialiser,
+                                         std::move(start),
+                                         {},
+                                         nlohmann::json::parse(settings),
+                                         std::move(alphas_cumprod),
+                                         empty_text,
+                                         check,
+                                         compute_choice};
+                 }),
+             py::kw_only(), py::arg("source"), py::arg("pictures"), py::arg("word"),
+             py::arg("initialiser"), py::arg("start"), py::arg("settings"),
+             py::arg("alphas_cumprod"), py::arg("empty_text"), py::arg("check"),
+             py::arg("compute_choice"));
+}
+
 void bind_check(py::module_& module) {
     py::class_<SelfCheck>(module, "SelfCheck",
                           "What the owner of the weights made of given inputs.")
@@ -175,6 +201,7 @@ void bind_check(py::module_& module) {
 void bind_graph(py::module_& module) {
     bind_inputs(module);
     bind_check(module);
+    bind_request(module);
     module.def(
         "estimate_memory",
         [](const WeightSource& source, const std::string& settings) {
@@ -213,36 +240,20 @@ void bind_graph(py::module_& module) {
         "The noise schedule that training with these weights and settings uses.");
     module.def(
         "personalize_graph",
-        [](std::shared_ptr<WeightSource> source, std::vector<TrainingPicture> pictures,
-           const std::string& word, const std::string& initialiser, StartVectors start,
-           const std::filesystem::path& out, const std::string& settings, bool resume,
-           bool overwrite, std::optional<std::vector<double>> alphas_cumprod,
-           const PreparedText& empty_text, const SelfCheck& check,
-           const std::string& compute_choice, const py::object& on_stage,
-           const py::object& on_forecast, const py::object& on_step, const py::object& on_event,
-           const py::object& on_preview, double preview_share, const CancelToken& cancel) {
-            const GraphRequest request{std::move(source),
-                                       std::move(pictures),
-                                       word,
-                                       initialiser,
-                                       std::move(start),
-                                       {out, resume, overwrite},
-                                       nlohmann::json::parse(settings),
-                                       std::move(alphas_cumprod),
-                                       empty_text,
-                                       check,
-                                       compute_choice};
+        [](const GraphRequest& given, const std::filesystem::path& out, bool resume, bool overwrite,
+           const py::object& on_stage, const py::object& on_forecast, const py::object& on_step,
+           const py::object& on_event, const py::object& on_preview, double preview_share,
+           const CancelToken& cancel) {
+            GraphRequest request = given;
+            request.output = {out, resume, overwrite};
             Callbacks callbacks(cancel);
             PythonObserver observer(
                 {on_stage, on_forecast, on_step, on_event, on_preview, preview_share}, callbacks);
             return run_personalize(request, observer, callbacks, cancel);
         },
-        py::kw_only(), py::arg("source"), py::arg("pictures"), py::arg("word"),
-        py::arg("initialiser"), py::arg("start"), py::arg("out"), py::arg("settings"),
-        py::arg("resume"), py::arg("overwrite"), py::arg("alphas_cumprod"), py::arg("empty_text"),
-        py::arg("check"), py::arg("compute_choice"), py::arg("on_stage"), py::arg("on_forecast"),
-        py::arg("on_step"), py::arg("on_event"), py::arg("on_preview"), py::arg("preview_share"),
-        py::arg("cancel"), "See zoodip.graph.");
+        py::arg("request"), py::kw_only(), py::arg("out"), py::arg("resume"), py::arg("overwrite"),
+        py::arg("on_stage"), py::arg("on_forecast"), py::arg("on_step"), py::arg("on_event"),
+        py::arg("on_preview"), py::arg("preview_share"), py::arg("cancel"), "See zoodip.graph.");
 }
 
 }  // namespace zoodip

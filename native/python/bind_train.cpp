@@ -88,13 +88,16 @@ void bind_render(py::module_& module) {
            const std::string& zero_snr, const std::string& beta_schedule, double beta_start,
            double beta_end, const std::string& weights, const std::string& compute,
            const std::string& device, std::int64_t threads, const CancelToken& cancel) {
-            const RenderRequest request{
-                model,   tokens,    prompt,     negative,
-                width,   height,    steps,      guidance,
-                seed,    clip_skip, prediction, {zero_snr, beta_schedule, beta_start, beta_end},
-                weights, compute,   device,     threads};
+            RenderRequest request{model,  tokens, prompt,   negative, width,
+                                  height, steps,  guidance, seed,     clip_skip};
+            request.betas.start = beta_start;
+            request.betas.end = beta_end;
+            request.device = device;
+            request.threads = threads;
+            const RenderNames names{prediction, zero_snr, beta_schedule, weights, compute};
             Callbacks callbacks(cancel);
             const Picture picture = run_with(callbacks, [&] {
+                names.put_into(request);
                 return render(
                     request, [&](auto, auto) { callbacks.call(py::none()); }, cancel);
             });

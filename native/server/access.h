@@ -12,6 +12,7 @@ struct Access {
     std::string host;  // what the server was told to listen on
     int port = 0;
     std::string token;  // empty: none is asked for
+    bool open = false;  // mounted on another program's server, which has looked at who asks
 };
 
 // Throws HttpError: 403 for a Host that is not this server (a name that was rebound to the loopback

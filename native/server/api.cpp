@@ -124,11 +124,16 @@ const std::vector<Api::Route>& Api::routes() {
         {"GET", "/v1/jobs/*", &Api::job},
         {"DELETE", "/v1/jobs/*", &Api::remove},
         {"GET", "/v1/jobs/*/events", &Api::events},
+        {"GET", "/v1/jobs/*/curve", &Api::curve},
+        {"POST", "/v1/jobs/*/show", &Api::show},
         {"POST", "/v1/jobs/*/stop", &Api::stop},
         {"POST", "/v1/jobs/*/cancel", &Api::cancel},
         {"GET", "/v1/jobs/*/token", &Api::token},
         {"GET", "/v1/jobs/*/previews/*", &Api::preview},
         {"POST", "/v1/jobs/*/extend", &Api::extend},
+        {"GET", "/v1/store", &Api::store},
+        {"POST", "/v1/store", &Api::set_store},
+        {"DELETE", "/v1/store", &Api::clear_store},
         {"GET", "/openapi.json", &Api::openapi},
     };
     return all;
@@ -216,7 +221,7 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
                            : nullptr;
     const std::string body = request.read_body();
     const Submission submission = parse_submission(type, body, limits_);
-    Training files;
+    JobTask files;
     files.model = roots_.model(submission.request.model);
     if (submission.pictures.empty()) files.images = roots_.images(submission.request.images);
     files.word = submission.request.word;
@@ -232,12 +237,7 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
 
 HttpResponse Api::extend(const HttpRequest& request, const Segments& ids) {
     const Job before = found(ids.front());
-    const std::string type = request.head.header("content-type").value_or("");
-    require_length(request.head);
-    if (request.head.content_length > limits_.json) {
-        throw HttpError(413, concat("the body may have at most ", limits_.json, " bytes"));
-    }
-    const std::int64_t steps = parse_extension(type, request.read_body(), limits_);
+    const std::int64_t steps = steps_of(read_members(request, {"steps"}));
     const auto job = refusing([&] { return jobs_.extend(before.id, steps); });
     if (!job) return problem_response({404, "this job was deleted just now"});
     return accepted(*job);
@@ -247,10 +247,54 @@ HttpResponse Api::accepted(const Job& job) const {
     return json_response(202, view(job), {{"Location", "/v1/jobs/" + job.id}});
 }
 
-HttpResponse Api::list(const HttpRequest&, const Segments&) {
+HttpResponse Api::list(const HttpRequest& request, const Segments&) {
     json jobs = json::array();
+    if (const auto node = request.query("node")) {
+        const auto shown = jobs_.shown_at(request.query("workflow").value_or(""), *node);
+        if (shown) jobs.push_back(view(*shown));
+        return json_response(200, {{"jobs", jobs}});
+    }
     for (const Job& job : jobs_.list()) jobs.push_back(view(job));
     return json_response(200, {{"jobs", jobs}});
+}
+
+HttpResponse Api::curve(const HttpRequest&, const Segments& ids) {
+    const auto shown = jobs_.view_with_curve(found(ids.front()).id);
+    if (!shown) return problem_response({404, "this job was deleted just now"});
+    return json_response(200, *shown);
+}
+
+// A page found the job of a node whose result its host still had.
+HttpResponse Api::show(const HttpRequest& request, const Segments& ids) {
+    const Job before = found(ids.front());
+    const json place = read_members(request, {"node", "workflow"});
+    if (!place["node"].is_string() || !place["workflow"].is_string()) {
+        throw HttpError(422, "node and workflow: need texts");
+    }
+    const auto shown = jobs_.show(before.id, {place["node"], place["workflow"], "", 0});
+    return json_response(200, view(shown.value_or(before)));
+}
+
+HttpResponse Api::store(const HttpRequest&, const Segments&) {
+    const JobStore store = jobs_.store();
+    return json_response(200, {{"jobs", store.jobs},
+                               {"bytes", store.bytes},
+                               {"limit_mb", store.limit > 0 ? json(store.limit >> 20) : json()}});
+}
+
+HttpResponse Api::set_store(const HttpRequest& request, const Segments& none) {
+    const json limit = read_members(request, {"limit_mb"})["limit_mb"];
+    if (!limit.is_number_integer() || limit < min_kept_mb || limit > max_kept_mb) {
+        throw HttpError(
+            422, concat("limit_mb: needs a whole number from ", min_kept_mb, " to ", max_kept_mb));
+    }
+    jobs_.set_store_limit(limit.get<std::uint64_t>());
+    return store(request, none);
+}
+
+HttpResponse Api::clear_store(const HttpRequest& request, const Segments& none) {
+    jobs_.clear();
+    return store(request, none);
 }
 
 HttpResponse Api::job(const HttpRequest&, const Segments& ids) {
@@ -320,11 +364,16 @@ std::string Api::without_places(const std::string& message) const {
 }
 
 json Api::view(const Job& job) const {
-    json view = to_view(job);
-    if (job.state == JobState::queued) {
-        if (const auto position = jobs_.position(job.id)) view["position"] = *position;
+    return jobs_.view(job.id).value_or(to_view(job));
+}
+
+json Api::read_members(const HttpRequest& request, std::initializer_list<const char*> names) const {
+    require_length(request.head);
+    if (request.head.content_length > limits_.json) {
+        throw HttpError(413, concat("the body may have at most ", limits_.json, " bytes"));
     }
-    return view;
+    const std::string type = request.head.header("content-type").value_or("");
+    return parse_members(type, request.read_body(), names, limits_);
 }
 
 Job Api::found(const std::string& id) const {

@@ -42,16 +42,23 @@ class Api {
     HttpResponse openapi(const HttpRequest&, const Segments&);
     HttpResponse submit(const HttpRequest& request, const Segments&);
     HttpResponse extend(const HttpRequest& request, const Segments& ids);
-    HttpResponse list(const HttpRequest&, const Segments&);
+    HttpResponse list(const HttpRequest& request, const Segments&);
     HttpResponse job(const HttpRequest&, const Segments& ids);
     HttpResponse stop(const HttpRequest&, const Segments& ids);
     HttpResponse cancel(const HttpRequest&, const Segments& ids);
     HttpResponse remove(const HttpRequest&, const Segments& ids);
     HttpResponse events(const HttpRequest& request, const Segments& ids);
+    HttpResponse curve(const HttpRequest&, const Segments& ids);
+    HttpResponse show(const HttpRequest& request, const Segments& ids);
+    HttpResponse store(const HttpRequest&, const Segments&);
+    HttpResponse set_store(const HttpRequest& request, const Segments&);
+    HttpResponse clear_store(const HttpRequest&, const Segments&);
     HttpResponse token(const HttpRequest&, const Segments& ids);
     HttpResponse preview(const HttpRequest&, const Segments& ids);
 
     nlohmann::json view(const Job& job) const;
+    nlohmann::json read_members(const HttpRequest& request,
+                                std::initializer_list<const char*> names) const;
     HttpResponse accepted(const Job& job) const;
     std::string without_places(const std::string& message) const;
     Job found(const std::string& id) const;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -22,6 +23,8 @@ struct HttpRequest {
 
     // The target without its query.
     std::string path() const { return head.target.substr(0, head.target.find('?')); }
+    // The value of a name in the query, decoded; nothing without it.
+    std::optional<std::string> query(std::string_view name) const;
 };
 
 // The events of a job behind number `after`, for as long as they come.
@@ -38,6 +41,10 @@ struct HttpResponse {
     HttpHeaders headers;
     std::optional<EventStream> events;  // instead of a body
 };
+
+// What came since, as text of server-sent events: empty while nothing has, nothing once no more
+// will.
+std::optional<std::string> next_events(EventStream& stream);
 
 HttpResponse json_response(int status, const nlohmann::json& value, HttpHeaders headers = {});
 HttpResponse problem_response(const HttpError& error);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "jobs/jobs.h"
 #include "server/http_error.h"
 
 namespace zoodip {
@@ -61,41 +62,108 @@ json setting_schema(const json& setting) {
 
 json state_schema() {
     return {{"type", "string"},
-            {"enum", {"queued", "running", "finished", "stopped", "cancelled", "failed"}},
+            {"enum",
+             {"queued", "running", "finished", "stopped", "interrupted", "cancelled", "failed"}},
             {"description",
-             "stopped: on request, the word so far kept; cancelled: on request, nothing kept; "
-             "failed: message says why"}};
+             "stopped: on request, the word so far kept; interrupted: of a graph, which goes on "
+             "when it is queued again; cancelled: on request; failed: message says why"}};
 }
 
 json time_schema(const char* description) {
     return {{"type", {"string", "null"}}, {"format", "date-time"}, {"description", description}};
 }
 
+json id_schema() {
+    return {{"type", "string"},
+            {"pattern", "^([0-9a-f]{16}|[0-9a-f]{64})$"},
+            {"description", "of a graph's job its key, which stands for all its inputs"}};
+}
+
+json graph_schema() {
+    json schema = all_required({{"node", {{"type", "string"}}},
+                                {"workflow", {{"type", "string"}}},
+                                {"prompt", {{"type", "string"}}},
+                                {"preview_percent", or_null("number", "that previews may take")}});
+    schema["type"] = {"object", "null"};
+    schema["description"] = "the node that shows it; null for a job of the API";
+    return schema;
+}
+
+json preview_schema() {
+    json schema = all_required(
+        {{"step", whole_number("that it was drawn at")}, {"url", {{"type", "string"}}}});
+    schema["type"] = {"object", "null"};
+    schema["description"] = "the latest";
+    return schema;
+}
+
+json job_properties() {
+    return {
+        {"id", id_schema()},
+        {"state", state_schema()},
+        {"origin",
+         {{"type", "string"},
+          {"enum", {"api", "graph"}},
+          {"description", "graph: a node of ComfyUI trains; it can be watched and stopped here"}}},
+        {"device", {{"type", "string"}, {"description", "does one training at a time"}}},
+        {"created", time_schema("when it was accepted")},
+        {"started", time_schema("when it began first")},
+        {"ended", time_schema("when it ended")},
+        {"model", {{"type", "string"}}},
+        {"images", or_null("string", "null: pictures of its own")},
+        {"word", {{"type", "string"}}},
+        {"init", {{"type", "string"}}},
+        {"settings", {{"type", "object"}, {"description", "those that were given"}}},
+        {"stage", {{"type", "string"}, {"description", "what is being done, in a few words"}}},
+        {"step", whole_number("steps done")},
+        {"steps", whole_number("steps in all; 0 until known")},
+        {"loss", or_null("number", "of the last step")},
+        {"smooth_loss", or_null("number", "its exponential mean")},
+        {"passes", or_null("integer", "of the UNet, made by the steps")},
+        {"best_step", or_null("integer", "of the lowest validation loss")},
+        {"compute", or_null("string", "what products are made in")},
+        {"compute_choice", or_null("string", "why, where that was chosen")},
+        {"speed", or_null("number", "steps a second, while it runs")},
+        {"seconds_left", or_null("number", "while it runs")},
+        {"foretold", or_null("number", "seconds of the whole, told before its first step")},
+        {"reused", {{"type", "boolean"}, {"description", "its graph asked for it again"}}},
+        {"graph", graph_schema()},
+        {"preview", preview_schema()},
+        {"message", {{"type", "string"}}},
+        {"position", or_null("integer", "how many jobs go before it; null unless queued")},
+        {"token", {{"type", "boolean"}, {"description", "whether there is a token to fetch"}}}};
+}
+
 json job_schema() {
+    return all_required(job_properties());
+}
+
+json points_schema(const char* description) {
+    return {{"type", "array"},
+            {"items", {{"type", "array"}, {"items", {{"type", {"number", "null"}}}}}},
+            {"description", description}};
+}
+
+json curve_schema() {
+    json properties = job_properties();
+    properties["points"] = points_schema("[step, loss, smoothed loss], at most 1000 of them");
+    properties["validations"] = points_schema("[step, loss of the fixed samples]");
+    return all_required(properties);
+}
+
+json place_schema() {
+    return all_required({{"node", {{"type", "string"}}}, {"workflow", {{"type", "string"}}}});
+}
+
+json limit_schema() {
     return all_required(
-        {{"id", {{"type", "string"}, {"pattern", "^[0-9a-f]{16}$"}}},
-         {"state", state_schema()},
-         {"origin",
-          {{"type", "string"},
-           {"enum", {"api", "graph"}},
-           {"description", "graph: a node of ComfyUI trains; it can be watched and stopped here"}}},
-         {"device", {{"type", "string"}, {"description", "does one training at a time"}}},
-         {"created", time_schema("when it was accepted")},
-         {"started", time_schema("when it began first")},
-         {"ended", time_schema("when it ended")},
-         {"model", {{"type", "string"}}},
-         {"images", or_null("string", "null: pictures of its own")},
-         {"word", {{"type", "string"}}},
-         {"init", {{"type", "string"}}},
-         {"settings", {{"type", "object"}, {"description", "those that were given"}}},
-         {"stage", {{"type", "string"}, {"description", "what is being done, in a few words"}}},
-         {"step", whole_number("steps done")},
-         {"steps", whole_number("steps in all; 0 until known")},
-         {"loss", or_null("number", "of the last step")},
-         {"smooth_loss", or_null("number", "its exponential mean")},
-         {"message", {{"type", "string"}}},
-         {"position", or_null("integer", "how many jobs go before it; null unless queued")},
-         {"token", {{"type", "boolean"}, {"description", "whether there is a token to fetch"}}}});
+        {{"limit_mb", {{"type", "integer"}, {"minimum", min_kept_mb}, {"maximum", max_kept_mb}}}});
+}
+
+json store_schema() {
+    return all_required({{"jobs", whole_number("that are kept")},
+                         {"bytes", whole_number("that they take")},
+                         {"limit_mb", or_null("integer", "above which ended ones are forgotten")}});
 }
 
 json problem_schema() {
@@ -153,6 +221,10 @@ json schemas(const json& declared, const ServerLimits& limits) {
             {"SubmissionForm", form_schema(limits)},
             {"Extension", extension_schema()},
             {"Job", job_schema()},
+            {"JobWithCurve", curve_schema()},
+            {"Place", place_schema()},
+            {"Limit", limit_schema()},
+            {"Store", store_schema()},
             {"Jobs", all_required({{"jobs", jobs}})},
             {"Models", all_required({{"models", {{"type", "array"}, {"items", name}}}})},
             {"Health", all_required({{"status", {{"type", "string"}, {"const", "ok"}}},
@@ -224,8 +296,15 @@ json path_parameter(const char* name, const json& schema) {
     return {{"name", name}, {"in", "path"}, {"required", true}, {"schema", schema}};
 }
 
+json query_parameter(const char* name, const char* description) {
+    return {{"name", name},
+            {"in", "query"},
+            {"description", description},
+            {"schema", {{"type", "string"}}}};
+}
+
 json id_parameter() {
-    return path_parameter("id", {{"type", "string"}, {"pattern", "^[0-9a-f]{16}$"}});
+    return path_parameter("id", id_schema());
 }
 
 json accepted_job(const char* description) {
@@ -249,21 +328,39 @@ json submit_operation() {
     return out;
 }
 
+json with_body(json operation, const char* schema) {
+    operation["requestBody"] = {
+        {"required", true}, {"content", {{"application/json", {{"schema", schema_of(schema)}}}}}};
+    return operation;
+}
+
 json extend_operation() {
-    json out = operation("extendJob", "Learn on from where an ended job was, to more steps",
-                         accepted_job("a new job; the one before stays as it is"),
-                         {404, 409, 422, 429, 507});
-    out["requestBody"] = {
-        {"required", true},
-        {"content", {{"application/json", {{"schema", schema_of("Extension")}}}}}};
-    return out;
+    return with_body(operation("extendJob", "Learn on from where an ended job was, to more steps",
+                               accepted_job("a new job; the one before stays as it is"),
+                               {404, 409, 422, 429, 507}),
+                     "Extension");
+}
+
+json show_operation() {
+    return with_body(operation("showJob", "Make a node of a graph show a job",
+                               json_answer("200", "Job", "the job"), {404, 422, 507}),
+                     "Place");
+}
+
+json store_path() {
+    const json good = json_answer("200", "Store", "what is kept");
+    return {{"get", operation("getStore", "How much is kept", good, {})},
+            {"post", with_body(operation("setStoreLimit", "How much may be kept", good, {422, 507}),
+                               "Limit")},
+            {"delete", operation("clearStore", "Forget every job that has ended", good, {507})}};
 }
 
 json events_operation() {
     // Without a schema: OpenAPI 3.1 has none for what an event is.
-    const json good = {{"200",
-                        {{"description", "server-sent events: state, stage, note, step, preview"},
-                         {"content", {{"text/event-stream", json::object()}}}}}};
+    const json good = {
+        {"200",
+         {{"description", "server-sent events: state, stage, note, step, validation, preview"},
+          {"content", {{"text/event-stream", json::object()}}}}}};
     json out = operation("followJob", "What happens to a job, as it happens", good, {404});
     out["parameters"] = {
         {{"name", "Last-Event-ID"},
@@ -309,6 +406,10 @@ json job_paths() {
              with_id("post",
                      operation("cancelJob", "Stop a job, keeping nothing", accepted, {404, 409}))},
             {"/v1/jobs/{id}/extend", with_id("post", extend_operation())},
+            {"/v1/jobs/{id}/curve",
+             with_id("get", operation("getCurve", "A job with the losses of its steps",
+                                      json_answer("200", "JobWithCurve", "the job"), {404}))},
+            {"/v1/jobs/{id}/show", with_id("post", show_operation())},
             {"/v1/jobs/{id}/token", with_id("get", token_operation())},
             {"/v1/jobs/{id}/previews/{step}", preview}};
 }
@@ -318,11 +419,15 @@ json paths() {
         return json{{"get", operation(id, summary, json_answer("200", schema, summary), {})}};
     };
     json jobs = get("listJobs", "All jobs, newest first", "Jobs");
+    jobs["get"]["parameters"] = {
+        query_parameter("node", "only the job that this node of a graph shows"),
+        query_parameter("workflow", "the graph of the node")};
     jobs["post"] = submit_operation();
     json all = {{"/v1/health", get("getHealth", "Whether the server answers", "Health")},
                 {"/v1/models", get("listModels", "The models that jobs can name", "Models")},
                 {"/v1/settings",
                  get("getSettings", "The settings of a job, as a JSON Schema", "SettingsSchema")},
+                {"/v1/store", store_path()},
                 {"/v1/jobs", jobs}};
     all.update(job_paths());
     return all;

@@ -130,18 +130,28 @@ Submission parse_form(std::string_view content_type, std::string_view body,
 
 }  // namespace
 
-std::int64_t parse_extension(std::string_view content_type, std::string_view body,
-                             const ServerLimits& limits) {
+json parse_members(std::string_view content_type, std::string_view body,
+                   std::initializer_list<const char*> names, const ServerLimits& limits) {
     if (media_type(content_type) != json_type) {
         throw HttpError(415, concat("the body needs Content-Type: ", json_type));
     }
-    json values = parse_object(body, "the body", limits);
-    const json steps = values.value("steps", json());
+    const json values = parse_object(body, "the body", limits);
+    json left = values;
+    std::string known;
+    for (const char* name : names) {
+        if (!values.contains(name)) throw HttpError(422, concat(name, ": is missing"));
+        left.erase(name);
+        known += concat(known.empty() ? "" : " and ", name);
+    }
+    require_nothing_left(left, known.c_str());
+    return values;
+}
+
+std::int64_t steps_of(const json& extension) {
+    const json& steps = extension["steps"];
     if (!steps.is_number_integer() || steps < 1 || steps > max_steps) {
         throw HttpError(422, concat("steps: needs a whole number from 1 to ", max_steps));
     }
-    values.erase("steps");
-    require_nothing_left(values, "steps");
     return steps.get<std::int64_t>();
 }
 

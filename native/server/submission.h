@@ -21,9 +21,12 @@ struct Submission {
 Submission parse_submission(std::string_view content_type, std::string_view body,
                             const ServerLimits& limits);
 
-// The body of POST /v1/jobs/ID/extend: {"steps": 120}. Throws HttpError like parse_submission.
-std::int64_t parse_extension(std::string_view content_type, std::string_view body,
-                             const ServerLimits& limits);
+// Of the body of POST /v1/jobs/ID/extend: {"steps": 120}. Throws HttpError 422.
+std::int64_t steps_of(const nlohmann::json& extension);
+
+// A JSON object with just these members. Throws HttpError like parse_submission.
+nlohmann::json parse_members(std::string_view content_type, std::string_view body,
+                             std::initializer_list<const char*> names, const ServerLimits& limits);
 
 // Decodes each picture, and throws HttpError 422 for one that cannot be learned from, by the name
 // that the client gave it. Takes up to a second and 0.5 GB for each.

@@ -25,8 +25,17 @@ std::string read_bearer_token(const std::filesystem::path& file) {
 
 Service::Service(const ServiceOptions& options, std::shared_ptr<Runner> runner)
     : roots_(options.models, options.images),
-      jobs_(std::make_shared<Jobs>(options.jobs, std::move(runner), options.limits)),
-      server_(std::make_unique<Server>(*jobs_, roots_, options.server)) {}
+      jobs_(
+          std::make_shared<Jobs>(options.jobs, std::move(runner), options.limits, options.sharing)),
+      mounted_(*jobs_, roots_, {.host = {}, .port = 0, .token = {}, .open = true}, {}) {}
+
+void Service::serve(const ServerOptions& options) {
+    server_ = std::make_unique<Server>(*jobs_, roots_, options);
+}
+
+void Service::stop_serving() {
+    server_.reset();
+}
 
 // The jobs first: that ends the event streams, with their last events sent.
 Service::~Service() {

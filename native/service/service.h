@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jobs/jobs.h"
+#include "server/api.h"
 #include "server/server.h"
 
 namespace zoodip {
@@ -15,7 +16,7 @@ struct ServiceOptions {
     std::vector<std::filesystem::path> models, images;  // roots of names
     std::filesystem::path jobs;                         // folder; made if it is missing
     JobLimits limits;
-    ServerOptions server;
+    JobFolders::Sharing sharing = JobFolders::Sharing::alone;
 };
 
 // The bearer token in a file: its first line, of at least 16 visible ASCII characters. Throws
@@ -31,13 +32,20 @@ class Service {
     // The running job is stopped with its state kept; the next service on the folder goes on.
     ~Service();
 
-    // What enters a training holds the jobs, which may outlive the service then.
+    // What begins a graph's job holds the jobs, which may outlive the service then.
     const std::shared_ptr<Jobs>& jobs() const { return jobs_; }
-    const Server& server() const { return *server_; }
+    // What another program's server hands over, which has looked at who asks.
+    Api& mounted() { return mounted_; }
+
+    // A server of its own, for scripts. Throws Error.
+    void serve(const ServerOptions& options);
+    void stop_serving();
+    const Server* server() const { return server_.get(); }  // null: none
 
   private:
     Roots roots_;
     std::shared_ptr<Jobs> jobs_;
+    Api mounted_;
     std::unique_ptr<Server> server_;
 };
 

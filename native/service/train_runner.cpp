@@ -6,8 +6,9 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 
+#include "service/run_bridge.h"
+
 #include "core/error.h"
-#include "ops/plain_message.h"
 #include "settings/settings.h"
 #include "train/personalize.h"
 #include "train/run_files.h"
@@ -15,27 +16,7 @@
 namespace zoodip {
 namespace {
 
-// Tells of a run what a job shows.
-class Bridge : public PersonalizeObserver {
-  public:
-    explicit Bridge(TrainingObserver& observer) : observer_(observer) {}
-
-    void on_stage(const std::string& stage) override { observer_.on_stage(stage); }
-    void on_note(const std::string& text) override { observer_.on_note(text); }
-    void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth_loss) override {
-        observer_.on_step(step, steps, loss, smooth_loss);
-    }
-    void on_event(const nlohmann::json& event) override {
-        const std::int64_t step = event["step"];
-        if (event["event"] == "start") observer_.on_start(step, event["steps"]);
-        if (event["event"] == "preview") observer_.on_preview(step);
-    }
-
-  private:
-    TrainingObserver& observer_;
-};
-
-PersonalizeRequest request_of(const Training& training, nlohmann::json settings) {
+PersonalizeRequest request_of(const JobTask& training, nlohmann::json settings) {
     PersonalizeRequest request;
     request.model = training.model;
     request.images = training.images;
@@ -48,20 +29,6 @@ PersonalizeRequest request_of(const Training& training, nlohmann::json settings)
     request.resume = std::filesystem::exists(state_path(training.token), ignored);
     request.overwrite = !request.resume;
     return request;
-}
-
-// Torch's errors end in pages of addresses.
-template <class Work>
-auto with_plain_errors(Work&& work) {
-    try {
-        return work();
-    } catch (const Cancelled&) {
-        throw;
-    } catch (const Error&) {
-        throw;
-    } catch (const std::exception& error) {
-        throw Error(plain_message(error));
-    }
 }
 
 }  // namespace
@@ -85,21 +52,21 @@ std::string TrainRunner::device(const nlohmann::json& settings) const {
     return resolve_settings(with_defaults(settings)).device;
 }
 
-void TrainRunner::check(const Training& training) const {
+void TrainRunner::check(const JobTask& training) const {
     with_plain_errors([&] {
         make_plan(request_of(training, with_defaults(training.settings)), CancelToken(),
                   /*fit=*/false);
     });
 }
 
-TrainingResult TrainRunner::run(const Training& training, TrainingObserver& observer,
+TrainingResult TrainRunner::run(const JobTask& training, TrainingObserver& observer,
                                 const CancelToken& cancel) {
     const c10::InferenceMode inference(false);
     const at::NoGradGuard no_grad;
     return with_plain_errors([&]() -> TrainingResult {
         if (const auto step = finished_step(training.token)) return {true, *step};
         const PersonalizeRequest request = request_of(training, with_defaults(training.settings));
-        Bridge bridge(observer);
+        RunBridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};
     });

@@ -18,8 +18,8 @@ class TrainRunner : public Runner {
 
     nlohmann::json settings() const override;
     std::string device(const nlohmann::json& settings) const override;
-    void check(const Training& training) const override;
-    TrainingResult run(const Training& training, TrainingObserver& observer,
+    void check(const JobTask& training) const override;
+    TrainingResult run(const JobTask& training, TrainingObserver& observer,
                        const CancelToken& cancel) override;
     bool carry_over(const std::filesystem::path& token,
                     const std::filesystem::path& to) const override;

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t draws = 200000;
 constexpr std::uint64_t seed = 11;
 
-TimestepPlan plan(const char* kind, std::int64_t lower, std::int64_t upper) {
+TimestepPlan plan(Timesteps kind, std::int64_t lower, std::int64_t upper) {
     return {kind, lower, upper, NoiseSchedule()};
 }
 
@@ -56,12 +56,12 @@ std::vector<double> even(std::int64_t lower, std::int64_t upper) {
 }
 
 TEST(TimestepPlan, PutsIsEvenWithinItsRange) {
-    expect_distribution(counts(plan("puts", 500, 900)), even(500, 900));
-    expect_distribution(counts(plan("puts", 0, 1000)), even(0, 1000));
+    expect_distribution(counts(plan(Timesteps::puts, 500, 900)), even(500, 900));
+    expect_distribution(counts(plan(Timesteps::puts, 0, 1000)), even(0, 1000));
 }
 
 TEST(TimestepPlan, UniformIsEvenWhateverTheRange) {
-    expect_distribution(counts(plan("uniform", 500, 900)), even(0, 1000));
+    expect_distribution(counts(plan(Timesteps::uniform, 500, 900)), even(0, 1000));
 }
 
 TEST(TimestepPlan, SnrFollowsTheNoise) {
@@ -73,11 +73,11 @@ TEST(TimestepPlan, SnrFollowsTheNoise) {
         sum += p.back();
     }
     for (double& one : p) one /= sum;
-    expect_distribution(counts(plan("snr", 500, 900)), p);
+    expect_distribution(counts(plan(Timesteps::snr, 500, 900)), p);
 }
 
 TEST(TimestepPlan, StratifiedTakesOneOfEachTenthInTenDraws) {
-    const TimestepPlan timesteps = plan("stratified", 500, 900);
+    const TimestepPlan timesteps = plan(Timesteps::stratified, 500, 900);
     std::set<std::vector<std::int64_t>> orders;
     for (std::uint64_t round = 0; round < 200; ++round) {
         std::vector<std::int64_t> order;
@@ -96,7 +96,7 @@ TEST(TimestepPlan, StratifiedTakesOneOfEachTenthInTenDraws) {
 // Within its tenth a draw is even, so that all timesteps are drawn equally often; the counts of
 // tenths are exact, which takes nine dimensions out of X^2 and only makes it smaller.
 TEST(TimestepPlan, StratifiedIsEvenWithinATenth) {
-    const std::vector<std::int64_t> found = counts(plan("stratified", 500, 900));
+    const std::vector<std::int64_t> found = counts(plan(Timesteps::stratified, 500, 900));
     for (std::size_t tenth = 0; tenth < 10; ++tenth) {
         std::int64_t sum = 0;
         for (std::size_t t = 0; t < 40; ++t) sum += found[500 + 40 * tenth + t];
@@ -107,7 +107,7 @@ TEST(TimestepPlan, StratifiedIsEvenWithinATenth) {
 
 TEST(TimestepPlan, StratifiedTakesRangesThatDoNotDivideByTen) {
     for (const std::int64_t width : {1, 3, 10, 11, 19, 407}) {
-        const TimestepPlan timesteps = plan("stratified", 100, 100 + width);
+        const TimestepPlan timesteps = plan(Timesteps::stratified, 100, 100 + width);
         std::set<std::int64_t> seen;
         for (std::uint64_t i = 0; i < 20000; ++i) {
             const std::int64_t t = timesteps.draw(seed, i);
@@ -119,7 +119,7 @@ TEST(TimestepPlan, StratifiedTakesRangesThatDoNotDivideByTen) {
         EXPECT_EQ(static_cast<std::int64_t>(seen.size()), width);
     }
     // Fewer than ten numbers: each once in as many draws.
-    const TimestepPlan three = plan("stratified", 100, 103);
+    const TimestepPlan three = plan(Timesteps::stratified, 100, 103);
     for (std::uint64_t i = 0; i < 30; i += 3) {
         const std::set<std::int64_t> round = {three.draw(seed, i), three.draw(seed, i + 1),
                                               three.draw(seed, i + 2)};
@@ -128,23 +128,22 @@ TEST(TimestepPlan, StratifiedTakesRangesThatDoNotDivideByTen) {
 }
 
 TEST(TimestepPlan, ADrawIsAValueOfSeedAndIndex) {
-    for (const char* kind : {"puts", "uniform", "snr", "stratified"}) {
+    for (const auto& [kind, name] : timestep_names()) {
         const TimestepPlan first = plan(kind, 500, 900), second = plan(kind, 500, 900);
         std::vector<std::int64_t> one, two, other;
         for (std::uint64_t i = 0; i < 50; ++i) one.push_back(first.draw(seed, i));
         for (std::uint64_t i = 50; i-- > 0;) two.insert(two.begin(), second.draw(seed, i));
         for (std::uint64_t i = 0; i < 50; ++i) other.push_back(first.draw(seed + 1, i));
-        EXPECT_EQ(one, two) << kind;
-        EXPECT_NE(one, other) << kind;
+        EXPECT_EQ(one, two) << name;
+        EXPECT_NE(one, other) << name;
     }
 }
 
-TEST(TimestepPlan, RefusesOtherNamesAndRanges) {
-    EXPECT_THROW(plan("logit", 500, 900), Error);
-    for (const char* kind : {"puts", "uniform", "snr", "stratified"}) {
-        EXPECT_THROW(plan(kind, -1, 900), Error) << kind;
-        EXPECT_THROW(plan(kind, 500, 500), Error) << kind;
-        EXPECT_THROW(plan(kind, 500, 1001), Error) << kind;
+TEST(TimestepPlan, RefusesOtherRanges) {
+    for (const auto& [kind, name] : timestep_names()) {
+        EXPECT_THROW(plan(kind, -1, 900), Error) << name;
+        EXPECT_THROW(plan(kind, 500, 500), Error) << name;
+        EXPECT_THROW(plan(kind, 500, 1001), Error) << name;
     }
 }
 

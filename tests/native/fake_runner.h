@@ -31,7 +31,7 @@ class FakeRunner : public Runner {
     struct Begun {
         std::string word, device;
         bool goes_on = false;  // from what an earlier call left
-        Training training;
+        JobTask training;
     };
 
     void plan(const std::string& word, const Plan& plan) {
@@ -85,11 +85,11 @@ class FakeRunner : public Runner {
     std::string device(const nlohmann::json& settings) const override {
         return settings.value("device", "cpu");
     }
-    void check(const Training& training) const override {
+    void check(const JobTask& training) const override {
         if (training.word == "refused") fail("word: is refused, for ", training.token.string());
         if (training.word == "odd") throw std::runtime_error("odd");
     }
-    TrainingResult run(const Training& training, TrainingObserver& observer,
+    TrainingResult run(const JobTask& training, TrainingObserver& observer,
                        const CancelToken& cancel) override {
         const Running running(*this, training);
         const Plan plan = plan_of(training.word);
@@ -128,7 +128,7 @@ class FakeRunner : public Runner {
 
     class Running {
       public:
-        Running(FakeRunner& runner, const Training& training)
+        Running(FakeRunner& runner, const JobTask& training)
             : runner_(runner), device_(runner.device(training.settings)) {
             const bool goes_on = std::filesystem::exists(state_of(training.token));
             const std::lock_guard lock(runner_.mutex_);
@@ -208,7 +208,7 @@ inline JobRequest request_of(const std::string& word, const std::string& device 
     return {"model", "folder", word, "dog", {{"device", device}}};
 }
 
-inline Training files_of(const JobRequest& request) {
+inline JobTask files_of(const JobRequest& request) {
     return {"/models/model", request.images.empty() ? "" : "/images/folder", request.word,
             request.init, request.settings};
 }

@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include "fake_runner.h"
+#include "graph_jobs.h"
 
 namespace zoodip {
 namespace {
@@ -149,13 +149,12 @@ TEST_F(JobsRestartTest, HoldsToAWishThatWasRecorded) {
     EXPECT_TRUE(runner->begun().empty());
 }
 
-TEST_F(JobsRestartTest, FailsTheTrainingsOfGraphs) {
-    const auto graph = before->enter(request_of("g"), "cpu");
-    const auto waiting = before->enter(request_of("h"), "cpu");
-    ASSERT_TRUE(graph->wait(patience));
+TEST_F(JobsRestartTest, InterruptsTheTrainingsOfGraphs) {
+    const auto graph = train(*before, "g");
+    const auto waiting = enter(*before, "h");
     kill_and_start();
-    for (const std::string& id : {graph->id(), waiting->id()}) {
-        EXPECT_EQ(jobs->find(id)->state, JobState::failed);
+    for (const std::string& id : {id_of(graph), id_of(waiting)}) {
+        EXPECT_EQ(jobs->find(id)->state, JobState::interrupted);
         EXPECT_NE(jobs->find(id)->message.find("queue its graph again"), std::string::npos);
         EXPECT_TRUE(jobs->events(id)->closed());
     }

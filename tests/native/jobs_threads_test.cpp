@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "fake_runner.h"
+#include "graph_jobs.h"
 #include "in_threads.h"
 
 namespace zoodip {
@@ -32,9 +32,9 @@ class Users {
     }
     void enter_some() {
         for (int i = 0; i < 4; ++i) {
-            const auto graph = jobs_.enter(request_of("graph"), "cpu");
+            const auto graph = enter(jobs_, "graph");
             if (graph->wait(std::chrono::milliseconds(5))) graph->on_step(1, 2, 0, 0);
-            if (i % 2) graph->end(JobState::finished, "", {});
+            if (i % 2) graph->end(JobState::finished, "");
         }
     }
     void meddle(int user) {
@@ -72,6 +72,8 @@ class Users {
                     jobs_.remove(job.id);
                     break;
                 default:
+                    jobs_.show(job.id, some_place);
+                    jobs_.view_with_curve(job.id);
                     jobs_.token(job.id);
                     jobs_.preview(job.id, 1);
             }
@@ -100,7 +102,9 @@ TEST(JobsInThreads, AreAskedAllAtOnce) {
     const TemporaryFolder root;
     const auto runner = std::make_shared<FakeRunner>();
     runner->plan_all({.waits = false});
+    std::atomic<int> told = 0;
     Jobs jobs(root.path(), runner, {.queued = 8, .kept = 20});
+    jobs.listen([&](const nlohmann::json&) { ++told; });
     Users users(jobs);
     in_threads(7, [&](int thread) {
         if (thread < 3) return users.submit_some(thread);
@@ -113,6 +117,7 @@ TEST(JobsInThreads, AreAskedAllAtOnce) {
         EXPECT_TRUE(events == nullptr || is_told_to_its_end(*events));
     }
     EXPECT_TRUE(users.ordered());
+    EXPECT_GT(told, 0);
     EXPECT_EQ(runner->most_at_once(), 1);
     EXPECT_TRUE(eventually([&] { return jobs.list().size() <= 20; }));
     expect_all_ended_in_order(jobs);

@@ -24,6 +24,12 @@ const Access loopback{"127.0.0.1", 8642, ""};
 const Access guarded{"127.0.0.1", 8642, "secret"};
 const Access beyond{"192.0.2.7", 8642, "secret"};
 
+TEST(Access, IsLookedAtByWhoItIsMountedOn) {
+    const Access open{"127.0.0.1", 8642, "secret", true};
+    EXPECT_EQ(refusal({{"host", "evil.example"}, {"origin", "http://evil.example"}}, open), 0);
+    EXPECT_EQ(refusal({}, open), 0);
+}
+
 TEST(Access, IsByTheServersOwnNames) {
     for (const char* host : {"127.0.0.1:8642", "localhost:8642", "LocalHost:8642", "[::1]:8642"}) {
         EXPECT_EQ(refusal({{"host", host}}, loopback), 0) << host;

@@ -1,4 +1,5 @@
 // The API without sockets: every route, and every refusal.
+#include <cmath>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -8,12 +9,14 @@
 
 #include "api_fixture.h"
 #include "full_disk.h"
+#include "graph_jobs.h"
 
 namespace zoodip {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using Words = std::vector<std::string>;
 
 class ApiTest : public ApiFixture {
   protected:
@@ -29,6 +32,11 @@ class ApiTest : public ApiFixture {
     }
     HttpResponse post(const std::string& body, const std::string& type = "application/json") {
         return ask("POST", "/v1/jobs",
+                   {{"content-type", type}, {"content-length", std::to_string(body.size())}}, body);
+    }
+    HttpResponse post_to(const std::string& target, const std::string& body,
+                         const std::string& type = "application/json") {
+        return ask("POST", target,
                    {{"content-type", type}, {"content-length", std::to_string(body.size())}}, body);
     }
     // Accepts a job, and returns its id.
@@ -99,7 +107,7 @@ TEST_F(ApiTest, AcceptsAJob) {
     EXPECT_EQ(job["images"], "dog");
     EXPECT_EQ(job["origin"], "api");
     ASSERT_TRUE(runner->waits("a"));
-    const Training training = runner->begun().at(0).training;
+    const JobTask training = runner->begun().at(0).training;
     EXPECT_EQ(training.model, root / "models/m.safetensors");
     EXPECT_EQ(training.images, root / "images/dog");
     const std::string next = accept("b");
@@ -304,13 +312,139 @@ TEST_F(ApiTest, HandsOutTheTokenAndThePreviews) {
 }
 
 TEST_F(ApiTest, ShowsTheDrawingsOfAGraph) {
-    const auto graph = jobs.enter(request_of("g"), "cpu");
-    ASSERT_TRUE(graph->wait(patience));
+    const auto graph = train(jobs, "g");
     graph->preview(7, "a jpeg");
-    const HttpResponse preview = ask("GET", "/v1/jobs/" + graph->id() + "/previews/7");
+    const HttpResponse preview = ask("GET", "/v1/jobs/" + id_of(graph) + "/previews/7");
     EXPECT_EQ(preview.content_type, "image/jpeg");
     EXPECT_EQ(preview.body, "a jpeg");
-    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + graph->id()))["origin"], "graph");
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + id_of(graph)))["origin"], "graph");
+}
+
+TEST_F(ApiTest, FindsWhatANodeShows) {
+    const std::string key = train_to_end(jobs, "g", new_key(), {"1:2", "w x", "p", 0});
+    const auto shown = [&](const std::string& query) {
+        Words ids;
+        const json found = expect_json(ask("GET", "/v1/jobs?" + query));
+        for (const json& job : found["jobs"]) ids.push_back(job["id"]);
+        return ids;
+    };
+    EXPECT_EQ(shown("node=1%3A2&workflow=w+x"), Words{key});
+    EXPECT_EQ(shown("workflow=w%20x&node=1:2"), Words{key});
+    EXPECT_EQ(shown("node=1:2"), Words());  // the graph without a name
+    EXPECT_EQ(shown("node=2&workflow=w+x"), Words());
+    EXPECT_EQ(shown("workflow=w+x"), Words{key});  // all jobs
+    for (const char* bad : {"node=%", "node=1&workflow=%zz", "node=%ff"}) {
+        expect_problem(ask("GET", std::string("/v1/jobs?") + bad), 400);
+    }
+}
+
+TEST_F(ApiTest, ShowsTheCurve) {
+    const auto graph = train(jobs, "g");
+    const std::string path = "/v1/jobs/" + id_of(graph);
+    graph->on_step(1, 10, 0.5, std::nan(""));
+    graph->on_validation(0, 1.5, false);
+    json curve = expect_json(ask("GET", path + "/curve"));
+    EXPECT_EQ(curve["points"].dump(), "[[1,0.5,null]]");
+    EXPECT_EQ(curve["validations"].dump(), "[[0,1.5]]");
+    graph->end(JobState::finished, "");
+    curve = expect_json(ask("GET", path + "/curve?x=1"));
+    EXPECT_EQ(curve["points"].dump(), "[[1,0.5,null]]");
+    curve.erase("points");
+    curve.erase("validations");
+    EXPECT_EQ(curve, expect_json(ask("GET", path)));
+    const std::string of_api = accept("a");
+    finish(of_api);
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + of_api + "/curve"))["points"].size(), 3u);
+    expect_problem(ask("GET", "/v1/jobs/" + new_key() + "/curve"), 404);
+}
+
+TEST_F(ApiTest, MakesANodeShowAJob) {
+    const std::string key = train_to_end(jobs, "g"), path = "/v1/jobs/" + key + "/show";
+    const std::string place = R"({"node": "4", "workflow": "a copy"})";
+    EXPECT_EQ(expect_json(post_to(path, place))["graph"]["node"], "4");
+    EXPECT_EQ(jobs.shown_at("a copy", "4")->id, key);
+    for (const char* bad :
+         {R"({"node": "5"})", R"({"node": 5, "workflow": "w"})", R"({"node": "5", "workflow": 1})",
+          R"({"node": "5", "workflow": "w", "more": 1})", "[]"}) {
+        expect_problem(post_to(path, bad), 422);
+    }
+    expect_problem(post_to(path, "{"), 400);
+    expect_problem(post_to(path, place, "text/plain"), 415);  // which another site may send
+    expect_problem(ask("POST", path, {{"content-type", "application/json"}}), 411);
+    expect_problem(post_to("/v1/jobs/" + new_key() + "/show", place), 404);
+    EXPECT_EQ(jobs.find(key)->places.size(), 2u);
+    // In place of what kept it from learning.
+    const auto failed = jobs.begin({"4", "a copy", "p", 0}, "g", 10);
+    failed->end(JobState::failed, "no such word");
+    expect_json(post_to(path, place));
+    EXPECT_EQ(jobs.shown_at("a copy", "4")->id, key);
+    const FullDisk full(50);
+    EXPECT_EQ(expect_problem(post_to(path, place), 507).find(root.path().string()),
+              std::string::npos);
+}
+
+TEST_F(ApiTest, SaysHowMuchIsKeptAndHowMuchMayBe) {
+    train_to_end(jobs, "g");
+    const json before = expect_json(ask("GET", "/v1/store"));
+    EXPECT_EQ(before["jobs"], 1);
+    EXPECT_GT(before["bytes"], 0);
+    EXPECT_TRUE(before["limit_mb"].is_null());
+    EXPECT_EQ(before.size(), 3u);
+    json after = before;
+    after["limit_mb"] = 64;
+    EXPECT_EQ(expect_json(post_to("/v1/store", R"({"limit_mb": 64})")), after);
+    EXPECT_EQ(expect_json(ask("GET", "/v1/store")), after);
+    for (const char* bad : {"15", "65537", "1e2", "true", "\"64\"", "null", "-64", "64.5",
+                            "99999999999999999999999"}) {
+        expect_problem(post_to("/v1/store", concat("{\"limit_mb\": ", bad, "}")), 422);
+    }
+    for (const char* bad : {"[]", "{}", R"({"limit_mb": 64, "more": 1})"}) {
+        expect_problem(post_to("/v1/store", bad), 422);
+    }
+    const std::string deep(100'000, '[');
+    for (const std::string& bad : {std::string(), std::string("{"), std::string("\xff"), deep,
+                                   std::string(R"({"limit_mb": NaN})")}) {
+        EXPECT_LT(expect_problem(post_to("/v1/store", bad), 400).size(), 200u);
+    }
+    expect_problem(post_to("/v1/store", std::string(limits.json + 1, ' ')), 413);
+    EXPECT_EQ(expect_json(ask("GET", "/v1/store")), after);
+    const FullDisk full(3);
+    expect_problem(post_to("/v1/store", R"({"limit_mb": 65})"), 507);
+}
+
+TEST_F(ApiTest, ForgetsAllButWhatRuns) {
+    const std::string key = train_to_end(jobs, "g"), ended_id = accept("a");
+    finish(ended_id);
+    const auto failed = jobs.begin({"9", "w", "p", 0}, "g", 10);
+    failed->end(JobState::failed, "");
+    const auto running = train(jobs, "r", new_key(), {"2", "w", "p", 0});
+    EXPECT_EQ(expect_json(ask("DELETE", "/v1/store"))["jobs"], 1);
+    for (const std::string& id : {key, ended_id, id_of(failed)}) {
+        expect_problem(ask("GET", "/v1/jobs/" + id), 404);
+    }
+    EXPECT_EQ(expect_json(ask("GET", "/v1/jobs/" + id_of(running)))["state"], "running");
+}
+
+TEST_F(ApiTest, RefusesWhatAnotherProcessDoes) {
+    const auto running = train(jobs, "g");
+    Jobs second(root / "jobs", runner, {}, JobFolders::Sharing::shared);
+    Api other(second, roots, {"127.0.0.1", 1, ""}, limits);
+    const auto ask_other = [&](const std::string& method, const std::string& target,
+                               const std::string& body = "") {
+        RequestHead head;
+        head.method = method;
+        head.target = target;
+        head.headers = {{"host", "localhost:1"},
+                        {"content-type", "application/json"},
+                        {"content-length", std::to_string(body.size())}};
+        head.content_length = body.size();
+        return other.answer({head, [&] { return body; }});
+    };
+    const std::string path = "/v1/jobs/" + id_of(running);
+    EXPECT_EQ(expect_json(ask_other("GET", path))["state"], "running");
+    expect_problem(ask_other("POST", path + "/stop"), 409);
+    expect_problem(ask_other("DELETE", path), 409);
+    expect_problem(ask_other("POST", "/v1/jobs", submission("a")), 429);
 }
 
 TEST_F(ApiTest, SaysThatThereIsNoSuchJob) {
@@ -363,7 +497,11 @@ TEST_F(ApiTest, SaysWhichMethodsAPathTakes) {
         {"/v1/jobs/" + id + "/stop", "POST"},
         {"/v1/jobs/" + id + "/cancel", "POST"},
         {"/v1/jobs/" + id + "/token", "GET, HEAD"},
-        {"/v1/jobs/" + id + "/previews/1", "GET, HEAD"}};
+        {"/v1/jobs/" + id + "/previews/1", "GET, HEAD"},
+        {"/v1/jobs/" + id + "/extend", "POST"},
+        {"/v1/jobs/" + id + "/curve", "GET, HEAD"},
+        {"/v1/jobs/" + id + "/show", "POST"},
+        {"/v1/store", "DELETE, GET, POST, HEAD"}};
     for (const auto& [path, methods] : allowed) {
         for (const char* method : {"OPTIONS", "PUT", "PATCH", "TRACE", "CONNECT"}) {
             const HttpResponse refused = ask(method, path);
@@ -373,7 +511,7 @@ TEST_F(ApiTest, SaysWhichMethodsAPathTakes) {
     }
     expect_problem(ask("HEAD", "/v1/jobs/" + id + "/stop"), 405);
     expect_problem(ask("GET", "/v1/jobs/" + id + "/cancel"), 405);
-    EXPECT_EQ(jobs.find(id)->wish, Wish::none);
+    EXPECT_EQ(jobs.find(id)->stop_request, StopRequest::none);
 }
 
 TEST_F(ApiTest, TakesHeadWhereGetIs) {
@@ -411,6 +549,20 @@ TEST_F(ApiTest, LooksAtWhoAsksFirst) {
     EXPECT_TRUE(header(refused, "WWW-Authenticate").starts_with("Bearer"));
     head.headers.emplace_back("authorization", "Bearer secret");
     EXPECT_EQ(guarded.answer({head, {}}).status, 200);
+}
+
+// Another program's server, which it is mounted on, has looked already.
+TEST_F(ApiTest, LooksAtNobodyWhereItIsOpen) {
+    Api open(jobs, roots, {"127.0.0.1", 1, "secret", true}, limits);
+    RequestHead head;
+    head.method = "GET";
+    head.target = "/v1/health";
+    head.headers = {{"host", "comfy.example:8188"},
+                    {"origin", "https://comfy.example"},
+                    {"sec-fetch-site", "cross-site"}};
+    EXPECT_EQ(open.answer({head, {}}).status, 200);
+    head.headers.clear();
+    EXPECT_EQ(open.answer({head, {}}).status, 200);
 }
 
 TEST_F(ApiTest, AnswersWhateverBreaks) {

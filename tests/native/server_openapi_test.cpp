@@ -1,5 +1,8 @@
 // What the API says of itself is what it does.
+#include <algorithm>
 #include <cctype>
+#include <cmath>
+#include <regex>
 #include <set>
 #include <string>
 #include <utility>
@@ -7,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "api_fixture.h"
+#include "graph_jobs.h"
 
 #include "server/openapi.h"
 
@@ -78,10 +82,11 @@ TEST_F(OpenapiTest, HasThePathsOfTheContract) {
     std::set<std::string> paths;
     for (const auto& [path, item] : document["paths"].items()) paths.insert(path);
     EXPECT_EQ(paths,
-              (std::set<std::string>{"/v1/health", "/v1/models", "/v1/settings", "/v1/jobs",
-                                     "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/stop",
-                                     "/v1/jobs/{id}/cancel", "/v1/jobs/{id}/extend",
-                                     "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
+              (std::set<std::string>{
+                  "/v1/health", "/v1/models", "/v1/settings", "/v1/store", "/v1/jobs",
+                  "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/curve",
+                  "/v1/jobs/{id}/show", "/v1/jobs/{id}/stop", "/v1/jobs/{id}/cancel",
+                  "/v1/jobs/{id}/extend", "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
     for (const std::string& path : paths) EXPECT_NE(ask("PUT", filled(path)).status, 404);
 }
 
@@ -129,6 +134,91 @@ TEST_F(OpenapiTest, DescribesEveryMemberOfAJob) {
     for (const auto& [name, value] : schema["properties"].items()) described.insert(name);
     EXPECT_EQ(members, described);
     EXPECT_EQ(schema["required"].size(), described.size());
+}
+
+// What does not fit a schema, as far as the document uses schemas; "" where all does.
+std::string misfit(const json& document, const json& schema, const json& value) {
+    if (schema.contains("$ref")) {
+        const auto reference = schema["$ref"].get<std::string>().substr(1);
+        return misfit(document, document.at(json::json_pointer(reference)), value);
+    }
+    const auto is = [&](const std::string& type) {
+        if (type == "integer") return value.is_number_integer();
+        return type == "number" ? value.is_number() : type == value.type_name();
+    };
+    if (schema.contains("type")) {
+        const json& type = schema["type"];
+        bool fits = false;
+        for (const json& one : type.is_array() ? type : json::array({type})) fits = fits || is(one);
+        if (!fits) return concat(value.dump(), " is no ", type.dump());
+    }
+    if (value.is_null()) return "";
+    if (schema.contains("const") && value != schema["const"]) return value.dump();
+    if (schema.contains("minimum") && value < schema["minimum"]) return value.dump();
+    if (schema.contains("enum")) {
+        const json& all = schema["enum"];
+        if (std::find(all.begin(), all.end(), value) == all.end()) return value.dump();
+    }
+    if (schema.contains("pattern") &&
+        !std::regex_search(value.get<std::string>(), std::regex(std::string(schema["pattern"])))) {
+        return value.dump();
+    }
+    if (value.is_array() && schema.contains("items")) {
+        for (const json& one : value) {
+            const std::string bad = misfit(document, schema["items"], one);
+            if (!bad.empty()) return bad;
+        }
+    }
+    if (!value.is_object()) return "";
+    for (const json& name : schema.value("required", json::array())) {
+        if (!value.contains(name)) return concat(name, " is missing");
+    }
+    for (const auto& [name, member] : value.items()) {
+        const json properties = schema.value("properties", json::object());
+        if (!properties.contains(name)) {
+            if (schema.value("additionalProperties", true)) continue;
+            return concat(name, " is not described");
+        }
+        const std::string bad = misfit(document, properties[name], member);
+        if (!bad.empty()) return concat(name, ": ", bad);
+    }
+    return "";
+}
+
+TEST_F(OpenapiTest, DescribesItsAnswers) {
+    const std::string key = train_to_end(jobs, "g");
+    const auto running = train(jobs, "r", new_key(), {"2", "w", "p", 0});
+    running->on_compute("int8", "it is the quickest");
+    running->on_passes(3);
+    running->on_forecast(1, 10);
+    running->on_step(1, 10, 0.5, std::nan(""));
+    running->on_validation(1, 0.5, true);
+    running->preview(1, "a jpeg");
+    const auto unnamed = jobs.begin({"3", "w", "p", 0}, "b", 10);
+    const std::string waiting = submit(jobs, "a").id;
+    std::size_t asked = 0;
+    const auto expect_fit = [&](const std::string& path, const std::string& target) {
+        const HttpResponse response = ask("GET", target);
+        ASSERT_EQ(response.status, 200) << target;
+        const json& described = document["paths"][path]["get"]["responses"]["200"];
+        const json& schema = described["content"]["application/json"]["schema"];
+        EXPECT_EQ(misfit(document, schema, json::parse(response.body)), "") << target;
+        ++asked;
+    };
+    for (const std::string& id : {id_of(running), key, id_of(unnamed), waiting}) {
+        expect_fit("/v1/jobs/{id}", "/v1/jobs/" + id);
+        expect_fit("/v1/jobs/{id}/curve", "/v1/jobs/" + id + "/curve");
+    }
+    for (const char* path : {"/v1/health", "/v1/models", "/v1/settings", "/v1/store", "/v1/jobs"}) {
+        expect_fit(path, path);
+    }
+    jobs.set_store_limit(16);
+    expect_fit("/v1/store", "/v1/store");
+    expect_fit("/v1/jobs", "/v1/jobs?node=2&workflow=w");
+    EXPECT_EQ(asked, 15u);
+    // And it would be seen.
+    EXPECT_NE(misfit(document, document["components"]["schemas"]["Store"], {{"jobs", 1}}), "");
+    EXPECT_NE(misfit(document, document["components"]["schemas"]["Job"], json()), "");
 }
 
 TEST_F(OpenapiTest, HasSettingsWithTheirRanges) {

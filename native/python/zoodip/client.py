@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 StrPath = str | os.PathLike[str]
 Setting = bool | int | float | str
 
-ENDED = frozenset({"finished", "stopped", "cancelled", "failed"})
+ENDED = frozenset({"finished", "stopped", "interrupted", "cancelled", "failed"})
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
@@ -46,7 +46,7 @@ class Job:
     """A training as the server tells it."""
 
     id: str
-    state: str  # queued, running, finished, stopped, cancelled or failed
+    state: str  # queued, running, finished, stopped, interrupted, cancelled or failed
     origin: str
     created: str
     started: str | None

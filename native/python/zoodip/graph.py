@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._api import Setting, StrPath, TrainResult, encode_settings, event_hook, train_result
 from ._loader import load_native
@@ -275,14 +275,51 @@ def train(
         Error: for bad input and failures, in one sentence.
         Cancelled: when it was stopped before the first step.
     """
-    native = load_native()
     hooks = hooks or Hooks()
+    result = load_native().personalize_graph(
+        _request(
+            weights,
+            pictures,
+            word,
+            initialiser,
+            empty_text,
+            alphas_cumprod,
+            settings,
+            expected,
+            compute_choice,
+        ),
+        out=Path(out),
+        resume=resume,
+        overwrite=overwrite,
+        on_stage=hooks.on_stage,
+        on_forecast=hooks.on_forecast,
+        on_step=hooks.on_step,
+        on_event=event_hook(hooks.on_event),
+        on_preview=hooks.on_preview,
+        preview_share=hooks.preview_share,
+        cancel=load_native().CancelToken() if cancel is None else cancel,
+    )
+    return train_result(result)
+
+
+def _request(
+    weights: Weights | StrPath,
+    pictures: Sequence[Picture],
+    word: str,
+    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
+    empty_text: Text,
+    alphas_cumprod: Sequence[float] | None,
+    settings: Mapping[str, Setting] | None,
+    expected: Expected | None = None,
+    compute_choice: str = "",
+) -> Any:
+    native = load_native()
     start = initialiser[1]
     if isinstance(start, int):
         start = [start]
     elif not isinstance(start, Sequence):
         start = _by_encoder(start)
-    result = native.personalize_graph(
+    return native.GraphRequest(
         source=_source(weights),
         pictures=[
             native.TrainingPicture(p.name, p.sha256, p.caption, p.text.native(), p.pixels)
@@ -291,20 +328,76 @@ def train(
         word=word,
         initialiser=initialiser[0],
         start=start,
-        out=Path(out),
         settings=encode_settings(settings or {}),
-        resume=resume,
-        overwrite=overwrite,
         alphas_cumprod=None if alphas_cumprod is None else list(alphas_cumprod),
         empty_text=empty_text.native(),
         check=(expected or Expected()).native(),
         compute_choice=compute_choice,
-        on_stage=hooks.on_stage,
-        on_forecast=hooks.on_forecast,
-        on_step=hooks.on_step,
-        on_event=event_hook(hooks.on_event),
-        on_preview=hooks.on_preview,
-        preview_share=hooks.preview_share,
-        cancel=native.CancelToken() if cancel is None else cancel,
     )
-    return train_result(result)
+
+
+class GraphHost(Protocol):
+    """What `learn` asks of the program whose graph it is, in the thread that calls it. What a
+    method raises ends the training, which keeps what was learned, and is raised again."""
+
+    preview_share: float
+    """The share of the time that previews may take, from 0 (none) to 1."""
+
+    def free_memory(self, needed: int) -> None:
+        """Makes so many bytes free on the device."""
+
+    def expected(self) -> Any:
+        """`Expected(...).native()`, of the program's own model."""
+
+    def park(self) -> None:
+        """Holds the program's own model small until `learn` returns."""
+
+    def on_step(self, step: int, steps: int) -> None:
+        """Called a few times a second while steps are made, and after the last one."""
+
+    def draw(self, step: int, latents: Tensor) -> bytes | None:
+        """A JPEG of latents in the UNet's scale [1, 4, side / 8, side / 8]; None where nothing can
+        draw them."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a graph's training gives."""
+
+    token: Path
+    losses: list[float] = field(repr=False)
+    """Of all steps, without those that were not finite."""
+    steps: int = 0
+    finished: bool = True
+    """False: it was asked to stop and to keep; asked again, it goes on."""
+
+
+def learn(
+    job: Any,
+    weights: Weights | StrPath,
+    digest: str,
+    pictures: Sequence[Picture],
+    word: str,
+    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
+    *,
+    empty_text: Text,
+    host: GraphHost,
+    interruption: type[BaseException],
+    alphas_cumprod: Sequence[float] | None = None,
+    settings: Mapping[str, Setting] | None = None,
+) -> Learned:
+    """Learns a word for a node of a graph, or finds it learned: a finished training of the same
+    inputs is given back, one that ended early goes on, and so does one of fewer steps.
+
+    Args:
+        job: of `zoodip.service.Service.begin`, which shows it.
+        digest: stands for the weights with all that is patched into them.
+        interruption: what ends a prompt without being an error.
+        others: as for `train`.
+
+    Raises:
+        Error: for bad input and failures, in one sentence.
+        Cancelled: when it was interrupted; what was learned is kept.
+    """
+    request = _request(weights, pictures, word, initialiser, empty_text, alphas_cumprod, settings)
+    return Learned(**job.learn(request, weights=digest, host=host, interruption=interruption))
