@@ -3,42 +3,40 @@ looked at, which takes a while and may fail."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .live import LiveRun, LiveRuns, beginning_key
-
-if TYPE_CHECKING:
-    from .training import Place
+from .jobs import EVENT, Jobs
 
 Send = Callable[[str, dict[str, Any]], object]
 
 
 @contextmanager
 def beginning(
-    word: str, steps: int, place: Place, runs: LiveRuns, send: Send, interruption: type
-) -> Iterator[None]:
-    """Shows on the node that it began, in place of its last run; a training that begins inside the
-    block takes over. An error before that is shown as any other is, and raised on.
+    word: str, steps: int, place: dict[str, str], jobs: Jobs, send: Send, interruption: type
+) -> Iterator[Any]:
+    """A job, as zoodip.service.Service.begin gives it, that shows on the node that it began, in
+    place of its last one. An error is shown as well, and raised on.
 
-    interruption: of the errors that one which ends a prompt without being one.
+    place: node, workflow and prompt. interruption: of the errors that one which ends a prompt
+    without being one.
     """
-    key = beginning_key(place.workflow, place.node)
-    live = LiveRun(key, place.node, place.workflow, place.prompt, word, steps, None, send)
-    runs.add(live)
-    live.stage("reading the model and the pictures")
     try:
-        yield
-    except BaseException as error:
-        if runs.get(live.key) is live:
-            _end(live, error, interruption)
+        service = jobs.service()
+    except Exception as error:
+        failed = {"id": uuid.uuid4().hex, "state": "failed", "message": str(error), "word": word}
+        send(EVENT, failed | {"graph": place, "step": 0, "steps": steps, "points": []})
         raise
-    runs.drop(live)
-
-
-def _end(live: LiveRun, error: BaseException, interruption: type) -> None:
-    if isinstance(error, interruption):
-        live.end("interrupted", "Interrupted before the first step; nothing was learned.")
-    else:
-        live.end("failed", str(error).strip() or type(error).__name__)
+    job = service.begin(**place, word=word, steps=steps)
+    with jobs.learning():
+        try:
+            job.on_stage("reading the model and the pictures")
+            yield job
+        except BaseException as error:
+            if isinstance(error, interruption):
+                job.end("interrupted", "Interrupted before the first step; nothing was learned.")
+            else:
+                job.end("failed", str(error).strip() or type(error).__name__)
+            raise

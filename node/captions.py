@@ -25,8 +25,9 @@ def _read_templates(name: str) -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-TEMPLATES = {"objects": _read_templates("object"), "styles": _read_templates("style")}
+TEMPLATES = {name: _read_templates(name) for name in ("object", "style")}  # as settings name them
 TEMPLATE_SETS = (LINES, *TEMPLATES)
+EARLIER_NAMES = {"objects": "object", "styles": "style"}  # in graphs that were saved before
 
 
 def listed_captions(items: Sequence[str | None], count: int) -> list[str]:
@@ -59,16 +60,24 @@ def match_captions(captions: list[str], count: int) -> list[str]:
     )
 
 
+def known_template_set(name: str) -> str:
+    """The one of `TEMPLATE_SETS` that a name stands for, also an earlier one. Raises
+    CaptionError."""
+    name = EARLIER_NAMES.get(name, name)
+    if name not in TEMPLATE_SETS:
+        raise CaptionError(
+            f"there is no template set '{name}'; choose one of {', '.join(TEMPLATE_SETS)}"
+        )
+    return name
+
+
 def template_captions(name: str, text: str, count: int) -> list[str]:
     """The captions of a set of `TEMPLATE_SETS`; `text` has those of "lines below".
 
     With `count` above 0 they are cut or repeated, in order, to that many. Raises CaptionError for
     an unknown set, a count below 0 and when there are no lines.
     """
-    if name not in TEMPLATE_SETS:
-        raise CaptionError(
-            f"there is no template set '{name}'; choose one of {', '.join(TEMPLATE_SETS)}"
-        )
+    name = known_template_set(name)
     if count < 0:
         raise CaptionError(f"the count of captions is {count}; it must be 0 or more")
     captions = split_captions(text) if name == LINES else TEMPLATES[name]

@@ -18,6 +18,15 @@ from .template_order import in_order
 log = logging.getLogger("zoodip")
 
 
+class _Named(logging.Filter):
+    """Says who speaks in a log that many packages write: the engine's messages do not."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith("ZOODiP"):
+            record.msg = f"ZOODiP: {record.msg}"
+        return True
+
+
 class ZoodipExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         groups = (personalize, options, nodes_data, nodes_token, demo_model)
@@ -26,14 +35,13 @@ class ZoodipExtension(ComfyExtension):
 
 def start() -> ZoodipExtension:
     """Called once, when ComfyUI starts."""
-    api = host.http_api()
-    add_routes(PromptServer.instance.routes, host.RUNS, host.store(), api)
+    log.addFilter(_Named())
+    jobs = host.jobs()
+    add_routes(PromptServer.instance.routes, jobs)
     PromptServer.instance.app.middlewares.append(in_order)
-    api.begin()
-    # Last, so that what runs has ended by then.
-    atexit.register(api.end)
+    jobs.begin()
     # A training must not reach into an interpreter that ends: it is stopped, kept and waited for.
-    atexit.register(host.RUNS.shutdown)
+    atexit.register(jobs.end)
     log.info(start_line())
     return ZoodipExtension()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import comfy.lora
 import comfy.model_management
@@ -22,13 +22,7 @@ from PIL import Image
 from server import PromptServer
 
 from ..demo import model_file
-from .http_api import HttpApi
-from .live import LiveRuns
-from .store import Store
-from .turn import Turn
-
-if TYPE_CHECKING:
-    from .training import Training
+from .jobs import Jobs
 
 log = logging.getLogger("zoodip")
 
@@ -43,8 +37,6 @@ def settle(patcher: Any) -> None:
     comfy.model_management.load_models_gpu([patcher])
 
 
-RUNS = LiveRuns()
-
 _POLL_SECONDS = 0.05
 
 
@@ -53,37 +45,18 @@ def _user_folder() -> Path:
 
 
 @cache
-def store() -> Store:
-    """The trainings kept in this ComfyUI's user folder."""
-    return Store(_user_folder())
+def jobs() -> Jobs:
+    """The jobs kept in this ComfyUI's user folder."""
+    return Jobs(_user_folder(), _job_options, send)
 
 
-@cache
-def http_api() -> HttpApi:
-    """The HTTP API, whose jobs wait for the nodes' trainings and they for them."""
-    return HttpApi(_user_folder(), _api_options)
-
-
-def _api_options() -> dict[str, Any]:
+def _job_options() -> dict[str, Any]:
     folders = [*folder_paths.get_folder_paths("checkpoints"), model_file.FOLDER]
     return {
         "models": [folder for folder in folders if Path(folder).is_dir()],
         "images": [folder_paths.get_input_directory()],
         "defaults": {"device": device_name()},
     }
-
-
-def enter(training: Training) -> Turn:
-    """A training's place among the jobs of the HTTP API, where that is on."""
-    weights, chosen = training.weights, training.settings
-    entered = http_api().enter(
-        model=getattr(weights, "description", None) or Path(weights).name,
-        word=training.word,
-        init=training.initialiser[0],
-        settings=chosen,
-        device=str(chosen.get("device", "cpu")),
-    )
-    return Turn(entered)
 
 
 def send(event: str, payload: dict[str, Any]) -> None:
@@ -133,11 +106,6 @@ def watch_interruption(cancel: Callable[[], object]) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def rest_if_ending() -> None:
-    """Does not return where ComfyUI is ending: what came next would run into its end."""
-    RUNS.rest_when_closing()
 
 
 def progress_bar(steps: int, node: str) -> Callable[..., None]:

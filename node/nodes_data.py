@@ -8,7 +8,13 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .captions import DEFAULT, TEMPLATE_SETS, template_captions
+from .captions import (
+    DEFAULT,
+    TEMPLATE_SETS,
+    CaptionError,
+    known_template_set,
+    template_captions,
+)
 from .pictures import (
     NoEngineError,
     PictureError,
@@ -148,6 +154,19 @@ class CaptionsZO(io.ComfyNode):
                 io.String.Output("captions", display_name="captions", tooltip="One caption a line.")
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, template_set: str | None) -> bool | str:
+        """Takes the place of the host's check against the list, which lacks the earlier names.
+
+        None: the name comes from another node, and is looked up when it is known.
+        """
+        try:
+            if template_set is not None:
+                known_template_set(template_set)
+        except CaptionError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, template_set: str, text: str, count: int) -> io.NodeOutput:

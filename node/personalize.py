@@ -17,7 +17,7 @@ from .beginning import beginning
 from .caption_ids import initialiser, prepare_captions, prepare_plain
 from .captions import DEFAULT, listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
-from .native import engine_problem, graph
+from .native import graph
 from .nodes_token import ZoToken
 from .options import Options
 from .parking import halved
@@ -26,7 +26,7 @@ from .schema import schema
 from .self_check import as_text, expected_of, text_states
 from .token import Token
 from .token_clip import apply_token, inner_tokenizers
-from .training import Learned, Place, Training, learn
+from .training import Learned, Training, learn
 from .wires import clip_skip_of, digest_of_patched, read_wires
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
@@ -115,16 +115,12 @@ def _outputs() -> list[io.Output]:
 _HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
 
 
-def _place(hidden: Any) -> Place:
+def _place(hidden: Any) -> dict[str, str]:
+    """Which node of which graph asks."""
     workflow = ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id") or ""
     context = execution.get_executing_context()
-    return Place(str(hidden.unique_id or ""), str(workflow), context.prompt_id if context else "")
-
-
-def _require_engine() -> None:
-    problem = engine_problem()
-    if problem is not None:
-        raise RuntimeError(problem)
+    prompt = context.prompt_id if context else ""
+    return {"node": str(hidden.unique_id or ""), "workflow": str(workflow), "prompt": prompt}
 
 
 def _settings(precision: str, train_seed: int, options: dict | None) -> tuple[dict, float]:
@@ -184,23 +180,21 @@ def _asked(clip: Any, inputs: dict[str, list]) -> dict[str, Any]:
     }
 
 
-def _learn(training: Training, hidden: Any, fingerprint: tuple) -> Learned:
-    learned = learn(training, _place(hidden), host.store(), host.RUNS, host)
+def _learn(job: Any, training: Training, hidden: Any, fingerprint: tuple) -> Learned:
+    learned = learn(job, training, str(hidden.unique_id or ""), host)
     if not learned.finished:
         _STOPPED[fingerprint] = _STOPPED.get(fingerprint, 0) + 1
     return learned
 
 
-def _output(clip: Any, learned: Learned, hidden: Any) -> io.NodeOutput:
-    place = _place(hidden)
-    shown = host.RUNS.of_node(place.workflow, place.node)
+def _output(clip: Any, learned: Learned, job: Any) -> io.NodeOutput:
     return io.NodeOutput(
         apply_token(clip, learned.token),
         learned.token,
         {"loss": learned.losses},
         learned.steps,
         # Kept with the outputs: where the host has them still, the page finds the run by it.
-        ui={"zoodip_run": [shown.key] if shown else []},
+        ui={"zoodip_run": [job.id]},
     )
 
 
@@ -215,12 +209,11 @@ class _Personalize(io.ComfyNode):
 
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
-        given, place = _single(inputs), _place(cls.hidden)
+        given = _single(inputs)
         word, steps = str(given["word"]).strip(), int(given["steps"])
-        interruption = type(host.interruption())
-        with beginning(word, steps, place, host.RUNS, host.send, interruption):
-            _require_engine()
-            return cls._personalize(**inputs)
+        place, ending = _place(cls.hidden), type(host.interruption())
+        with beginning(word, steps, place, host.jobs(), host.send, ending) as job:
+            return cls._personalize(job, **inputs)
 
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
@@ -264,7 +257,7 @@ class PersonalizeZO(_Personalize):
         )
 
     @classmethod
-    def _personalize(cls, **inputs: list) -> io.NodeOutput:
+    def _personalize(cls, job: Any, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, host.merge, host.settle)
@@ -280,7 +273,7 @@ class PersonalizeZO(_Personalize):
             parking=lambda: halved(_idle_models(model, clip)),
             **asked,
         )
-        return _output(clip, _learn(training, cls.hidden, _widgets(**inputs)), cls.hidden)
+        return _output(clip, _learn(job, training, cls.hidden, _widgets(**inputs)), job)
 
 
 def _idle_models(model: Any, clip: Any) -> list[torch.nn.Module]:
@@ -346,7 +339,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
         )
 
     @classmethod
-    def _personalize(cls, **inputs: list) -> io.NodeOutput:
+    def _personalize(cls, job: Any, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
@@ -369,8 +362,8 @@ class PersonalizeFromCheckpointZO(_Personalize):
             preview=host.Previews(_latent_format(clip)).jpeg,
             **asked,
         )
-        learned = _learn(training, cls.hidden, _widgets(**inputs))
-        return _output(wired_clip or _load_clip(path, learned.token), learned, cls.hidden)
+        learned = _learn(job, training, cls.hidden, _widgets(**inputs))
+        return _output(wired_clip or _load_clip(path, learned.token), learned, job)
 
 
 def _latent_format(clip: Any) -> Any:

@@ -127,12 +127,6 @@ def resolution_problem(side: int) -> str | None:
     )
 
 
-def deciding(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the values that decide what is learned; the engine refuses what is no setting."""
-    free = {name for name, field in declared().items() if not field.get("decides", True)}
-    return {name: value for name, value in values.items() if name not in free}
-
-
 def help_text(field: dict[str, Any]) -> str:
     """Tooltip: what it is, its unit, its equation."""
     text = field["help"]

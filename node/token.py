@@ -13,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from .store_files import write_atomically
+from .files import write_atomically
 from .token_keys import FoundKeys, find_keys
 
 # The width of the CLIP text encoders of which only one is in use at that width. Other files than

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from .store_files import partial_name
+from .files import partial_name
 from .token import (
     Token,
     TokenError,

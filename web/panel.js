@@ -31,8 +31,8 @@ export class TrainingPanel {
   #curve = new LossCurve();
   #frame = 0;
   #fetches = new AbortController();
-  /** The run whose stop was asked for and that has not ended yet. */
-  #asked = { run: null, text: "" };
+  /** The job whose stop was asked for and that has not ended yet. */
+  #asked = { id: null, text: "" };
   /** The host had this node's result and did not run it; no payload tells of it. */
   #cached = false;
   /** Address of the preview that is shown or being fetched. */
@@ -105,25 +105,25 @@ export class TrainingPanel {
    * learns another word. ours: this page queued the prompt.
    */
   update(payload, ours) {
-    const here = workflowId();
-    if (!payload.workflow || String(payload.workflow) !== here) return;
-    const shown = this.#model.info?.run === payload.run;
+    const { workflow } = payload.graph;
+    if (!workflow || String(workflow) !== workflowId()) return;
+    const shown = this.#model.info?.id === payload.id;
     if (!shown && !ours && !this.#isAbout(payload)) return;
     if (this.#model.applyEvent(payload)) {
-      this.#load((signal) => server.fetchRun(payload.run, signal));
+      this.#load((signal) => server.fetchJob(payload.id, signal));
     }
     this.#cached = false;
     this.#schedule();
   }
 
-  /** Whether a run is of the word that stands on the node; a wired word may be any. */
-  #isAbout(run) {
+  /** Whether a job is of the word that stands on the node; a wired word may be any. */
+  #isAbout(job) {
     const word = widgetText(this.#node, "word");
-    return word === null || word.trim() === run.word;
+    return word === null || word.trim() === job.word;
   }
 
-  /** Whether the host had the result; the run that it is of may not be the one shown. */
-  get awaitsRun() {
+  /** Whether the host had the result; the job that it is of may not be the one shown. */
+  get awaitsJob() {
     return this.#cached;
   }
 
@@ -134,27 +134,27 @@ export class TrainingPanel {
   }
 
   /**
-   * The host named the run that its cached result is of, which another copy of the node may have
+   * The host named the job that its cached result is of, which another copy of the node may have
    * trained.
    */
-  async showCached(key) {
-    if (!this.#cached || !key || this.#model.info?.run === key) return;
+  async showCached(id) {
+    if (!this.#cached || !id || this.#model.info?.id === id) return;
     await this.#load(async (signal) => {
-      const run = await server.fetchRun(key, signal);
-      return { ...run, state: "reused", message: text("cached") };
+      const job = await server.fetchJob(id, signal);
+      return { ...job, reused: true, message: text("cached") };
     });
-    const [id] = executionIds(this.#node);
-    if (this.#model.info?.run !== key || id === undefined) return;
+    const [node] = executionIds(this.#node);
+    if (this.#model.info?.id !== id || node === undefined) return;
     // For the next time this workflow is opened.
-    await server.rememberNodeRun(id, workflowId(), key).catch(() => {});
+    await server.showJob(id, node, workflowId()).catch(() => {});
   }
 
-  /** Asks the server for the last run of this node: after a reload, or when events were missed. */
+  /** Asks the server for the last job of this node: after a reload, or when events were missed. */
   reload() {
     return this.#load(async (signal) => {
       for (const id of executionIds(this.#node)) {
-        const run = await server.fetchNodeRun(id, workflowId(), signal);
-        if (run && this.#isAbout(run)) return run;
+        const job = await server.fetchNodeJob(id, workflowId(), signal);
+        if (job && this.#isAbout(job)) return job;
       }
       return null;
     });
@@ -183,8 +183,8 @@ export class TrainingPanel {
 
   #render() {
     const info = this.#model.info ?? {};
-    const asked = this.#model.running && this.#asked.run === info.run;
-    if (!asked) this.#asked = { run: null, text: "" };
+    const asked = this.#model.running && this.#asked.id === info.id;
+    if (!asked) this.#asked = { id: null, text: "" };
     this.#renderStatus(info, asked);
     this.#renderFigures(info);
     this.#renderPreview(info);
@@ -195,7 +195,7 @@ export class TrainingPanel {
 
   #renderStatus(info, asked) {
     const { state, stage, message } = this.#parts;
-    const name = info.state ?? (this.#cached ? "reused" : "idle");
+    const name = this.#stateName(info);
     this.element.dataset.state = name;
     setText(state, text(`state.${name}`));
     const named = info.word ? text("learning", { word: info.word }) : "";
@@ -206,9 +206,17 @@ export class TrainingPanel {
     message.title = message.textContent;
   }
 
-  /** What there is to say when the run itself has no message. */
+  /** What is said of a job's state: a running one prepares before it trains. */
+  #stateName({ state, reused }) {
+    if (!state) return this.#cached ? "reused" : "idle";
+    if (this.#model.running) return this.#model.training ? "training" : "preparing";
+    if (state === "cancelled") return "interrupted";
+    return reused && state === "finished" ? "reused" : state;
+  }
+
+  /** What there is to say when the job itself has no message. */
   #hint(info) {
-    if (!info.run) return text(this.#cached ? "cached" : "hint");
+    if (!info.id) return text(this.#cached ? "cached" : "hint");
     if (!this.#model.running || !Number.isFinite(info.foretold)) return "";
     return text("foretold", { time: formatSeconds(info.foretold) });
   }
@@ -230,14 +238,14 @@ export class TrainingPanel {
     progress.setAttribute("aria-valuetext", text("stepOf", values));
     setText(speed.value, formatSpeed(info.speed));
     setText(left.value, this.#model.training ? formatSeconds(info.seconds_left ?? NaN) : "\u2013");
-    setText(loss.value, formatLoss(info.smooth ?? info.loss ?? NaN));
+    setText(loss.value, formatLoss(info.smooth_loss ?? info.loss ?? NaN));
     const known = Number.isFinite(info.best_step);
     setText(best.value, known ? text("stepAt", { step: formatCount(info.best_step) }) : "\u2013");
   }
 
   #renderPreview(info) {
     const { preview, share } = this.#parts;
-    const percent = info.preview_percent;
+    const percent = info.graph?.preview_percent;
     const known = Number.isFinite(percent);
     const words = () =>
       percent > 0 ? text("previewShare", { percent: +percent.toFixed(1) }) : text("previewOff");
@@ -270,23 +278,23 @@ export class TrainingPanel {
   }
 
   async #stop() {
-    await this.#ask("stop", (info) => server.stopRun(info.run));
+    await this.#ask("stop", (info) => server.stopJob(info.id));
   }
 
   async #cancel() {
-    await this.#ask("cancel", (info) => api.interrupt(info.prompt || null));
+    await this.#ask("cancel", (info) => api.interrupt(info.graph?.prompt || null));
   }
 
   /** Buttons stay off from the click until the run ends, or until the request fails. */
   async #ask(name, send) {
     const info = this.#model.info;
     if (!info || !this.#model.running) return;
-    this.#asked = { run: info.run, text: text(`${name}.asked`) };
+    this.#asked = { id: info.id, text: text(`${name}.asked`) };
     this.#render();
     try {
       await send(info);
     } catch (error) {
-      this.#asked = { run: null, text: "" };
+      this.#asked = { id: null, text: "" };
       const message = text(`${name}.failed`, { reason: server.reasonOf(error) });
       this.#model.info = { ...this.#model.info, message };
       this.#render();

@@ -1,16 +1,18 @@
-// What the page knows of one node's run: the last payload and the loss curve.
+// What the page knows of one node's job: the last it heard and the loss curve.
 
 /** Above this many points every second one is dropped; the panel is a few hundred pixels wide. */
 const MAX_POINTS = 2000;
 
-const RUNNING = new Set(["preparing", "training"]);
+const RUNNING = new Set(["queued", "running"]);
+/** Stages of a running job before which steps are not made. */
+const STEPPING = new Set(["training", "stopping"]);
 
 function isPoint(point) {
   return Array.isArray(point) && point.length >= 2 && point.slice(0, 2).every(Number.isFinite);
 }
 
 export class RunModel {
-  /** Last payload of the server, without its points; null before the first. */
+  /** The job as the server told it last, without its points; null before the first. */
   info = null;
   /** [[step, loss, smoothed loss or null], ...] with ascending steps. */
   points = [];
@@ -24,24 +26,24 @@ export class RunModel {
   }
 
   get training() {
-    return this.info?.state === "training";
+    return this.info?.state === "running" && STEPPING.has(this.info.stage);
   }
 
   /**
-   * Takes an event. Returns true when it belongs to a run whose earlier points are not here,
+   * Takes an event. Returns true when it belongs to a job whose earlier points are not here,
    * so that the whole curve has to be fetched.
    */
   applyEvent(payload) {
     const { points = [], validations, ...info } = payload;
-    const known = this.info?.run === info.run;
+    const known = this.info?.id === info.id;
     if (!known) this.points = this.validations = [];
     this.info = info;
     this.#validated(validations);
     const fresh = points.filter(isPoint);
     this.#append(fresh);
     for (const since of this.#fetches) {
-      if (since.run !== info.run) since.points = [];
-      since.run = info.run;
+      if (since.id !== info.id) since.points = [];
+      since.id = info.id;
       since.points.push(...fresh);
     }
     const first = fresh.length ? fresh[0][0] : Infinity;
@@ -50,7 +52,7 @@ export class RunModel {
 
   /** To be called before a fetch; what it returns goes to `applyWhole` with the answer. */
   expectWhole() {
-    const since = { run: null, points: [] };
+    const since = { id: null, points: [] };
     this.#fetches.add(since);
     return since;
   }
@@ -60,9 +62,9 @@ export class RunModel {
     this.#fetches.delete(since);
     if (!payload) return;
     const { points = [], validations, ...info } = payload;
-    // Another run began meanwhile: the answer is about the past.
-    if (since.run !== null && since.run !== info.run) return;
-    if (since.run === null) {
+    // Another job began meanwhile: the answer is about the past.
+    if (since.id !== null && since.id !== info.id) return;
+    if (since.id === null) {
       this.info = info;
       this.validations = [];
     }
@@ -77,7 +79,7 @@ export class RunModel {
     if (Array.isArray(validations)) this.validations = validations.filter(isPoint);
   }
 
-  /** A run that goes back (started again, or resumed from a checkpoint) replaces what lay ahead. */
+  /** A job that goes back (started again, or resumed from a checkpoint) replaces what lay ahead. */
   #append(points) {
     for (const point of points) {
       while (this.points.length && this.points.at(-1)[0] >= point[0]) this.points.pop();

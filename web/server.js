@@ -1,4 +1,4 @@
-// The package's own routes on the ComfyUI server.
+// The API of jobs and the package's own routes, on the ComfyUI server.
 
 import { api } from "../../scripts/api.js";
 
@@ -26,7 +26,7 @@ async function request(path, options) {
   } catch {
     // Errors may come as plain text.
   }
-  if (!reply.ok) throw new ServerError(reply.status, body?.error ?? body?.message ?? text);
+  if (!reply.ok) throw new ServerError(reply.status, body?.detail ?? body?.message ?? text);
   return body;
 }
 
@@ -35,16 +35,17 @@ function send(method, path, body) {
   return request(path, { method, headers, body: JSON.stringify(body) });
 }
 
-/** The run `key` with its whole curve. */
-export function fetchRun(key, signal) {
-  return request(`/runs/${encodeURIComponent(key)}`, { signal });
+/** The job `id` with its whole curve. */
+export function fetchJob(id, signal) {
+  return request(`/v1/jobs/${encodeURIComponent(id)}/curve`, { signal });
 }
 
-/** The last run of a node of a workflow with its whole curve, or null when there is none. */
-export async function fetchNodeRun(node, workflow, signal) {
-  const query = workflow ? `?workflow=${encodeURIComponent(workflow)}` : "";
+/** The job that a node of a workflow shows, with its whole curve, or null when there is none. */
+export async function fetchNodeJob(node, workflow, signal) {
+  const query = new URLSearchParams({ node, workflow: workflow ?? "" });
   try {
-    return await request(`/nodes/${encodeURIComponent(node)}${query}`, { signal });
+    const { jobs } = await request(`/v1/jobs?${query}`, { signal });
+    return jobs.length ? await fetchJob(jobs[0].id, signal) : null;
   } catch (error) {
     if (error instanceof ServerError) return null;
     throw error;
@@ -66,28 +67,28 @@ export async function fetchOutputs(prompt) {
   return {};
 }
 
-/** Makes the run `key` the one that a node of a workflow showed last. */
-export function rememberNodeRun(node, workflow, key) {
-  return send("POST", `/nodes/${encodeURIComponent(node)}`, { workflow, run: key });
+/** Makes the job `id` the one that a node of a workflow shows. */
+export function showJob(id, node, workflow) {
+  return send("POST", `/v1/jobs/${encodeURIComponent(id)}/show`, { node, workflow: workflow ?? "" });
 }
 
-/** Ends the training of run `key`; the graph goes on with what was learned. */
-export function stopRun(key) {
-  return request(`/runs/${encodeURIComponent(key)}/stop`, { method: "POST" });
+/** Ends the job `id`; the graph goes on with what was learned. */
+export function stopJob(id) {
+  return request(`/v1/jobs/${encodeURIComponent(id)}/stop`, { method: "POST" });
 }
 
-/** {runs, bytes, limit_mb} of the store of finished trainings. */
+/** {jobs, bytes, limit_mb} of what is kept. */
 export function fetchStore() {
-  return request("/store");
+  return request("/v1/store");
 }
 
 export function setStoreLimit(megabytes) {
-  return send("POST", "/store", { limit_mb: megabytes });
+  return send("POST", "/v1/store", { limit_mb: megabytes });
 }
 
-/** Forgets all trainings but the running one; answers what is left. */
+/** Forgets all jobs but those that run; answers what is left. */
 export function clearStore() {
-  return request("/store", { method: "DELETE" });
+  return request("/v1/store", { method: "DELETE" });
 }
 
 /** {enabled, url, problem, decided_by_environment} of the HTTP API for scripts. */
@@ -99,7 +100,7 @@ export function setApiEnabled(enabled) {
   return send("POST", "/api", { enabled });
 }
 
-/** Address of a preview named by a run's payload ("/zoodip/runs/..."). */
+/** Address of a preview as a job names it ("/v1/jobs/..."). */
 export function previewUrl(path) {
-  return api.apiURL(path);
+  return api.apiURL(ROOT + path);
 }

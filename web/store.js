@@ -54,12 +54,12 @@ async function confirmed(message) {
 async function clear() {
   try {
     const before = await fetchStore();
-    const values = { runs: before.runs, megabytes: formatMegabytes(before.bytes) };
-    if (!before.runs) return toast("info", text("clear.nothing"));
+    const values = { runs: before.jobs, megabytes: formatMegabytes(before.bytes) };
+    if (!before.jobs) return toast("info", text("clear.nothing"));
     if (!(await confirmed(text("clear.question", values)))) return;
     const after = await clearStore();
     const freed = formatMegabytes(Math.max(0, before.bytes - after.bytes));
-    toast("success", text("clear.done", { runs: before.runs - after.runs, megabytes: freed }));
+    toast("success", text("clear.done", { runs: before.jobs - after.jobs, megabytes: freed }));
   } catch (error) {
     toast("error", text("clear.failed", { reason: reasonOf(error) }));
   }

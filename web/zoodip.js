@@ -23,7 +23,7 @@ const WIDGET = "zoodip_panel";
 /** Space in CSS pixels that the front end leaves around a DOM widget. */
 const WIDGET_MARGIN = 10;
 const NEW_NODE_WIDTH = 420;
-/** Where the node's outputs name the run that they came from. */
+/** Where the node's outputs name the job that they came from. */
 const RUN_OUTPUT = "zoodip_run";
 const OURS = /ZO$/;
 /** The host's own message, which has the sentence in older front ends. */
@@ -78,18 +78,19 @@ function onStart({ detail }) {
 }
 
 function onProgress({ detail }) {
-  if (!detail?.run) return;
-  panels.get(findNode(detail.node))?.update(detail, ownPrompts.has(detail.prompt));
+  if (!detail?.graph) return; // of a script
+  const { node, prompt } = detail.graph;
+  panels.get(findNode(node))?.update(detail, ownPrompts.has(prompt));
 }
 
 function onCached({ detail }) {
   for (const id of detail?.nodes ?? []) panels.get(findNode(id))?.noteCached();
 }
 
-/** Older hosts name the run of a cached result in the prompt's history alone. */
+/** Older hosts name the job of a cached result in the prompt's history alone. */
 async function onSuccess({ detail }) {
   const waiting = [];
-  forEachNode((node) => panels.get(node)?.awaitsRun && waiting.push(node));
+  forEachNode((node) => panels.get(node)?.awaitsJob && waiting.push(node));
   if (!waiting.length) return;
   const outputs = await fetchOutputs(detail?.prompt_id);
   for (const node of waiting) {

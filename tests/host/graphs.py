@@ -98,7 +98,7 @@ class Ran:
     data: dict
     """Of the message that it ended with."""
     progress: list[dict]
-    """The payloads of zoodip.progress."""
+    """The payloads of zoodip.progress, each with the state that a node's panel names."""
     executed: list[str]
     """The nodes that ran; a cached one did not."""
 
@@ -145,7 +145,8 @@ def followed(comfy: Comfy, events, prompt_id: str, on=None, seconds=300) -> Ran:
 
     def ended(message: dict) -> bool:
         kind, data = message["type"], message["data"]
-        if kind == "zoodip.progress" and data["prompt"] == prompt_id:
+        if kind == "zoodip.progress" and (data["graph"] or {}).get("prompt") == prompt_id:
+            data |= {"state": shown_state(data)}
             progress.append(data)
             if on is not None:
                 on(data)
@@ -158,6 +159,24 @@ def followed(comfy: Comfy, events, prompt_id: str, on=None, seconds=300) -> Ran:
     last = events.until(ended, seconds)
     end = last["type"].removeprefix("execution_")
     return Ran(comfy, prompt_id, end, last["data"], progress, executed)
+
+
+def shown_state(job: dict) -> str:
+    """What a node's panel says of a job; web/panel.js has the same."""
+    if job["state"] in ("queued", "running"):
+        stepping = job["state"] == "running" and job["stage"] in ("training", "stopping")
+        return "training" if stepping else "preparing"
+    return "reused" if job["reused"] and job["state"] == "finished" else job["state"]
+
+
+def job_with_curve(comfy: Comfy, key: str) -> dict:
+    return comfy.get(f"/zoodip/v1/jobs/{key}/curve")
+
+
+def node_job(comfy: Comfy, workflow: str) -> dict:
+    """What the Personalize node of a workflow shows."""
+    [job] = comfy.get(f"/zoodip/v1/jobs?node=3&workflow={workflow}")["jobs"]
+    return job_with_curve(comfy, job["id"])
 
 
 def succeeded(comfy: Comfy, prompt: dict, **how) -> Ran:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from demo_lora import lora_file
 from graphs import (
+    job_with_curve,
     node,
+    node_job,
     options,
     run,
     runs_folder,
@@ -49,12 +51,12 @@ def test_it_tells_the_page_what_happens(ran):
     assert (last["step"], last["steps"], last["word"]) == (STEPS, STEPS, WORD)
     assert last["passes"] == 3 * STEPS
     assert last["compute"] == "fp32" and "ZOODIP_COMPUTE" in last["compute_choice"]
-    assert (last["node"], last["workflow"]) == ("3", "workflow-1")
+    assert (last["graph"]["node"], last["graph"]["workflow"]) == ("3", "workflow-1")
     assert [point[0] for p in ran.progress for point in p["points"]] == list(range(1, STEPS + 1))
     assert any(p["speed"] and p["seconds_left"] is not None for p in ran.progress)
-    kept = ran.comfy.get(f"/zoodip/runs/{last['run']}")
+    kept = job_with_curve(ran.comfy, last["id"])
     assert kept["state"] == "finished" and len(kept["points"]) == STEPS
-    assert ran.comfy.get("/zoodip/nodes/3?workflow=workflow-1") == kept
+    assert node_job(ran.comfy, "workflow-1") == kept
 
 
 def test_a_preview_is_drawn(comfy):
@@ -64,7 +66,7 @@ def test_a_preview_is_drawn(comfy):
     ran = succeeded(comfy, prompt)
     previews = [payload["preview"] for payload in ran.progress if payload["preview"]]
     assert previews
-    jpeg = comfy.get(previews[-1]["url"])
+    jpeg = comfy.get("/zoodip" + previews[-1]["url"])
     assert jpeg[:3] == b"\xff\xd8\xff"
 
 
@@ -187,14 +189,14 @@ def test_the_word_survives_a_lora(ran):
 def test_a_word_is_learned_on_a_lora(ran):
     """The engine computes with the LoRA's weights: the self-check agrees, and another word comes
     of it than without, and of another strength another."""
-    keys = [ran.progress[-1]["run"]]
+    keys = [ran.progress[-1]["id"]]
     files = [token_file(ran.comfy, keys[0]).read_bytes()]
     for strength in (1.0, 0.5):
         prompt = demo(model=["4", 0], clip=["4", 1])
         prompt["4"] = lora(ran.comfy, ["1", 0], ["1", 1], strength)
         found = succeeded(ran.comfy, prompt)
         assert found.progress[-1]["state"] == "finished"
-        keys.append(found.progress[-1]["run"])
+        keys.append(found.progress[-1]["id"])
         files.append(load_file(token_file(ran.comfy, keys[-1]))["clip_l"].numpy().tobytes())
     assert len(set(keys)) == 3 and len(set(files)) == 3
 
@@ -250,12 +252,12 @@ def test_a_clip_with_skip_is_learned_on(comfy):
 
 
 def test_nothing_is_left_beside_a_finished_word(ran):
-    key = ran.progress[-1]["run"]
+    key = ran.progress[-1]["id"]
     names = {path.name for path in (runs_folder(ran.comfy) / key).iterdir()}
     # The state is what a training of more steps goes on from.
     kept = {"token.safetensors", "token.best.safetensors", "token.state.safetensors"}
-    kept |= {"run.json", "curve.bin", "validations.bin"}
-    assert names - {"preview.jpg"} == kept
+    kept |= {"job.json", "curve.bin", "validations.bin", "events.jsonl"}
+    assert names - {"previews"} == kept
 
 
 @pytest.mark.parametrize("method", ["rge", "exact"])
@@ -279,7 +281,7 @@ def test_a_word_of_xl_is_learned_saved_and_drawn(comfy, method):
     drawn = {start: ran.pixels(str(start + 5)) for start in (20, 30, 40, 50)}
     assert not np.array_equal(drawn[20], drawn[30])
     assert np.array_equal(drawn[40], drawn[50])
-    file = token_file(comfy, ran.progress[-1]["run"])
+    file = token_file(comfy, ran.progress[-1]["id"])
     shapes = {name: tensor.shape for name, tensor in load_file(file).items()}
     assert shapes == {"clip_l": (1, 64), "clip_g": (1, 128)}
     again = succeeded(comfy, prompt)

@@ -64,6 +64,6 @@ def test_a_template_runs(serving, name):
     kinds = [each["type"] for each in templates.load(name)["nodes"]]
     assert len(ends) == kinds.count("PersonalizeZO")
     for payload in ends:
-        assert token_file(serving, payload["run"]).is_file()
+        assert token_file(serving, payload["id"]).is_file()
     log = serving.log[seen:]
     assert "lora key not loaded" not in log and "Traceback" not in log

@@ -4,7 +4,17 @@ import urllib.error
 
 import pytest
 from comfy import wait_for
-from graphs import node, options, run, succeeded, token_file, trained_steps, training
+from graphs import (
+    job_with_curve,
+    node,
+    node_job,
+    options,
+    run,
+    succeeded,
+    token_file,
+    trained_steps,
+    training,
+)
 
 STEPS = 8
 
@@ -32,12 +42,12 @@ def test_after_another_workflow_it_comes_from_the_store(first):
     assert [p["state"] for p in again.progress[-1:]] == ["reused"]
     assert {p["state"] for p in again.progress} <= {"preparing", "reused"}
     last = again.progress[-1]
-    assert last["run"] == first.progress[-1]["run"] and last["step"] == STEPS
+    assert last["id"] == first.progress[-1]["id"] and last["step"] == STEPS
     assert "store" in last["message"]
     assert again.text("9") == first.text("9")
     # The page of the other workflow finds it, too.
-    shown = first.comfy.get("/zoodip/nodes/3?workflow=workflow-2")
-    assert shown["run"] == last["run"] and len(shown["points"]) == STEPS
+    shown = node_job(first.comfy, "workflow-2")
+    assert shown["id"] == last["id"] and len(shown["points"]) == STEPS
 
 
 def test_the_losses_come_from_the_store_too(first):
@@ -75,7 +85,7 @@ def test_a_change_trains_anew(first, what):
     prompt["8"] = node("ZTestModel", model=["1", 0], kind="lora")
     ran = succeeded(first.comfy, prompt)
     assert ran.progress[-1]["state"] == "finished"
-    assert ran.progress[-1]["run"] != first.progress[-1]["run"]
+    assert ran.progress[-1]["id"] != first.progress[-1]["id"]
     assert trained_steps(ran)[0] == 1
 
 
@@ -97,15 +107,15 @@ def test_what_changes_nothing_that_is_learned_trains_nothing(first, free):
 
 
 def test_the_store_can_be_cleared(first):
-    key = first.progress[-1]["run"]
+    key = first.progress[-1]["id"]
     assert token_file(first.comfy, key).is_file()
-    before = first.comfy.get("/zoodip/store")
-    assert before["runs"] >= 1 and before["bytes"] > 0
-    after = first.comfy.delete("/zoodip/store")
-    assert after == {**before, "runs": 0, "bytes": 0}
+    before = first.comfy.get("/zoodip/v1/store")
+    assert before["jobs"] >= 1 and before["bytes"] > 0
+    after = first.comfy.delete("/zoodip/v1/store")
+    assert after == {**before, "jobs": 0, "bytes": 0}
     assert not token_file(first.comfy, key).exists()
     with pytest.raises(urllib.error.HTTPError) as refused:
-        first.comfy.get(f"/zoodip/runs/{key}")
+        job_with_curve(first.comfy, key)
     assert refused.value.code == 404
     succeeded(first.comfy, training(STEPS, "between"))
     assert learned_anew(succeeded(first.comfy, training(STEPS, "stored")))
@@ -117,40 +127,40 @@ def test_clearing_leaves_the_running_one(comfy):
 
     def clear(payload):
         if payload["state"] == "training" and not answers:
-            answers.append(comfy.delete("/zoodip/store"))
+            answers.append(comfy.delete("/zoodip/v1/store"))
 
     ran = succeeded(comfy, training(60, "running"), on=clear)
     assert answers and ran.progress[-1]["state"] == "finished"
-    assert token_file(comfy, ran.progress[-1]["run"]).is_file()
+    assert token_file(comfy, ran.progress[-1]["id"]).is_file()
 
 
 def test_the_limit_is_set_and_bounded(comfy):
-    assert comfy.post("/zoodip/store", {"limit_mb": 32})["limit_mb"] == 32
-    assert comfy.get("/zoodip/store")["limit_mb"] == 32
+    assert comfy.post("/zoodip/v1/store", {"limit_mb": 32})["limit_mb"] == 32
+    assert comfy.get("/zoodip/v1/store")["limit_mb"] == 32
     for bad in ({"limit_mb": 15}, {"limit_mb": 65537}, {"limit_mb": 20.5}, {"limit": 32}, [32]):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            comfy.post("/zoodip/store", bad)
-        assert refused.value.code == 400
-    assert comfy.get("/zoodip/store")["limit_mb"] == 32
-    comfy.post("/zoodip/store", {"limit_mb": 256})
+            comfy.post("/zoodip/v1/store", bad)
+        assert refused.value.code == 422
+    assert comfy.get("/zoodip/v1/store")["limit_mb"] == 32
+    comfy.post("/zoodip/v1/store", {"limit_mb": 256})
 
 
 def test_beyond_the_limit_the_oldest_is_dropped(comfy):
-    old = succeeded(comfy, training(STEPS, "oldest")).progress[-1]["run"]
+    old = succeeded(comfy, training(STEPS, "oldest")).progress[-1]["id"]
     # What the limit counts: a run of 20 MB, as big words with previews are.
     (token_file(comfy, old).with_name("preview.jpg")).write_bytes(bytes(20 << 20))
-    comfy.post("/zoodip/store", {"limit_mb": 16})
+    comfy.post("/zoodip/v1/store", {"limit_mb": 16})
     try:
-        wait_for(lambda: comfy.get("/zoodip/store")["bytes"] <= 16 << 20, 30, "a smaller store")
+        wait_for(lambda: comfy.get("/zoodip/v1/store")["bytes"] <= 16 << 20, 30, "a smaller store")
         assert not token_file(comfy, old).exists()
-        new = succeeded(comfy, training(STEPS, "newest")).progress[-1]["run"]
+        new = succeeded(comfy, training(STEPS, "newest")).progress[-1]["id"]
         assert token_file(comfy, new).is_file()
     finally:
-        comfy.post("/zoodip/store", {"limit_mb": 256})
+        comfy.post("/zoodip/v1/store", {"limit_mb": 256})
 
 
 def test_a_damaged_entry_is_trained_anew(comfy):
-    key = succeeded(comfy, training(STEPS, "damaged")).progress[-1]["run"]
+    key = succeeded(comfy, training(STEPS, "damaged")).progress[-1]["id"]
     token_file(comfy, key).write_bytes(b"")
     succeeded(comfy, training(STEPS, "between"))
     ran = run(comfy, training(STEPS, "damaged"))
@@ -158,7 +168,7 @@ def test_a_damaged_entry_is_trained_anew(comfy):
 
 
 def test_a_token_of_garbage_is_trained_anew(comfy):
-    key = succeeded(comfy, training(STEPS, "garbage")).progress[-1]["run"]
+    key = succeeded(comfy, training(STEPS, "garbage")).progress[-1]["id"]
     token_file(comfy, key).write_bytes(b"not a token")
     succeeded(comfy, training(STEPS, "between"))
     ran = run(comfy, training(STEPS, "garbage"))

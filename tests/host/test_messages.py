@@ -170,7 +170,7 @@ FAILURES = {
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_failed_training_says_so_in_a_sentence(comfy, what):
     prompt, said = FAILURES[what]
-    comfy.delete("/zoodip/store")  # what has been learned is not looked at again
+    comfy.delete("/zoodip/v1/store")  # what has been learned is not looked at again
     ran = run(comfy, prompt)
     message = ran.message
     print(message)
@@ -186,7 +186,7 @@ def test_a_failed_training_says_so_in_a_sentence(comfy, what):
 
 @pytest.mark.parametrize(("word", "known"), [("cat", True), ("a", True), ("sks", False)])
 def test_a_word_that_the_model_knows_is_warned_of(comfy, word, known):
-    comfy.delete("/zoodip/store")
+    comfy.delete("/zoodip/v1/store")
     before = len(comfy.log)
     succeeded(comfy, training(2, word))
     assert (f"'{word}' is an ordinary word" in comfy.log[before:]) == known
@@ -202,14 +202,14 @@ def test_an_empty_caption_of_a_list_is_that_of_its_picture(comfy):
 
 
 def test_after_a_failure_all_is_well(comfy):
-    comfy.delete("/zoodip/store")
+    comfy.delete("/zoodip/v1/store")
     assert run(comfy, FAILURES["a LoRA that is left out"][0]).end == "error"
     assert succeeded(comfy, training(3, "good")).progress[-1]["state"] == "finished"
 
 
 def test_a_failure_of_the_self_check_can_be_queued_again(comfy):
     """It must fail again, not be taken for an unfinished run."""
-    comfy.delete("/zoodip/store")
+    comfy.delete("/zoodip/v1/store")
     prompt, _ = FAILURES["a wrong scale of latents"]
     first, second = run(comfy, prompt), run(comfy, prompt)
     assert first.message == second.message
@@ -393,7 +393,7 @@ def test_a_checkpoint_with_its_clip_wired_is_learned_from(comfy, checkpoints):
 def test_a_clip_of_another_model_is_told_from_the_checkpoints_own(comfy, checkpoints):
     prompt = checkpoint_training("demo.safetensors", clip=["5", 0])
     prompt["5"] = node("ZTestClip", clip=["1", 1], kind="hidden lora")
-    comfy.delete("/zoodip/store")
+    comfy.delete("/zoodip/v1/store")
     message = run(comfy, prompt).message
     assert "text states" in message and "%" in message
 

@@ -35,11 +35,11 @@ def test_both_spellings_are_one_training(comfy):
         succeeded(comfy, spelled(changed), workflow=spelled.__name__)
         for spelled in (folded, beside)
     ]
-    keys = [run.progress[-1]["run"] for run in runs]
+    keys = [run.progress[-1]["id"] for run in runs]
     assert keys[0] == keys[1]
     assert "n 3" in runs[0].text("9").replace(":", "")
     plain = succeeded(comfy, asking(threads=1), workflow="plain")
-    assert plain.progress[-1]["run"] != keys[0]
+    assert plain.progress[-1]["id"] != keys[0]
 
 
 def spec(comfy) -> dict:

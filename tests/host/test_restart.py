@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from comfy import PACKAGE, REPOSITORY, logged
 from graphs import (
+    job_with_curve,
     node,
+    node_job,
     options,
     run,
+    shown_state,
     states,
     succeeded,
     token_file,
@@ -36,7 +39,7 @@ ABORTED = re.compile(
 def unbroken(shared_comfy):
     """The token file of a run that nothing disturbed."""
     ran = succeeded(shared_comfy, training(STEPS, "outliving"))
-    return token_file(shared_comfy, ran.progress[-1]["run"]).read_bytes()
+    return token_file(shared_comfy, ran.progress[-1]["id"]).read_bytes()
 
 
 def begun(comfy, prompt: dict, step: int) -> str:
@@ -46,11 +49,11 @@ def begun(comfy, prompt: dict, step: int) -> str:
         told = events.until(
             lambda m: (
                 m["type"] == "zoodip.progress"
-                and m["data"]["state"] == "training"
+                and shown_state(m["data"]) == "training"
                 and m["data"]["step"] >= step
             )
         )
-    return told["data"]["run"]
+    return told["data"]["id"]
 
 
 def ended(comfy, how: int) -> tuple[int, float]:
@@ -69,7 +72,7 @@ def test_a_restart_trains_nothing_again(starts, tmp_path):
     learned = succeeded(first, training(8, "kept")).text("9")
     first.stop()
     second = starts(tmp_path)
-    assert second.get("/zoodip/nodes/3?workflow=workflow-1")["state"] == "finished"
+    assert node_job(second, "workflow-1")["state"] == "finished"
     again = succeeded(second, training(8, "kept"))
     assert again.progress[-1]["state"] == "reused"
     assert again.text("9") == learned
@@ -90,17 +93,17 @@ def test_a_run_goes_on_after_its_comfyui_ended(starts, tmp_path, unbroken, how):
     assert not list((tmp_path / "user" / "zoodip").rglob("*.partial"))
 
     second = starts(tmp_path)
-    shown = second.get("/zoodip/nodes/3?workflow=workflow-1")
-    assert shown["run"] == key and shown["state"] in ("stopped", "interrupted")
+    shown = node_job(second, "workflow-1")
+    assert shown["id"] == key and shown["state"] in ("stopped", "interrupted")
     assert "queue" in shown["message"]
     again = succeeded(second, prompt)
-    assert again.progress[-1]["run"] == key
+    assert again.progress[-1]["id"] == key
     made = [p["step"] for p in again.progress if p["state"] == "training"]
     assert made[0] >= 40, "it began anew"
     assert token_file(second, key).read_bytes() == unbroken
     if how == "SIGINT":
         # The curve is whole: what was learned before is not forgotten by the page.
-        assert len(second.get(f"/zoodip/runs/{key}")["points"]) == STEPS
+        assert len(job_with_curve(second, key)["points"]) == STEPS
 
 
 def test_ended_while_another_prompt_waits(starts, tmp_path):
@@ -112,7 +115,8 @@ def test_ended_while_another_prompt_waits(starts, tmp_path):
     code, took = ended(comfy, signal.SIGINT)
     assert code == 0 and took < ENDS_WITHIN
     assert not ABORTED.search(comfy.log[mark:])
-    assert json.loads((token_file(comfy, key).parent / "run.json").read_text())["step"] >= 10
+    record = json.loads((token_file(comfy, key).parent / "job.json").read_text())
+    assert record["progress"]["step"] >= 10
 
 
 def test_one_line_at_start_up(shared_comfy):
@@ -138,7 +142,7 @@ def package_copy(base, modules) -> None:
     copy.mkdir(parents=True)
     for name in ("__init__.py", "install.py"):
         shutil.copy(package / name, copy)
-    for name in ("node", "web", "demo", "locales", "native/python"):
+    for name in ("node", "web", "demo", "locales", "native/python", "native/pictures/data"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(package / name, copy / name, ignore=ignored)
     modules(copy / "modules")

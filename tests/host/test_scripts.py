@@ -53,7 +53,7 @@ def test_a_graphs_training_is_seen_by_scripts_and_its_word_can_be_fetched(servin
     job = client.jobs()[0]
     assert (job.origin, job.word, job.state) == ("graph", "watched", "finished")
     assert (job.step, job.steps) == (STEPS, STEPS)
-    kept = token_file(comfy, ran.progress[-1]["run"]).read_bytes()
+    kept = token_file(comfy, ran.progress[-1]["id"]).read_bytes()
     assert client.token(job.id) == kept
     states = [event.data["state"] for event in client.events(job.id) if event.name == "state"]
     assert states == ["queued", "running", "finished"]
@@ -86,7 +86,7 @@ def test_a_waiting_graph_obeys_interrupt(serving):
             comfy.interrupt()
 
     assert run(comfy, training(STEPS, "impatient"), on=look).end == "interrupted"
-    assert client.jobs()[0].state == "cancelled"
+    assert client.jobs()[0].state == "interrupted"
     assert client.job(job.id).state == "running"
     assert client.stop(job.id).state in ("running", "stopped")
     assert client.wait(job.id, 60).state == "stopped"

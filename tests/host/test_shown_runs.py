@@ -1,11 +1,16 @@
 """What tells a page which run a node shows, or what kept it from one."""
 
 import pytest
-from graphs import run, succeeded, training
+from graphs import (
+    node_job,
+    run,
+    succeeded,
+    training,
+)
 
 
 def shown(comfy, workflow: str) -> dict:
-    return comfy.get(f"/zoodip/nodes/3?workflow={workflow}")
+    return node_job(comfy, workflow)
 
 
 @pytest.mark.parametrize("wrong", [{"word": "two words"}, {"captions": "one\ntwo\nthree"}])
@@ -26,7 +31,7 @@ def test_an_error_before_learning_is_what_the_node_shows(comfy, wrong):
 
 def test_a_cached_result_names_its_run(comfy):
     first = succeeded(comfy, training(3), workflow="one")
-    key = first.progress[-1]["run"]
+    key = first.progress[-1]["id"]
     assert first.outputs["3"]["zoodip_run"] == [key]
     copy = succeeded(comfy, training(3), workflow="another")
     assert copy.executed == [] and copy.progress == []

@@ -11,6 +11,7 @@ from graphs import (
     DEMO,
     file_hash,
     followed,
+    job_with_curve,
     node,
     run,
     runs_folder,
@@ -52,8 +53,8 @@ def at_step(step: int, do):
 def unbroken(shared_comfy):
     """The token file of a run that nothing disturbed; forgotten, so that others train anew."""
     ran = succeeded(shared_comfy, training(STEPS, "steady"))
-    found = token_file(shared_comfy, ran.progress[-1]["run"]).read_bytes()
-    shared_comfy.delete("/zoodip/store")
+    found = token_file(shared_comfy, ran.progress[-1]["id"]).read_bytes()
+    shared_comfy.delete("/zoodip/v1/store")
     succeeded(shared_comfy, training(3, "between"))
     return found
 
@@ -61,7 +62,7 @@ def unbroken(shared_comfy):
 @pytest.fixture
 def forgotten(comfy, unbroken):
     """A ComfyUI that has not learned the word yet."""
-    comfy.delete("/zoodip/store")
+    comfy.delete("/zoodip/v1/store")
     succeeded(comfy, {"1": node("LoadDemoModelZO"), "2": states(["1", 1], "nothing")})
     return comfy
 
@@ -73,18 +74,18 @@ def test_an_interrupted_run_goes_on_where_it_was(forgotten, unbroken):
     took = time.monotonic() - interrupt.called[0]
     assert broken.end == "interrupted" and took < INTERRUPTED_WITHIN
     last = broken.progress[-1]
-    key = last["run"]
+    key = last["id"]
     assert last["state"] == "interrupted" and STOP_AT <= last["step"] < STEPS
     assert str(token_file(comfy, key)) in last["message"], "the node must say where it is"
     assert str(last["step"]) in last["message"]
     names = {path.name for path in (runs_folder(comfy) / key).iterdir()}
-    assert {"token.safetensors", "token.state.safetensors", "run.json"} <= names
+    assert {"token.safetensors", "token.state.safetensors", "job.json"} <= names
 
     again = succeeded(comfy, training(STEPS, "steady"))
-    assert again.progress[-1]["run"] == key and again.progress[-1]["state"] == "finished"
+    assert again.progress[-1]["id"] == key and again.progress[-1]["state"] == "finished"
     made = [p["step"] for p in again.progress if p["state"] == "training"]
     assert made[0] >= last["step"], "it began anew"
-    assert len(comfy.get(f"/zoodip/runs/{key}")["points"]) == STEPS
+    assert len(job_with_curve(comfy, key)["points"]) == STEPS
     assert token_file(comfy, key).read_bytes() == unbroken
 
 
@@ -93,7 +94,7 @@ def test_stop_and_keep_lets_the_graph_go_on_and_is_gone_on_with(forgotten, unbro
     prompt = training(STEPS, "steady")
     prompt["11"] = node("ZTestLosses", loss_map=["3", 2], steps=["3", 3])
     prompt["12"] = states(["3", 0], "a steady dog")
-    stop = at_step(STOP_AT, lambda p: comfy.post(f"/zoodip/runs/{p['run']}/stop"))
+    stop = at_step(STOP_AT, lambda p: comfy.post(f"/zoodip/v1/jobs/{p['id']}/stop"))
     stopped = succeeded(comfy, prompt, on=stop)
     last = stopped.progress[-1]
     assert last["state"] == "stopped" and STOP_AT <= last["step"] < STEPS
@@ -108,7 +109,7 @@ def test_stop_and_keep_lets_the_graph_go_on_and_is_gone_on_with(forgotten, unbro
     assert again.outputs["11"]["steps"] == [STEPS]
     assert len(again.outputs["11"]["losses"]) == STEPS
     assert again.text("12") != stopped.text("12")
-    assert token_file(comfy, last["run"]).read_bytes() == unbroken
+    assert token_file(comfy, last["id"]).read_bytes() == unbroken
 
     third = succeeded(comfy, prompt)
     assert not [p for p in third.progress if p["state"] == "training"], "trained a third time"
@@ -119,7 +120,7 @@ def test_stopping_twice_and_interrupting_then_still_ends_at_the_same_bits(forgot
     prompt = training(STEPS, "steady")
     for step, end in ((10, "stopped"), (40, "interrupted"), (70, "stopped")):
         act = (
-            (lambda p: comfy.post(f"/zoodip/runs/{p['run']}/stop"))
+            (lambda p: comfy.post(f"/zoodip/v1/jobs/{p['id']}/stop"))
             if end == "stopped"
             else (lambda p: comfy.interrupt())
         )
@@ -127,7 +128,7 @@ def test_stopping_twice_and_interrupting_then_still_ends_at_the_same_bits(forgot
         assert ran.progress[-1]["state"] == end
     last = succeeded(comfy, prompt).progress[-1]
     assert last["state"] == "finished"
-    assert token_file(comfy, last["run"]).read_bytes() == unbroken
+    assert token_file(comfy, last["id"]).read_bytes() == unbroken
 
 
 def test_a_stopped_run_with_linked_widgets_is_gone_on_with(forgotten):
@@ -136,7 +137,7 @@ def test_a_stopped_run_with_linked_widgets_is_gone_on_with(forgotten):
     prompt = training(STEPS, ["20", 0], steps=["21", 0])
     prompt["20"] = node("PrimitiveString", value="linked")
     prompt["21"] = node("PrimitiveInt", value=40)
-    stop = at_step(5, lambda p: comfy.post(f"/zoodip/runs/{p['run']}/stop"))
+    stop = at_step(5, lambda p: comfy.post(f"/zoodip/v1/jobs/{p['id']}/stop"))
     stopped = succeeded(comfy, prompt, on=stop)
     assert stopped.progress[-1]["state"] == "stopped"
     again = succeeded(comfy, prompt)
@@ -150,20 +151,20 @@ def test_two_nodes_with_the_same_widgets_stopped(forgotten):
     prompt["4"] = node("PersonalizeZO", **{**prompt["3"]["inputs"], "clip": ["3", 0]})
     prompt["4"]["inputs"] |= {"word": "twin2"}
     prompt["10"] = node("TokenInfoZO", token=["4", 1])
-    stop = at_step(5, lambda p: comfy.post(f"/zoodip/runs/{p['run']}/stop"))
+    stop = at_step(5, lambda p: comfy.post(f"/zoodip/v1/jobs/{p['id']}/stop"))
     succeeded(comfy, prompt, on=stop)
     again = succeeded(comfy, prompt)
-    ends = {p["node"]: p["state"] for p in again.progress}
+    ends = {p["graph"]["node"]: p["state"] for p in again.progress}
     assert ends["3"] == "finished" and ends.get("4", "finished") in ("finished", "reused")
 
 
 def test_stop_is_refused_when_nothing_runs(comfy):
     ran = succeeded(comfy, training(3, "over"))
-    for key, code in ((ran.progress[-1]["run"], 409), ("0" * 64, 404), ("nonsense", 404)):
+    for key, code in ((ran.progress[-1]["id"], 409), ("0" * 64, 404), ("nonsense", 404)):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            comfy.post(f"/zoodip/runs/{key}/stop")
+            comfy.post(f"/zoodip/v1/jobs/{key}/stop")
         assert refused.value.code == code
-        assert "error" in json.loads(refused.value.read())
+        assert json.loads(refused.value.read())["detail"]
 
 
 def test_interrupted_before_the_first_step(comfy):
@@ -207,7 +208,7 @@ def test_free_memory_during_a_run(forgotten, unbroken):
         forgotten, training(STEPS, "steady"), on=at_step(10, lambda _: forgotten.free())
     )
     assert ran.progress[-1]["state"] == "finished"
-    assert token_file(forgotten, ran.progress[-1]["run"]).read_bytes() == unbroken
+    assert token_file(forgotten, ran.progress[-1]["id"]).read_bytes() == unbroken
     # The graph works after it, too.
     after = training(STEPS, "steady") | {"20": states(["3", 0], "a steady dog")}
     assert succeeded(forgotten, after).text("20")
@@ -282,12 +283,16 @@ def test_the_package_prints_nothing(comfy):
     assert len({bool(level) for level, _ in told}) == 1, told  # none went past the logger
     own = [message for _, message in told if not message.startswith(host)]
     # The first one only where no earlier prompt has read the folder.
-    logged_by_us = (f"{DEMO}: 5 pictures, 5 captions", "ZOODiP: 'unprinted': 10 steps at ")
+    logged_by_us = (
+        f"ZOODiP: {DEMO}: 5 pictures, 5 captions",
+        "ZOODiP: compute auto takes ",
+        "ZOODiP: 'unprinted': 10 steps at ",
+    )
     assert [message for message in own if not message.startswith(logged_by_us)] == []
-    assert own and own[-1].startswith(logged_by_us[1])
+    assert own and own[-1].startswith(logged_by_us[-1])
 
 
 def test_the_token_file_depends_on_nothing_but_the_inputs(forgotten, unbroken):
     ran = succeeded(forgotten, training(STEPS, "steady"), workflow="another")
-    path = token_file(forgotten, ran.progress[-1]["run"])
+    path = token_file(forgotten, ran.progress[-1]["id"])
     assert path.read_bytes() == unbroken and file_hash(path)

@@ -63,13 +63,18 @@ def test_numbers_that_differ(captions, count, says):
         match_captions(captions, count)
 
 
-@pytest.mark.parametrize(("name", "count"), [("objects", 27), ("styles", 17)])
+@pytest.mark.parametrize(("name", "count"), [("object", 27), ("style", 17)])
 def test_template_sets(name, count):
     captions = template_captions(name, "not used", 0)
     assert captions == TEMPLATES[name] and len(captions) == count
     assert all(caption.count("{}") == 1 for caption in captions)
     assert template_captions(name, "", count + 2) == captions + captions[:2]
     assert template_captions(name, "", 3) == captions[:3]
+
+
+@pytest.mark.parametrize(("earlier", "name"), [("objects", "object"), ("styles", "style")])
+def test_graphs_saved_before_have_their_templates(earlier, name):
+    assert template_captions(earlier, "", 0) == TEMPLATES[name]
 
 
 def test_lines_below():
@@ -83,7 +88,7 @@ def test_lines_below():
     [
         ("lines below", " \n", 2, "there are no captions: write one a line"),
         ("lines below", "a", -1, "the count of captions is -1"),
-        ("poems", "a", 1, "no template set 'poems'; choose one of lines below, objects, styles"),
+        ("poems", "a", 1, "no template set 'poems'; choose one of lines below, object, style"),
     ],
 )
 def test_captions_that_cannot_be(name, text, count, says):

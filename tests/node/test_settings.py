@@ -52,12 +52,6 @@ def test_only_what_differs_from_the_defaults_is_handed_on():
     assert settings.chosen({**values, "n": 4, "subspace": False}) == {"n": 4, "subspace": False}
 
 
-def test_what_decides_follows_the_declaration():
-    kept = {"n": 4, "method": "spsa", "seed": 1}
-    free = {"device": "cuda", "threads": 2, "checkpoint_every": 7, "memory_limit": 900}
-    assert settings.deciding(kept | free) == kept
-
-
 def test_precisions_are_settings_of_the_engine():
     for precision in settings.PRECISIONS.values():
         for name, value in precision.items():

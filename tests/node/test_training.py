@@ -2,318 +2,222 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from comfyui_zoodip.node import resolution
-from comfyui_zoodip.node import training as module
-from comfyui_zoodip.node.live import LiveRuns
-from comfyui_zoodip.node.native import engine_problem, graph, zoodip
+from comfyui_zoodip.demo import model_file
+from comfyui_zoodip.node.native import graph, zoodip
 from comfyui_zoodip.node.settings import declared
-from comfyui_zoodip.node.store import Record, Store, StoreError
-from comfyui_zoodip.node.training import Place, Training, learn
-from comfyui_zoodip.node.turn import Turn
-from make_checkpoint import write_checkpoint
+from comfyui_zoodip.node.token import read_token
+from trainings import (
+    ENDLESS,
+    NODE,
+    STEPS,
+    WORKFLOW,
+    FakeHost,
+    Interruption,
+    at_step,
+    chosen,
+    ids,
+    in_training,
+)
 
-STEPS = 40
 LONG = 120
-PLACE = Place("7", "graph", "prompt")
-DOG = 1929
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _engine():
-    problem = engine_problem()
-    if problem is not None:
-        pytest.skip(problem)
-
-
-def resolve(weights, settings, *, fit):
-    """Every setting named as the engine names it; what method auto takes is the tests' choice."""
-    named = {name: field["default"] for name, field in declared().items()} | settings
-    if named["method"] == "auto":
-        named["method"] = "rge"
-    named["steps"] = named["steps"] or (1000 if named["method"] == "exact" else 30000)
-    if fit:
-        named["chunk"] = named["chunk"] or 3  # what memory allows at the moment
-    return named
-
-
-def decide_by(monkeypatch, resolve):
-    """The engine decides so; why it does is nobody's business here."""
-    decide = lambda *given, **named: (resolve(*given, **named), "")  # noqa: E731
-    monkeypatch.setattr(graph(), "decide", decide, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _resolve(monkeypatch):
-    decide_by(monkeypatch, resolve)
-
-
-def chosen(training, **settings):
-    """The training with other settings."""
-    return replace(training, settings={**training.settings, **settings})
-
-
-def named(training, store=None, host=None):
-    """As it is looked up, kept and trained."""
-    return resolution.resolved(training, store, host)
-
-
-def key_of(training):
-    return named(training).key
-
-
-class Interruption(Exception):
-    """ComfyUI's InterruptProcessingException."""
-
-
-class FakeHost:
-    """Records what it is asked. `on_event` sees every event, and may interrupt."""
-
-    def __init__(self, on_event=lambda host, payload: None):
-        self.events, self.calls, self.on_event = [], [], on_event
-        self.cancel = lambda: None
-        self.bar_raises = False
-        self.entered = None
-        self.shown = []
-
-    def send(self, event, payload):
-        self.events.append(payload)
-        self.on_event(self, payload)
-
-    def free_memory(self, needed):
-        self.calls.append(("free", needed))
-
-    def memory_given_back(self):
-        self.calls.append(("back",))
-
-    def interruption(self):
-        return Interruption()
-
-    @contextmanager
-    def watch_interruption(self, cancel):
-        self.cancel = cancel
-        yield
-
-    def progress_bar(self, steps, node):
-        def move(step, jpeg=None):
-            if self.bar_raises:
-                raise Interruption
-            if jpeg is not None:
-                self.shown.append((step, jpeg))
-
-        return move
-
-    def rest_if_ending(self):
-        self.calls.append(("rest",))
-
-    def enter(self, training):
-        return Turn(self.entered)
-
-    @property
-    def states(self):
-        """Each state once, in order."""
-        return list(dict.fromkeys(event["state"] for event in self.events))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    write_checkpoint(path, "tiny-taesd", seed=3)
-    return path
-
-
-def ids(text, place=None):
-    found = torch.tensor([zoodip()._native.Tokenizer().encode_prompt(text)])
-    if place is not None:
-        found[0, place] = 0
-    return graph().Text(found, [] if place is None else [place])
 
 
 @pytest.fixture
-def wanted(checkpoint):
-    pixels = torch.randint(0, 256, (64, 64, 3), generator=torch.Generator().manual_seed(0))
-    picture = graph().Picture(
-        "picture 1", pixels.to(torch.uint8), "0" * 64, "a photo of a {}", ids("a photo of a dog", 5)
-    )
-    return Training(
-        weights=checkpoint,
-        digest="d" * 64,
-        pictures=[picture],
-        word="sks",
-        initialiser=("dog", [DOG]),
-        empty_text=ids(""),
-        settings={"resolution": 64, "device": "cpu", "threads": 1, "steps": STEPS},
-    )
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "zoodip")
-
-
-def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, monkeypatch):
-    schedule = {"zero_snr": "off", "beta_schedule": "linear", "beta_start": 0.1, "beta_end": 0.2}
-    decide_by(monkeypatch, lambda _, asked, fit: {**asked, **schedule})
-    assert schedule.keys() <= named(wanted).settings.keys()
-    wired = named(replace(wanted, alphas_cumprod=[0.5] * 1000))
-    assert wired.settings == wanted.settings
-
-
-def unbroken(wanted, folder):
-    return learn(wanted, PLACE, Store(folder / "unbroken"), LiveRuns(), FakeHost())
+def unbroken(make_house):
+    """The same training, made in one go elsewhere."""
+    return lambda training: make_house("unbroken").learn(training)
 
 
 def same(one, other):
     return torch.equal(one.token.vectors["clip_l"], other.token.vectors["clip_l"])
 
 
-def at_step(step, act):
-    """An `on_event` that acts once, at the first event from that step on."""
-    done = []
-
-    def on_event(host, payload):
-        if payload["state"] == "training" and payload["step"] >= step and not done:
-            done.append(True)
-            act(host, payload)
-
-    return on_event
+# A training ends, and is not done twice.
 
 
-def test_a_training_ends_with_its_word_and_is_not_done_twice(wanted, store):
-    host, runs = FakeHost(), LiveRuns()
-    learned = learn(wanted, PLACE, store, runs, host)
+def test_a_training_ends_with_its_word_and_is_not_done_twice(wanted, house):
+    host = FakeHost()
+    learned = house.learn(wanted, host)
     assert learned.finished
     assert (learned.steps, len(learned.losses)) == (STEPS, STEPS)
     assert learned.token.word == "sks"
-    assert host.states == ["preparing", "training", "finished"]
-    assert [call[0] for call in host.calls] == ["free", "back", "rest"]
+    assert house.states == ["running", "queued", "finished"]  # it waits once its key is known
+    assert [call[0] for call in host.calls] == ["free", "back"]
     assert host.calls[0][1] > 10_000_000  # bytes
-    assert store.node_run("graph", "7") == key_of(wanted)
-    assert runs.current() is None
+    shown = house.shown()
+    assert (shown["state"], shown["reused"], len(shown["points"])) == ("finished", False, STEPS)
+    assert shown["graph"] == {
+        "node": NODE,
+        "workflow": WORKFLOW,
+        "prompt": "prompt",
+        "preview_percent": 0.0,
+    }
+    assert house.get("/v1/health")["running"] == 0
 
     again = FakeHost()
-    known = learn(wanted, PLACE, store, LiveRuns(), again)
-    assert again.states[-1] == "reused"
+    known = house.learn(wanted, again)
+    assert (house.last["state"], house.last["reused"]) == ("finished", True)
+    assert house.last["message"] == "Learned before with the same inputs: taken from the store."
     assert again.calls == []  # nothing was trained
     assert same(learned, known)
-    assert known.losses == pytest.approx(learned.losses)
+    assert known.losses == learned.losses
     assert (known.steps, known.finished) == (STEPS, True)
 
 
-def test_every_point_of_the_curve_reaches_the_page(wanted, store):
-    host = FakeHost()
-    learn(wanted, PLACE, store, LiveRuns(), host)
-    points = [point[0] for event in host.events for point in event["points"]]
-    assert points == list(range(1, STEPS + 1))
+def test_it_is_known_to_the_next_process_and_shown_by_every_node_that_took_it(wanted, make_house):
+    house = make_house()
+    learned = house.learn(wanted)
+    house.ends()
+    house = make_house()
+    assert house.shown()["state"] == "finished" and not house.shown()["reused"]
+    assert same(house.learn(wanted, node="8"), learned)
+    assert house.last["reused"]
+    assert house.shown("8")["id"] == house.shown()["id"]
 
 
-def test_stop_and_keep_goes_on_with_the_same_bits(wanted, store, tmp_path):
-    runs = LiveRuns()
+def test_every_point_of_the_curve_reaches_the_page(wanted, house):
+    learned = house.learn(wanted)
+    points = [point for event in house.events for point in event["points"]]
+    assert [step for step, *_ in points] == list(range(1, STEPS + 1))
+    assert [loss for _, loss, _ in points] == learned.losses
+    assert points == house.shown()["points"]
+    # A page that comes back has them in one go.
+    house.learn(wanted)
+    assert house.last["points"] == points
+
+
+def test_stop_and_keep_goes_on_with_the_same_bits(wanted, house, unbroken):
     long = chosen(wanted, steps=LONG)
-    stop = at_step(1, lambda host, payload: runs.get(key_of(long)).request_stop())
-    host = FakeHost(stop)
-    kept = learn(long, PLACE, store, runs, host)
+    kept = house.learn(long, FakeHost(at_step(1, lambda _: house.stop())))
     assert not kept.finished
     assert 1 <= kept.steps < LONG
-    assert host.states[-1] == "stopped"
+    assert house.last["state"] == "stopped"
+    assert "stopping" in [event["stage"] for event in house.events]
     assert len(kept.losses) == kept.steps
-    assert store.finished(key_of(long)) is None
 
-    again = FakeHost()
-    rest = learn(long, PLACE, store, LiveRuns(), again)
+    rest = house.learn(long)
     assert rest.finished
     assert len(rest.losses) == LONG
-    resumed = [event["step"] for event in again.events if event["state"] == "preparing"]
-    assert max(resumed) == kept.steps
-    assert same(rest, unbroken(long, tmp_path))
+    assert house.gone_on_from() == kept.steps
+    assert same(rest, unbroken(long))
+
+
+# Scripts.
 
 
 @pytest.fixture
-def service(tmp_path):
-    """The HTTP API that the host's trainings are entered at."""
-    folders = {"models": [tmp_path], "images": [tmp_path], "jobs": tmp_path / "jobs"}
-    with importlib.import_module("zoodip.service").Service(**folders, port=0) as running:
-        yield running
+def scripts(house):
+    """Asks by HTTP on an address of its own."""
+    service = house.jobs.service()
+    service.serve(port=0)
+
+    def ask(path, method="GET"):
+        request = urllib.request.Request(service.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.read()
+
+    return ask
 
 
-def ask(service, path, method="GET"):
-    request = urllib.request.Request(service.url + path, method=method)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return answer.read()
-
-
-def entered_host(service, training, on_event):
-    host = FakeHost(on_event)
-    host.entered = service.enter(
-        model="tiny", word=training.word, init="dog", settings=training.settings, device="cpu"
-    )
-    return host
-
-
-def job_of(service):
-    [job] = json.loads(ask(service, "/v1/jobs"))["jobs"]
-    return job
-
-
-def test_a_script_watches_a_training_stops_it_and_fetches_the_word(wanted, store, service):
-    long = chosen(wanted, steps=LONG)
+def test_a_script_watches_a_training_stops_it_and_fetches_the_word(wanted, house, scripts):
+    long = chosen(wanted, steps=ENDLESS)
     seen = []
 
-    def stop(host, payload):
-        seen.append(job_of(service))
-        ask(service, f"/v1/jobs/{seen[0]['id']}/stop", "POST")
+    def stop(host):
+        seen.extend(json.loads(scripts("/v1/jobs"))["jobs"])
+        scripts(f"/v1/jobs/{seen[0]['id']}/stop", "POST")
 
-    host = entered_host(service, long, at_step(3, stop))
-    kept = learn(long, PLACE, store, LiveRuns(), host)
-    assert seen[0]["state"] == "running"
-    assert seen[0]["step"] >= 3
-    assert seen[0]["steps"] == LONG
+    kept = house.learn(long, FakeHost(at_step(3, stop)))
+    [running] = seen
+    assert (running["state"], running["origin"]) == ("running", "graph")
+    assert running["step"] >= 3
+    assert running["steps"] == ENDLESS
     assert not kept.finished
-    assert host.states[-1] == "stopped"
-    job = job_of(service)
+    assert house.last["state"] == "stopped"
+    [job] = json.loads(scripts("/v1/jobs"))["jobs"]
     assert (job["state"], job["step"], job["token"]) == ("stopped", kept.steps, True)
-    token = ask(service, f"/v1/jobs/{job['id']}/token")
-    assert token == store.token_path(key_of(long)).read_bytes()
+    token = scripts(f"/v1/jobs/{job['id']}/token")
+    assert token == house.token_path(job["id"]).read_bytes()
+    house.token_path(job["id"]).unlink()
+    status, answer = house.ask(f"/v1/jobs/{job['id']}/token")
+    assert (status, answer["detail"]) == (409, f"job {job['id']} is stopped and has no token")
 
 
-def test_a_script_cancels_a_training(wanted, store, service):
-    long = chosen(wanted, steps=LONG)
-    cancel = at_step(1, lambda *_: ask(service, f"/v1/jobs/{job_of(service)['id']}/cancel", "POST"))
-    host = entered_host(service, long, cancel)
+def test_a_script_cancels_a_training(wanted, house, scripts):
+    long = chosen(wanted, steps=ENDLESS)
+
+    def cancel(host):
+        [job] = json.loads(scripts("/v1/jobs"))["jobs"]
+        scripts(f"/v1/jobs/{job['id']}/cancel", "POST")
+
     with pytest.raises(Interruption):
-        learn(long, PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "interrupted"
-    assert (job_of(service)["state"], job_of(service)["token"]) == ("cancelled", False)
+        house.learn(long, FakeHost(at_step(1, cancel)))
+    assert house.last["state"] == "cancelled"
+    [job] = json.loads(scripts("/v1/jobs"))["jobs"]
+    assert (job["state"], job["token"]) == ("cancelled", False)
 
 
-def test_a_training_waits_for_another_and_its_wait_can_be_interrupted(wanted, store, service):
-    other = service.enter(model="m", word="w", init="dog", settings={}, device="cpu")
-    assert other.wait(20)
-    host = entered_host(
-        service,
-        wanted,
-        lambda host, payload: payload["stage"] == "waiting for another training" and host.cancel(),
-    )
-    with pytest.raises(Interruption):
-        learn(wanted, PLACE, store, LiveRuns(), host)
-    other.end("finished", "", "")
-    assert host.events[-1]["state"] == "interrupted"
-    assert not store.token_path(key_of(wanted)).exists()
-    assert learn(wanted, PLACE, store, LiveRuns(), FakeHost()).finished
+def test_a_training_waits_for_another_and_its_wait_can_be_interrupted(wanted, house):
+    waiting = []
+
+    def interrupt(event):
+        if event["stage"] == "waiting for another training":
+            waiting.append(event)
+            host.cancel()
+
+    with in_training(house, chosen(wanted, steps=ENDLESS, seed=5)):
+        host = FakeHost()
+        house.on_event = interrupt
+        with pytest.raises(Interruption):
+            house.learn(wanted, host)
+        ended = house.shown()
+    assert waiting[0]["state"] == "queued"
+    assert ended["state"] == "interrupted"
+    assert "nothing was learned" in ended["message"]
+    assert host.calls == []
+    assert not house.token_path(ended["id"]).exists()
+    house.on_event = lambda event: None
+    assert house.learn(wanted).finished
+
+
+def test_its_turn_comes_when_the_other_has_ended(wanted, house):
+    turns = []
+    with in_training(house, chosen(wanted, steps=ENDLESS, seed=5)):
+
+        def stop_the_other(event):
+            if event["stage"] == "waiting for another training":
+                listed = house.get("/v1/jobs")["jobs"]
+                turns.extend((job["state"], job["origin"]) for job in listed)
+                # Not from here: who is told must not wait for who tells.
+                threading.Thread(target=house.stop, args=("1",)).start()
+                house.on_event = lambda event: None
+
+        house.on_event = stop_the_other
+        learned = house.learn(wanted)
+        with pytest.raises(AssertionError, match="has ended"):
+            house.stop("1")
+        house.stop = lambda node: None  # which was stopped already
+    assert turns == [("queued", "graph"), ("running", "graph")] and learned.finished
+
+
+# Interruptions and failures.
 
 
 @pytest.mark.parametrize("way", ["watched", "raised by the progress bar"])
-def test_an_interrupted_run_is_kept_and_says_where(wanted, store, tmp_path, way):
-    def interrupt(host, payload):
+def test_an_interrupted_run_is_kept_and_says_where(wanted, house, unbroken, way):
+    def interrupt(host):
         if way == "watched":
             host.cancel()
         else:
@@ -322,39 +226,64 @@ def test_an_interrupted_run_is_kept_and_says_where(wanted, store, tmp_path, way)
     long = chosen(wanted, steps=LONG)
     host = FakeHost(at_step(1, interrupt))
     with pytest.raises(Interruption):
-        learn(long, PLACE, store, LiveRuns(), host)
-    last = host.events[-1]
+        house.learn(long, host)
+    last = house.last
     assert last["state"] == "interrupted"
-    assert str(store.token_path(key_of(long))) in last["message"]
-    assert f"step {last['step']}" in last["message"]
-    assert store.unfinished(key_of(long)).step == last["step"]
+    assert str(house.token_path(last["id"])) in last["message"]
+    assert f"step {last['step']} " in last["message"]
+    assert 1 <= last["step"] < LONG
     assert ("back",) in host.calls
 
-    rest = learn(long, PLACE, store, LiveRuns(), FakeHost())
-    assert same(rest, unbroken(long, tmp_path))
+    rest = house.learn(long)
+    assert house.gone_on_from() == last["step"]
+    assert same(rest, unbroken(long))
 
 
-def test_an_interruption_before_the_first_step_leaves_nothing(wanted, store):
-    host = FakeHost(lambda host, payload: payload["stage"] == "loading the UNet" and host.cancel())
-    with pytest.raises(Interruption):
-        learn(wanted, PLACE, store, LiveRuns(), host)
-    assert host.events[-1]["state"] == "interrupted"
-    assert "nothing was learned" in host.events[-1]["message"]
-    assert not store.token_path(key_of(wanted)).exists()
-
-
-def test_a_failure_is_told_and_does_no_harm_to_the_next(wanted, store):
-    broken = chosen(wanted, t_lower=950)
+def test_an_interruption_before_the_first_step_leaves_nothing(wanted, house):
     host = FakeHost()
-    with pytest.raises(zoodip().Error, match="t_lower: needs to be below t_upper"):
-        learn(broken, PLACE, store, LiveRuns(), host)
-    assert host.events[-1]["state"] == "failed"
-    assert "t_lower" in host.events[-1]["message"]
+    house.on_event = lambda event: event["stage"] == "loading the UNet" and host.cancel()
+    with pytest.raises(Interruption):
+        house.learn(wanted, host)
+    assert house.last["state"] == "interrupted"
+    assert "nothing was learned" in house.last["message"]
+    assert not house.token_path(house.last["id"]).exists()
     assert ("back",) in host.calls
-    assert learn(wanted, PLACE, store, LiveRuns(), FakeHost()).finished
 
 
-def test_the_self_check_is_made_before_training_and_only_then(wanted, store):
+class Failure(Exception):
+    pass
+
+
+@pytest.mark.parametrize("asked", ["free_memory", "expected", "parking", "bar", "preview"])
+def test_what_the_host_raises_is_raised_and_told(wanted, house, asked):
+    def fail(*arguments):
+        raise Failure("no room here")
+
+    host = FakeHost(fail if asked == "bar" else lambda host, step: None)
+    if asked == "free_memory":
+        host.free_memory = fail
+    elif asked in ("expected", "parking"):
+        wanted = replace(wanted, **{asked: fail})
+    elif asked == "preview":
+        wanted = replace(chosen(wanted, steps=ENDLESS), preview_percent=50.0, preview=fail)
+    with pytest.raises(Failure, match="no room here"):
+        house.learn(wanted, host)
+    assert house.last["state"] == "failed"
+    assert "no room here" in house.last["message"]
+    assert "resume" not in house.last["message"]  # which no graph has
+    assert (("back",) in host.calls) is (asked != "expected")
+
+
+def test_a_failure_is_told_and_does_no_harm_to_the_next(wanted, house):
+    broken = chosen(wanted, t_lower=950)
+    with pytest.raises(zoodip().Error, match="t_lower: needs to be below t_upper"):
+        house.learn(broken)
+    assert house.last["state"] == "failed"
+    assert "t_lower" in house.last["message"]
+    assert house.learn(wanted).finished
+
+
+def test_the_self_check_is_made_before_training_and_only_then(wanted, house):
     asked = []
 
     def expected():
@@ -364,151 +293,432 @@ def test_the_self_check_is_made_before_training_and_only_then(wanted, store):
     checked = replace(wanted, expected=expected)
     host = FakeHost()
     with pytest.raises(zoodip().Error, match="self-check: latents differ by .* %"):
-        learn(checked, PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "failed"
-    learn(wanted, PLACE, store, LiveRuns(), FakeHost())
-    learn(checked, PLACE, store, LiveRuns(), FakeHost())  # the same key: from the store
+        house.learn(checked, host)
+    assert house.last["state"] == "failed"
+    assert ("back",) in host.calls
+    house.learn(wanted)
+    house.learn(checked)  # the same key: from the store
     assert len(asked) == 1
 
 
-def test_previews_are_drawn_shown_and_kept(wanted, store):
+def test_the_hosts_model_is_parked_while_the_engine_trains_and_only_then(wanted, house):
+    told = []
+
+    @contextmanager
+    def parking():
+        told.append("parked")
+        try:
+            yield
+        finally:
+            told.append("back")
+
+    host = FakeHost(at_step(1, lambda host: told.append("trains")))
+    host.free_memory = lambda needed: told.append("free")
+    parked = replace(wanted, parking=parking)
+    house.learn(parked, host)
+    assert told == ["free", "parked", "trains", "back"]
+    house.learn(parked)  # from the store
+    assert len(told) == 4
+    host = FakeHost(at_step(1, lambda host: host.cancel()))
+    with pytest.raises(Interruption):
+        house.learn(chosen(parked, steps=LONG), host)
+    assert told[4:] == ["parked", "back"]
+
+
+def test_previews_are_drawn_shown_and_kept(wanted, house):
     shown = replace(
         chosen(wanted, steps=200),
         preview_percent=10.0,
         preview=lambda latents: b"jpeg %d" % latents.ndim,
     )
     host = FakeHost()
-    learn(shown, PLACE, store, LiveRuns(), host)
-    assert host.events[-1]["preview"]["step"] > 0
-    assert host.shown[-1] == (host.events[-1]["preview"]["step"], b"jpeg 4")
-    assert store.preview(key_of(shown)) == b"jpeg 4"
+    house.learn(shown, host)
+    preview = house.last["preview"]
+    assert preview["step"] > 0
+    assert host.shown[-1] == (preview["step"], b"jpeg 4")
+    assert house.get(preview["url"]) == b"jpeg 4"
+    assert house.last["graph"]["preview_percent"] == 10.0
+    kept = list((house.folder(house.last["id"]) / "previews").iterdir())
+    assert len(kept) == 1  # the latest
+    # The next page, and the next process, have it too.
+    house.learn(shown)
+    assert house.last["preview"] == preview
 
 
-def test_one_training_of_a_key_at_a_time(wanted, store):
-    long = chosen(wanted, steps=3000)
-    runs, begun = LiveRuns(), threading.Event()
-    host = FakeHost(at_step(1, lambda *_: begun.set()))
-    thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
-    thread.start()
-    try:
-        assert begun.wait(60)
-        with pytest.raises(StoreError):
-            learn(long, PLACE, store, LiveRuns(), FakeHost())
-    finally:
-        runs.get(key_of(long)).request_stop()
-        thread.join()
+def test_no_preview_is_asked_for_where_nothing_can_draw_it(wanted, house):
+    def draw(latents):
+        drawn.append(latents.shape)
+
+    drawn = []
+    house.learn(replace(chosen(wanted, steps=200), preview_percent=50.0, preview=draw))
+    assert drawn[0] == (1, 4, 8, 8) and house.last["preview"] is None
+    house.learn(replace(chosen(wanted, steps=201), preview_percent=50.0))
+    assert house.last["preview"] is None
 
 
-def test_the_host_can_end_during_a_training(wanted, store):
-    """What is registered for the interpreter's end: stops, keeps, and waits."""
-    long = chosen(wanted, steps=10**6)
-    runs, begun = LiveRuns(), threading.Event()
-    host = FakeHost(at_step(2, lambda *_: begun.set()))
-    thread = threading.Thread(target=learn, args=(long, PLACE, store, runs, host))
-    thread.start()
-    assert begun.wait(60)
-    assert runs.shutdown(timeout=60)
-    thread.join()
-    assert store.unfinished(key_of(long)).step >= 2
+def test_one_training_of_a_key_at_a_time(wanted, house):
+    long = chosen(wanted, steps=ENDLESS)
+    with in_training(house, long):
+        id = house.shown("1")["id"]
+        with pytest.raises(zoodip().Error, match="already running and writes to") as error:
+            house.learn(long)
+        assert str(house.folder(id)) in str(error.value)
+        assert house.shown()["state"] == "failed"
+        assert house.shown("1")["state"] == "running"
 
 
-def test_the_key_follows_all_that_decides(wanted):
+# What makes another training.
+
+
+def a_schedule():
+    betas = torch.linspace(0.1, 0.2, 1000, dtype=torch.float64)
+    return torch.cumprod(1 - betas, 0).tolist()
+
+
+def test_the_key_follows_all_that_decides(wanted, house):
     picture = wanted.pictures[0]
     other_text = graph().Text(picture.text.ids, [5], [2], {"clip_l": torch.ones(1, 32)})
+    other_ids = picture.text.ids.clone()
+    other_ids[0, 6] += 1
     changes = {
         "digest": "e" * 64,
         "word": "zwx",
         "initialiser": ("cat", [2368]),
-        "alphas_cumprod": [0.5],
+        "alphas_cumprod": a_schedule(),
         "settings": {**wanted.settings, "n": 4},
         "pictures": [replace(picture, sha256="1" * 64)],
     }
-    keys = {replace(wanted, **{name: value}).key for name, value in changes.items()}
-    keys |= {replace(wanted, pictures=[replace(picture, caption="{}")]).key}
-    keys |= {replace(wanted, pictures=[replace(picture, text=other_text)]).key}
-    keys |= {replace(wanted, initialiser=("dog", {"clip_l": torch.ones(1, 32)})).key}
-    keys |= {replace(wanted, initialiser=("dog", {"clip_l": torch.zeros(1, 32)})).key}
+    trainings = [replace(wanted, **{name: value}) for name, value in changes.items()]
+    trainings += [
+        replace(wanted, initialiser=("dog", [2368])),
+        replace(wanted, pictures=[picture, picture]),
+        replace(wanted, pictures=[replace(picture, caption="{}")]),
+        replace(wanted, pictures=[replace(picture, text=other_text)]),
+        replace(wanted, pictures=[replace(picture, text=graph().Text(other_ids, [5]))]),
+        replace(wanted, initialiser=("dog", {"clip_l": torch.ones(1, 32)})),
+        replace(wanted, initialiser=("dog", {"clip_l": torch.zeros(1, 32)})),
+    ]
     decide = {"steps": STEPS + 1, "method": "spsa", "seed": 1, "early_stop": 3, "vectors": 2}
-    keys |= {chosen(wanted, **{name: value}).key for name, value in decide.items()}
-    assert wanted.key not in keys
-    assert len(keys) == len(changes) + 4 + len(decide)
-    free = {"device": "cuda", "threads": 2, "checkpoint_every": 7, "memory_limit": 9}
+    decide |= {"compute": "bf16", "take": "best"}
+    trainings += [chosen(wanted, **{name: value}) for name, value in decide.items()]
+    keys = [house.named(training)["id"] for training in [wanted, *trainings]]
+    assert len(set(keys)) == 1 + len(trainings)
+    free = {"threads": 2, "checkpoint_every": 7, "checkpoints_kept": 9, "memory_limit": 900}
     for name, value in free.items():
-        assert chosen(wanted, **{name: value}).key == wanted.key
+        assert house.named(chosen(wanted, **{name: value}))["id"] == keys[0], name
 
 
-def test_another_version_learns_anew(wanted, monkeypatch):
-    key = wanted.key
-    monkeypatch.setattr(module, "version", lambda: "99")
-    assert wanted.key != key
+def test_another_method_is_another_training(wanted, house):
+    keys = {house.named(chosen(wanted, method=m))["id"] for m in ("rge", "spsa", "one_point")}
+    assert len(keys) == 3
 
 
-def test_what_a_killed_process_left_is_gone_on_with(wanted, store, tmp_path):
+SCHEDULE = {"zero_snr", "beta_schedule", "beta_start", "beta_end"}
+
+
+def test_a_schedule_that_the_wires_bring_is_in_no_setting(wanted, house):
+    own = house.named(wanted)["settings"]
+    assert own.keys() >= SCHEDULE | wanted.settings.keys()
+    wired = house.named(replace(wanted, alphas_cumprod=a_schedule()))["settings"]
+    assert wired == {name: value for name, value in own.items() if name not in SCHEDULE}
+
+
+def test_a_schedule_of_the_wires_and_one_that_was_chosen_are_refused(wanted, house):
+    both = replace(chosen(wanted, zero_snr="on"), alphas_cumprod=a_schedule())
+    with pytest.raises(zoodip().Error, match="zero_snr: the wired model brings its own"):
+        house.learn(both)
+    assert house.last["state"] == "failed"
+
+
+def test_a_default_and_its_value_are_the_same_training(wanted, house):
+    open_steps = house.named(chosen(wanted, steps=0))
+    assert open_steps["id"] == house.named(chosen(wanted, steps=30000))["id"]
+    assert (open_steps["steps"], open_steps["settings"]["steps"]) == (30000, 30000)
+    key = house.named(wanted)["id"]
+    for name in ("n", "method", "seed", "validate_every", "take"):
+        named = house.named(chosen(wanted, **{name: declared()[name]["default"]}))
+        assert named["id"] == key, name
+    exact = house.named(chosen(wanted, steps=0, method="exact"))
+    assert exact["settings"]["steps"] == 1000
+
+
+# What is resolved once, before the first step.
+
+
+@pytest.fixture
+def demo(wanted):
+    """A training whose exact gradient takes more than anything else: of the demo model."""
+    return replace(wanted, weights=model_file.unpack())
+
+
+def limits(training):
+    """In units of 10^6 bytes: one that rge fits in and exact does not, and one for both."""
+    rge, exact = (memory_of(training, method=method) for method in ("rge", "exact"))
+    small = exact // 10**6
+    assert rge < small * 10**6 < exact
+    return small, small + 100
+
+
+def test_the_memory_of_the_moment_makes_no_other_training(wanted, house):
+    little = chosen(wanted, n=32, memory_limit=1 + memory_of(wanted, n=32, chunk=1) // 10**6)
+    assert memory_of(wanted, n=32) > little.settings["memory_limit"] * 10**6
+    first = house.learn(little)
+    assert first.finished
+    assert same(house.learn(chosen(wanted, n=32)), first)
+    assert house.last["reused"]
+    key = house.last["id"]
+    assert house.named(chosen(wanted, n=32, chunk=2))["id"] != key
+
+
+def memory_of(training, **settings):
+    return graph().memory(training.weights, {**training.settings, **settings})
+
+
+@pytest.mark.parametrize("fits", ["exact", "rge"])
+def test_auto_is_the_method_that_it_chose(demo, house, fits):
+    small, large = limits(demo)
+    auto = chosen(demo, method="auto", memory_limit=large if fits == "exact" else small)
+    host = FakeHost()
+    assert house.learn(auto, host).finished
+    assert house.last["settings"]["method"] == fits
+    # Room is made for the better one before the engine looks how much there is.
+    assert host.calls[0] == ("free", memory_of(auto, method="exact"))
+    house.learn(chosen(demo, method=fits))
+    assert house.last["reused"]
+
+
+@pytest.mark.parametrize("begun", ["exact", "rge"])
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_auto_goes_on_with_what_was_begun(demo, house, begun, state):
+    """Whatever fits by now: the engine would choose the other one here."""
+    long = chosen(demo, steps=STEPS if state == "finished" else ENDLESS)
+    stop = (lambda _: None) if state == "finished" else (lambda _: house.stop())
+    first = house.learn(chosen(long, method=begun), FakeHost(at_step(1, stop)))
+    key = house.last["id"]
+    assert house.last["state"] == state
+    small, large = limits(demo)
+    auto = chosen(long, method="auto", memory_limit=small if begun == "exact" else large)
+    if state == "finished":
+        host = FakeHost()
+        assert same(house.learn(auto, host), first)
+        assert (house.last["id"], house.last["reused"], host.calls) == (key, True, [])
+        return
+    if begun == "exact":  # for which there is no room any more: it says so, and keeps it
+        with pytest.raises(zoodip().Error, match="memory_limit"):
+            house.learn(auto)
+    else:
+        host = FakeHost(at_step(first.steps + 1, lambda _: house.stop()))
+        assert house.learn(auto, host).steps > first.steps
+        assert [call[0] for call in host.calls] == ["free", "back"]  # for what was begun alone
+    assert (house.last["id"], house.gone_on_from()) == (key, first.steps)
+
+
+def test_auto_goes_on_with_a_shorter_one(demo, house):
+    house.learn(chosen(demo, method="rge"))
+    auto = chosen(demo, method="auto", steps=LONG, memory_limit=limits(demo)[1])
+    assert house.learn(auto).finished
+    assert (house.last["settings"]["method"], house.gone_on_from()) == ("rge", STEPS)
+
+
+def test_what_cannot_be_resolved_is_told(wanted, house):
+    house.learn(wanted)
+    with pytest.raises(zoodip().Error, match="did you mean 'n'"):
+        house.learn(chosen(wanted, nn=3))
+    assert (house.last["state"], house.last["step"]) == ("failed", 0)
+    assert "did you mean 'n'" in house.last["message"]
+    shown = house.shown()
+    assert (shown["state"], shown["message"]) == ("failed", house.last["message"])
+    assert house.get("/v1/health")["running"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"nn": 3}, "there is no 'nn'; did you mean 'n'"),
+        ({"lerning_rate": 0.1}, "did you mean 'learning_rate'"),
+        ({"n": 65}, "n: needs a whole number from 1 to 64, got 65"),
+        ({"method": "magic"}, "method: needs one of rge, spsa"),
+    ],
+)
+def test_settings_that_are_none_are_refused(wanted, house, settings, says):
+    """What another node may put on the wire."""
+    with pytest.raises(zoodip().Error, match=says):
+        house.learn(chosen(wanted, **settings))
+
+
+# What was left half-done, or damaged.
+
+
+def test_a_damaged_word_is_trained_anew(wanted, house):
+    learned = house.learn(wanted)
+    house.token_path(house.last["id"]).write_bytes(b"no token")
+    again = house.learn(wanted)
+    assert not house.last["reused"] and house.steps_made() == set(range(1, STEPS + 1))
+    assert same(again, learned)
+    assert house.last["points"] or house.shown()["points"][0][0] == 1
+
+
+def test_what_a_killed_process_left_is_gone_on_with(wanted, house, make_house, unbroken):
     """The record says step 0, as it was written before the training; the word is further."""
     long = chosen(wanted, steps=LONG, checkpoint_every=10)
-    host = FakeHost(at_step(1, lambda host, payload: host.cancel()))
     with pytest.raises(Interruption):
-        learn(long, PLACE, store, LiveRuns(), host)
-    reached = store.unfinished(key_of(long)).step
-    store.save(replace(store.record(key_of(long)), step=0, state="training", curve=()))
+        house.learn(long, FakeHost(at_step(1, lambda host: host.cancel())))
+    reached, key = house.last["step"], house.last["id"]
+    house.ends()
+    progress = house.record(key)["progress"] | {"step": 0, "stage": "training"}
+    house.change_record(key, state="running", progress=progress, message="", ended=0)
+    (house.folder(key) / "curve.bin").unlink()
 
-    again = FakeHost()
-    rest = learn(long, PLACE, store, LiveRuns(), again)
-    assert max(event["step"] for event in again.events if event["state"] == "preparing") == reached
+    house = make_house()
+    shown = house.shown()
+    assert (shown["id"], shown["state"]) == (key, "interrupted")
+    assert "The program ended during this training" in shown["message"]
+    rest = house.learn(long)
+    assert house.gone_on_from() == reached
     assert rest.steps == LONG
-    assert same(rest, unbroken(long, tmp_path))
+    assert same(rest, unbroken(long))
 
 
-def test_the_curve_is_written_while_it_grows(wanted, store, monkeypatch):
-    monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path += [{node!r}]
+import conftest
+from dataclasses import replace
+from trainings import FakeHost, House, a_training, at_step
+training = a_training(Path({checkpoint!r}))
+training = replace(training, settings=dict(training.settings, steps={steps}, checkpoint_every=1))
+def kill(host):
+    print(house.shown()["id"], flush=True)
+    os._exit(9)
+house = House(Path({root!r}))
+house.learn(training, FakeHost(at_step(5, kill)))
+"""
+
+
+def in_another_process(checkpoint, house, source, **more):
+    source = source.format(
+        node=str(Path(__file__).parent), checkpoint=str(checkpoint), root=str(house.root), **more
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_process_that_dies_in_the_middle_leaves_a_training_to_go_on_with(
+    wanted, checkpoint, house, unbroken
+):
+    steps = 2000
+    dead = in_another_process(checkpoint, house, KILLED, steps=steps)
+    said, _ = dead.communicate(timeout=120)
+    assert dead.returncode == 9
+    shown = house.shown()
+    assert (shown["id"], shown["state"]) == (said.strip(), "interrupted")
+    stop = FakeHost(at_step(6, lambda _: house.stop()))
+    kept = house.learn(chosen(wanted, steps=steps), stop)
+    assert house.gone_on_from() >= 5
+    assert kept.steps < steps
+    assert same(kept, unbroken(chosen(wanted, steps=kept.steps)))
+
+
+WAITING = """
+import sys
+from pathlib import Path
+sys.path += [{node!r}]
+import conftest
+from dataclasses import replace
+from trainings import FakeHost, House, a_training, at_step
+training = a_training(Path({checkpoint!r}))
+training = replace(training, settings=dict(training.settings, steps=10**6))
+def wait(host):
+    print("trains", flush=True)
+    sys.stdin.readline()
+    house.stop()
+house = House(Path({root!r}))
+house.learn(training, FakeHost(at_step(5, wait)))
+house.ends()
+"""
+
+
+@pytest.mark.parametrize("other", ["holds the folder", "came later"])
+def test_two_programs_share_the_folder(wanted, checkpoint, house, other):
+    """What one trains the other does not touch, and goes on with once it is over."""
+    if other == "came later":
+        house.jobs.service()
+    process = in_another_process(checkpoint, house, WAITING)
+    try:
+        assert process.stdout.readline() == "trains\n"
+        long = chosen(wanted, steps=ENDLESS)
+        with pytest.raises(zoodip().Error, match="already running and writes to"):
+            house.learn(long)
+        mine = house.learn(wanted)  # another training goes on beside it
+        assert mine.finished
+        assert house.ask("/v1/store", "DELETE")[0] == 200
+    finally:
+        process.communicate("", timeout=120)
+    assert process.returncode == 0
+    kept = house.learn(long, FakeHost(at_step(6, lambda _: house.stop())))
+    assert house.gone_on_from() >= 5
+    assert len(kept.losses) == kept.steps
+
+
+def test_a_record_and_what_it_goes_on_from_are_kept_before_the_first_step(wanted, house):
+    """What a process leaves that is killed before it saves anything."""
+    house.learn(wanted)
     kept = []
-    host = FakeHost(lambda *_: kept.append(len(store.record(key_of(wanted)).losses)))
-    learn(wanted, PLACE, store, LiveRuns(), host)
-    assert any(0 < count < STEPS for count in kept)
+
+    def look(host):
+        folder = house.folder(house.shown()["id"])
+        kept.append(json.loads((folder / "job.json").read_text())["state"])
+        kept.append((folder / "curve.bin").read_bytes())
+
+    house.learn(chosen(wanted, steps=LONG), FakeHost(at_step(STEPS, look)))
+    state, curve = kept
+    assert state == "running"
+    whole = (house.folder(house.last["id"]) / "curve.bin").read_bytes()
+    head, point = 20, 24  # bytes
+    assert curve[head:] == whole[head : head + STEPS * point]
+    assert len(whole) == head + LONG * point
 
 
 # More steps, the best word, and a folder that is deleted.
 
 
-def steps_of(host):
-    """The steps that were made, not those that were taken over."""
-    told = [e for e in host.events if e["state"] == "training" and e["points"]]
-    return {point[0] for event in told for point in event["points"]}
-
-
-def test_a_finished_training_goes_on_to_more_steps(wanted, store, tmp_path):
-    first = learn(wanted, PLACE, store, LiveRuns(), FakeHost())
-    more, host = chosen(wanted, steps=LONG), FakeHost()
-    learned = learn(more, PLACE, store, LiveRuns(), host)
-    assert max(e["step"] for e in host.events if e["state"] == "preparing") == STEPS
+def test_a_finished_training_goes_on_to_more_steps(wanted, house, unbroken):
+    first = house.learn(wanted)
+    more = chosen(wanted, steps=LONG)
+    learned = house.learn(more)
+    assert house.gone_on_from() == STEPS
+    assert min(house.steps_made()) == STEPS + 1
     assert (learned.steps, len(learned.losses)) == (LONG, LONG)
-    assert same(learned, unbroken(more, tmp_path))
+    assert len(house.shown()["points"]) == LONG
+    assert same(learned, unbroken(more))
     # The shorter one is as it was, and both are there for ever.
     for kept, steps in ((wanted, STEPS), (more, LONG)):
-        again = FakeHost()
-        assert learn(kept, PLACE, store, LiveRuns(), again).steps == steps
-        assert again.states[-1] == "reused"
-    assert same(learn(wanted, PLACE, store, LiveRuns(), FakeHost()), first)
+        assert house.learn(kept).steps == steps
+        assert house.last["reused"]
+    assert same(house.learn(wanted), first)
 
 
-def test_fewer_steps_than_were_made_are_another_training(wanted, store, tmp_path):
-    long = learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), FakeHost())
-    host = FakeHost()
-    short = learn(wanted, PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "finished" and 1 in steps_of(host)
-    assert same(short, unbroken(wanted, tmp_path))
-    assert same(learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), FakeHost()), long)
+def test_fewer_steps_than_were_made_are_another_training(wanted, house, unbroken):
+    long = house.learn(chosen(wanted, steps=LONG))
+    short = house.learn(wanted)
+    assert not house.last["reused"] and 1 in house.steps_made()
+    assert same(short, unbroken(wanted))
+    assert same(house.learn(chosen(wanted, steps=LONG)), long)
 
 
-def test_the_longest_one_is_gone_on_from_and_a_stopped_one_counts(wanted, store):
-    learn(wanted, PLACE, store, LiveRuns(), FakeHost())
-    long, runs = chosen(wanted, steps=3000), LiveRuns()
-    stop = at_step(STEPS + 3, lambda *_: runs.get(key_of(long)).request_stop())
-    kept = learn(long, PLACE, store, runs, FakeHost(stop))
-    assert STEPS < kept.steps < 3000
-    host = FakeHost()
-    learn(chosen(wanted, steps=kept.steps + 5), PLACE, store, LiveRuns(), host)
-    assert min(e["step"] for e in host.events if e["state"] == "training") >= kept.steps
+def test_the_longest_one_is_gone_on_from_and_a_stopped_one_counts(wanted, house):
+    house.learn(wanted)
+    stop = FakeHost(at_step(STEPS + 3, lambda _: house.stop()))
+    kept = house.learn(chosen(wanted, steps=ENDLESS), stop)
+    assert STEPS < kept.steps < ENDLESS
+    house.learn(chosen(wanted, steps=kept.steps + 5))
+    assert house.gone_on_from() == kept.steps
+    assert min(house.steps_made()) == kept.steps + 1
 
 
 @pytest.mark.parametrize(
@@ -521,223 +731,161 @@ def test_the_longest_one_is_gone_on_from_and_a_stopped_one_counts(wanted, store)
     ],
     ids=str,
 )
-def test_what_would_have_been_another_run_is_not_gone_on_from(wanted, store, changed):
-    word = changed.pop("word", "sks")
-    learn(replace(chosen(wanted, **(changed if word == "sks" else {})), word="sks"), *_rest(store))
+def test_what_would_have_been_another_run_is_not_gone_on_from(wanted, house, changed):
+    settings = {name: value for name, value in changed.items() if name != "word"}
+    house.learn(chosen(wanted, **settings))
     if "seed" in changed:
-        changed = {"seed": 2}
-    host = FakeHost()
-    other = replace(chosen(wanted, steps=LONG, **changed), word=word)
-    learn(other, PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "finished" and 1 in steps_of(host)
+        settings = {"seed": 2}
+    other = replace(chosen(wanted, steps=LONG, **settings), word=changed.get("word", "sks"))
+    house.learn(other)
+    assert house.last["state"] == "finished" and 1 in house.steps_made()
+    assert house.gone_on_from() == 0
 
 
-def _rest(store):
-    return PLACE, store, LiveRuns(), FakeHost()
+def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_from(
+    wanted, house, make_house
+):
+    house.learn(wanted)
+    key = house.last["id"]
+    house.ends()
+    house.state_path(key).unlink()
+    house.change_record(key, lineage="")
+    house = make_house()
+    house.learn(chosen(wanted, steps=LONG))
+    assert house.last["state"] == "finished" and 1 in house.steps_made()
+    house.learn(wanted)
+    assert house.last["reused"]
 
 
-def test_a_word_of_an_older_version_that_kept_no_state_stays_and_is_not_gone_on_from(wanted, store):
-    learn(wanted, *_rest(store))
-    key = key_of(wanted)
-    store.state_path(key).unlink()
-    run = store.token_path(key).with_name("run.json")
-    values = json.loads(run.read_text())
-    del values["lineage"]
-    run.write_text(json.dumps(values))
-    host, again = FakeHost(), FakeHost()
-    learn(chosen(wanted, steps=LONG), PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "finished" and 1 in steps_of(host)
-    learn(wanted, PLACE, store, LiveRuns(), again)
-    assert again.states[-1] == "reused"
-
-
-def test_the_best_word_is_taken_without_learning_anew(wanted, store):
+def test_the_best_word_is_taken_without_learning_anew(wanted, house):
     checked = chosen(wanted, validate_every=4, learning_rate=2.0)  # too much to stay there
-    last = learn(checked, *_rest(store))
-    host = FakeHost()
-    best = learn(chosen(checked, take="best"), PLACE, store, LiveRuns(), host)
-    told = host.events[-1]
-    assert told["best_step"] < STEPS and steps_of(host) <= {STEPS}
+    last = house.learn(checked)
+    key = house.last["id"]
+    best = house.learn(chosen(checked, take="best"))
+    told = house.last
+    assert told["best_step"] < STEPS and house.steps_made() <= {STEPS}
     assert best.token.metadata["step"] == str(told["best_step"])
     assert f"is that of step {told['best_step']}, which had the lowest" in told["message"]
     assert not same(best, last)
-    kept = store.token_path(key_of(checked)).with_name("token.best.safetensors")
-    assert torch.equal(module.read_token(kept).vectors["clip_l"], best.token.vectors["clip_l"])
+    kept = house.token_path(key).with_name("token.best.safetensors")
+    assert torch.equal(read_token(kept).vectors["clip_l"], best.token.vectors["clip_l"])
 
 
-def test_a_folder_that_is_deleted_in_the_middle_does_not_take_the_word(wanted, store, tmp_path):
+def test_a_folder_that_is_deleted_in_the_middle_does_not_take_the_word(wanted, house, unbroken):
     long = chosen(wanted, steps=LONG, checkpoint_every=10)
-    host = FakeHost(at_step(5, lambda *_: shutil.rmtree(store.root)))
-    learned = learn(long, PLACE, store, LiveRuns(), host)
-    assert host.states[-1] == "finished"
-    assert same(learned, unbroken(long, tmp_path))
-    again = FakeHost()
-    assert same(learn(long, PLACE, store, LiveRuns(), again), learned)
-    assert again.states[-1] == "reused"
-    assert store.node_run("graph", "7") == key_of(long)
+    learned = house.learn(long, FakeHost(at_step(1, lambda _: shutil.rmtree(house.root))))
+    assert house.last["state"] == "finished"
+    key = house.last["id"]
+    assert same(learned, unbroken(long))
+    assert same(house.learn(long), learned)
+    assert house.last["reused"]
+    assert house.shown()["id"] == key
+    assert len(house.shown()["points"]) == LONG
 
 
-def test_a_folder_that_is_deleted_does_not_take_a_stopped_word_either(wanted, store, tmp_path):
-    long, runs = chosen(wanted, steps=LONG), LiveRuns()
+def test_a_folder_that_is_deleted_does_not_take_a_stopped_word_either(
+    wanted, house, make_house, unbroken
+):
+    long = chosen(wanted, steps=LONG)
 
-    def stop(host, payload):
-        shutil.rmtree(store.root)
-        runs.get(key_of(long)).request_stop()
+    def stop(host):
+        shutil.rmtree(house.root)
+        house.stop()
 
-    kept = learn(long, PLACE, store, runs, FakeHost(at_step(5, stop)))
-    assert not kept.finished and kept.steps >= 5
-    assert same(learn(long, *_rest(store)), unbroken(long, tmp_path))
+    kept = house.learn(long, FakeHost(at_step(1, stop)))
+    assert not kept.finished and kept.steps >= 1
+    house.ends()
+    house = make_house()  # what a later process finds is on the disk
+    assert house.shown()["state"] == "stopped"
+    rest = house.learn(long)
+    assert house.gone_on_from() == kept.steps
+    assert same(rest, unbroken(long))
 
 
-def test_the_loss_of_the_fixed_samples_is_told_from_the_start_on_and_kept(wanted, store):
-    host = FakeHost()
-    checked = chosen(wanted, validate_every=10)
-    learn(checked, PLACE, store, LiveRuns(), host)
-    told = host.events[-1]["validations"]
+def test_a_training_that_is_cleared_while_it_runs_stays(wanted, house):
+    house.learn(wanted)
+    first = house.last["id"]
+
+    def clear(host):
+        assert house.ask("/v1/store", "DELETE")[0] == 200
+        house.stop()
+
+    house.learn(chosen(wanted, steps=ENDLESS, seed=3), FakeHost(at_step(1, clear)))
+    assert house.last["state"] == "stopped" and house.state_path(house.last["id"]).is_file()
+    assert not house.folder(first).exists()
+
+
+# What is told of a run.
+
+
+def test_the_loss_of_the_fixed_samples_is_told_from_the_start_on_and_kept(wanted, house):
+    house.learn(chosen(wanted, validate_every=10))
+    told = house.last["validations"]
     assert [step for step, _ in told] == [0, 10, 20, 30, 40]
-    assert [list(one) for one in store.record(key_of(checked)).validations] == told
-    before = [e for e in host.events if e["step"] == 0 and e["validations"]]
+    assert house.shown()["validations"] == told
+    before = [e for e in house.events if e["step"] == 0 and e["validations"]]
     assert before and before[0]["validations"] == told[:1]
 
 
-def test_how_long_it_will_take_is_told_before_the_first_step(wanted, store):
-    host = FakeHost()
-    learn(wanted, PLACE, store, LiveRuns(), host)
-    first = next(event for event in host.events if event["foretold"])
+def test_how_long_it_will_take_is_told_before_the_first_step(wanted, house):
+    house.learn(wanted)
+    first = next(event for event in house.events if event["foretold"])
     assert first["step"] == 0 and 0 < first["foretold"] < 600
+    assert first["seconds_left"] > 0 and first["speed"] > 0
+    assert house.last["foretold"] is house.last["speed"] is house.last["seconds_left"] is None
 
 
-# What is resolved once, before the first step.
-
-
-def test_a_default_and_its_value_are_the_same_training(wanted):
-    assert key_of(chosen(wanted, steps=0)) == key_of(chosen(wanted, steps=30000))
-    assert key_of(chosen(wanted, n=2)) == key_of(wanted)
-    assert named(chosen(wanted, steps=0)).steps == 30000
-    assert named(chosen(wanted, steps=0, method="exact")).steps == 1000
-
-
-def test_the_memory_of_the_moment_makes_no_other_training(wanted, monkeypatch):
-    key = key_of(wanted)
-
-    def less(weights, settings, *, fit):
-        named = resolve(weights, settings, fit=fit)
-        return {**named, "chunk": 1} if fit else named
-
-    decide_by(monkeypatch, less)
-    assert key_of(wanted) == key
-    assert key_of(chosen(wanted, chunk=2)) != key
-
-
-def test_auto_is_the_method_that_it_chose(wanted, store):
-    auto, host = chosen(wanted, method="auto"), FakeHost()
-    assert learn(auto, PLACE, store, LiveRuns(), host).finished
-    # Room is made for the better one before the engine looks how much there is.
-    exact = graph().memory(auto.weights, {**auto.settings, "method": "exact"})
-    assert host.calls[0] == ("free", exact)
-    again = FakeHost()
-    learn(chosen(wanted, method="rge"), PLACE, store, LiveRuns(), again)
-    assert again.states[-1] == "reused"
-
-
-@pytest.mark.parametrize("begun", ["exact", "rge"])
-@pytest.mark.parametrize("state", ["finished", "stopped"])
-def test_auto_goes_on_with_what_was_begun(wanted, store, monkeypatch, begun, state):
-    """Whatever fits by now: the engine would choose spsa here."""
-    key = key_of(chosen(wanted, method=begun))
-    store.folder(key)
-    for path in (store.token_path(key), store.state_path(key)):
-        path.write_bytes(b"kept")
-    store.save(Record(key, "sks", state, 3, STEPS))
-
-    def other(weights, settings, *, fit):
-        settings = {**settings, "method": settings["method"].replace("auto", "spsa")}
-        return resolve(weights, settings, fit=fit)
-
-    decide_by(monkeypatch, other)
-    host = FakeHost()
-    found = named(chosen(wanted, method="auto"), store, host)
-    assert (found.settings["method"], found.key) == (begun, key)
-    assert host.calls == []
-
-
-def test_what_cannot_be_resolved_is_told(wanted, store, monkeypatch):
-    def refuse(weights, settings, *, fit):
-        raise zoodip().Error("settings: there is no 'nn'; did you mean 'n'?")
-
-    decide_by(monkeypatch, refuse)
-    host, runs = FakeHost(), LiveRuns()
-    with pytest.raises(zoodip().Error, match="did you mean 'n'"):
-        learn(chosen(wanted, nn=3), PLACE, store, runs, host)
-    assert (host.events[-1]["state"], host.events[-1]["step"]) == ("failed", 0)
-    assert "did you mean 'n'" in host.events[-1]["message"]
-    kept = store.record(store.node_run("graph", "7"))
-    assert (kept.state, kept.message) == ("failed", host.events[-1]["message"])
-    assert runs.current() is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"nn": 3}, "there is no 'nn'; did you mean 'n'"),
-        ({"lerning_rate": 0.1}, "did you mean 'learning_rate'"),
-        ({"n": 65}, "n: needs a whole number from 1 to 64, got 65"),
-        ({"method": "magic"}, "method: needs one of rge, spsa"),
-    ],
-)
-def test_settings_that_are_none_are_refused(wanted, settings, says):
-    """What another node may put on the wire."""
-    with pytest.raises(zoodip().Error, match=says):
-        graph().memory(wanted.weights, {**wanted.settings, **settings})
-
-
-# Passes, the best word, and runs that end otherwise.
-
-
-def test_passes_and_the_best_word_are_kept(wanted, store):
-    host = FakeHost()
-    checked = chosen(wanted, validate_every=10, batch=2)
-    learned = learn(checked, PLACE, store, LiveRuns(), host)
-    last, key = host.events[-1], key_of(checked)
+def test_passes_and_the_best_word_are_kept(wanted, house):
+    learned = house.learn(chosen(wanted, validate_every=10, batch=2))
+    last = house.last
     assert last["passes"] == STEPS * 2 * 3
     assert last["best_step"] in (10, 20, 30, 40)
-    kept = store.record(key)
-    assert (kept.passes, kept.best_step) == (last["passes"], last["best_step"])
-    best = store.token_path(key).with_name("token.best.safetensors")
-    assert module.read_token(best).metadata["step"] == str(last["best_step"])
+    kept = house.shown()
+    assert (kept["passes"], kept["best_step"]) == (last["passes"], last["best_step"])
+    best = house.token_path(last["id"]).with_name("token.best.safetensors")
+    assert read_token(best).metadata["step"] == str(last["best_step"])
     if last["best_step"] < STEPS:
         assert str(best) in last["message"]
     assert learned.token.metadata["step"] == str(STEPS)  # the last one goes on
 
 
-def test_a_run_that_validation_ends_early_is_finished_and_says_so(wanted, store):
+def test_passes_are_counted_on_where_it_goes_on(wanted, house):
+    house.learn(wanted)
+    assert house.last["passes"] == STEPS * 3
+    house.learn(chosen(wanted, steps=LONG))
+    assert house.last["passes"] == LONG * 3
+
+
+def test_a_run_that_validation_ends_early_is_finished_and_says_so(wanted, house):
     """With a word that hardly moves nothing better is found for long."""
     idle = chosen(wanted, steps=3000, validate_every=2, early_stop=1, learning_rate=1e-8)
-    host = FakeHost()
-    learned = learn(idle, PLACE, store, LiveRuns(), host)
+    learned = house.learn(idle)
     assert learned.finished and learned.steps < 3000
-    assert host.events[-1]["state"] == "finished"
-    assert f"Ended early at step {learned.steps}" in host.events[-1]["message"]
-    again = FakeHost()
-    assert learn(idle, PLACE, store, LiveRuns(), again).steps == learned.steps
-    assert again.states[-1] == "reused"
+    assert house.last["state"] == "finished"
+    assert f"Ended early at step {learned.steps}" in house.last["message"]
+    assert house.learn(idle).steps == learned.steps
+    assert house.last["reused"]
 
 
-def test_a_run_that_diverges_says_so_and_leaves_its_last_good_word(wanted, store):
+def test_a_run_that_diverges_says_so_and_leaves_its_last_good_word(wanted, house):
     """Half its own mean is what every loss exceeds, once it is judged."""
     wild = chosen(wanted, steps=LONG, divergence=0.5)
-    host = FakeHost()
     with pytest.raises(zoodip().Error, match="the loss diverges"):
-        learn(wild, PLACE, store, LiveRuns(), host)
-    last, key = host.events[-1], key_of(wild)
+        house.learn(wild)
+    last = house.last
     assert last["state"] == "failed"
     assert "the loss diverges" in last["message"]
-    assert str(store.token_path(key)) in last["message"]
-    assert store.unfinished(key) is None
-    assert f"step {module.read_token(store.token_path(key)).metadata['step']} " in last["message"]
+    token = house.token_path(last["id"])
+    assert str(token) in last["message"]
+    assert not house.state_path(last["id"]).exists()
+    assert f"step {read_token(token).metadata['step']} " in last["message"]
+    assert house.get(f"/v1/jobs/{last['id']}/token") == token.read_bytes()
+    with pytest.raises(zoodip().Error, match="the loss diverges"):
+        house.learn(wild)  # from its first step
+    assert house.gone_on_from() == 0
 
 
-def test_a_word_of_several_vectors(wanted, store):
+def test_a_word_of_several_vectors(wanted, house):
     """Two initialisers, each with its place in the caption."""
     text = ids("a photo of a big dog")
     places = text.ids.clone()
@@ -745,26 +893,64 @@ def test_a_word_of_several_vectors(wanted, store):
     picture = replace(wanted.pictures[0], caption="a photo of a {}", text=graph().Text(places, [5]))
     start = text.ids[0, 5:7].tolist()
     several = replace(wanted, initialiser=("big dog", start), pictures=[picture])
-    learned = learn(several, PLACE, store, LiveRuns(), FakeHost())
+    learned = house.learn(several)
     assert learned.token.vectors["clip_l"].shape[0] == 2
 
     earlier = learned.token.vectors["clip_l"]
     onwards = replace(several, initialiser=("sks", {"clip_l": earlier}), word="zwx")
-    assert learn(onwards, PLACE, store, LiveRuns(), FakeHost()).token.vectors[
-        "clip_l"
-    ].shape == tuple(earlier.shape)
+    vectors = house.learn(onwards).token.vectors["clip_l"]
+    assert vectors.shape == tuple(earlier.shape)
 
 
-def test_the_node_says_what_it_multiplies_in_and_why(wanted, store, monkeypatch):
-    monkeypatch.undo()  # as the engine itself decides
+def test_the_node_says_what_it_multiplies_in_and_why(wanted, house, monkeypatch):
     monkeypatch.setenv("ZOODIP_COMPUTE", "fp32")
-    host = FakeHost()
-    settings = {name: value for name, value in wanted.settings.items() if name != "compute"}
-    learn(replace(wanted, settings=settings), PLACE, store, LiveRuns(), host)
-    told = host.events[-1]
+    house.learn(wanted)
+    told = house.last
     assert told["compute"] == "fp32"
     assert "as ZOODIP_COMPUTE says" in told["compute_choice"]
     # What was chosen has no reason but that.
-    learn(replace(wanted, settings=settings | {"compute": "bf16"}), PLACE, store, LiveRuns(), host)
-    assert host.events[-1]["compute"] == "bf16"
-    assert host.events[-1]["compute_choice"] is None
+    house.learn(chosen(wanted, compute="bf16"))
+    assert (house.last["compute"], house.last["compute_choice"]) == ("bf16", None)
+    house.learn(wanted)
+    assert house.last["reused"]
+    assert (house.last["compute"], house.last["compute_choice"]) == (
+        "fp32",
+        told["compute_choice"],
+    )
+
+
+def test_a_full_disk_is_a_sentence_and_takes_nothing_that_was_learned(wanted, house, make_house):
+    """A file-size limit stands for it: what was kept before is longer than what may be written."""
+    first = house.learn(wanted)
+    house.ends()
+    process = in_another_process(wanted.weights, house, FULL_DISK, steps=STEPS)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    told = json.loads(said)
+    assert str(house.root) in told["message"] and "File too large" in told["message"]
+    assert told["state"] == "failed"
+    assert told["reused"] == [True, STEPS]
+    assert same(make_house().learn(wanted), first)
+
+
+FULL_DISK = """
+import json, resource, sys
+from pathlib import Path
+sys.path += [{node!r}]
+import conftest
+from dataclasses import replace
+from trainings import House, a_training
+training = a_training(Path({checkpoint!r}))
+house = House(Path({root!r}))
+house.jobs.service()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+told = {{}}
+try:
+    house.learn(replace(training, settings=dict(training.settings, seed=8)))
+except Exception as error:
+    told["message"] = str(error)
+told["state"] = house.shown()["state"]
+learned = house.learn(training)
+told["reused"] = [house.last["reused"], learned.steps]
+print(json.dumps(told))
+"""

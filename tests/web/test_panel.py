@@ -183,7 +183,7 @@ def test_a_saved_run_of_another_word_is_not_shown(page):
     node["widgets_values"] = ["qrs" if v == "zwx" else v for v in node["widgets_values"]]
     page.evaluate("(saved) => window.app.loadGraphData(saved, true, true, 'other')", saved)
     page.wait_for_function("() => window.app.graph._nodes.length === 4")
-    reply = "() => fetch('/zoodip/store').then((reply) => reply.ok)"
+    reply = "() => fetch('/zoodip/v1/store').then((reply) => reply.ok)"
     assert page.evaluate(reply)  # the panel's own question was answered before this one
     assert panel_state(page) == "idle"
 

@@ -4,13 +4,13 @@ MODULE = "/extensions/ComfyUI-ZOODiP/run.js"
 
 
 def run(page, script: str):
-    """`script` with a new `model` and `event(step, points, run)`; what it returns."""
+    """`script` with a new `model` and `event(step, points, id)`; what it returns."""
     return page.evaluate(
         f"""async () => {{
           const {{ RunModel }} = await import("{MODULE}");
           const model = new RunModel();
-          const event = (step, points, run = "a") =>
-            ({{ run, state: "training", step, steps: 9000, points }});
+          const event = (step, points, id = "a") =>
+            ({{ id, state: "running", stage: "training", step, steps: 9000, points }});
           {script}
         }}"""
     )
@@ -70,7 +70,7 @@ def test_an_answer_about_an_earlier_run_is_dropped(page):
         """const since = model.expectWhole();
         model.applyEvent(event(1, [[1, 5, 5]], "b"));
         model.applyWhole(since, event(3, [[1, 1, 1], [2, 2, 2]]));
-        return [model.info.run, model.points];""",
+        return [model.info.id, model.points];""",
     ) == ["b", [[1, 5, 5]]]
 
 

@@ -9,7 +9,7 @@ COMMAND = "ZOODiP.ClearFinishedTrainings"
 
 
 def limit(comfy) -> int:
-    return comfy.get("/zoodip/store")["limit_mb"]
+    return comfy.get("/zoodip/v1/store")["limit_mb"]
 
 
 def shown_limit(page) -> int:
@@ -17,7 +17,7 @@ def shown_limit(page) -> int:
 
 
 def test_the_setting_shows_the_servers_limit_and_loading_changes_nothing(page, comfy):
-    comfy.post("/zoodip/store", {"limit_mb": 768})
+    comfy.post("/zoodip/v1/store", {"limit_mb": 768})
     sent = []
     page.on("request", lambda r: r.method == "POST" and "/zoodip/" in r.url and sent.append(r.url))
     page.reload()
@@ -28,7 +28,7 @@ def test_the_setting_shows_the_servers_limit_and_loading_changes_nothing(page, c
 
 
 def test_a_changed_setting_reaches_the_server(page, comfy):
-    comfy.post("/zoodip/store", {"limit_mb": 300})
+    comfy.post("/zoodip/v1/store", {"limit_mb": 300})
     page.reload()
     wait_for_app(page)
     wait_for(lambda: shown_limit(page) == 300, 20, "the server's limit in the settings")
@@ -47,18 +47,18 @@ def test_the_command_asks_and_then_clears(page, comfy):
     run_workflow(page)
     wait_for_state(page, "finished", "reused")
     wait_for(comfy.idle, 30, "an idle queue")
-    runs = comfy.get("/zoodip/store")["runs"]
+    runs = comfy.get("/zoodip/v1/store")["jobs"]
     assert runs >= 1
     page.evaluate(f"() => void window.app.extensionManager.command.execute('{COMMAND}')")
     dialog = page.get_by_role("dialog").filter(has_text="Clear finished trainings")
     dialog.get_by_role("button", name="Cancel").click()
     dialog.wait_for(state="detached")
-    assert comfy.get("/zoodip/store")["runs"] == runs
+    assert comfy.get("/zoodip/v1/store")["jobs"] == runs
 
     page.evaluate(f"() => void window.app.extensionManager.command.execute('{COMMAND}')")
     dialog.get_by_role("button", name="Delete").click()
     page.get_by_text("MB freed").first.wait_for()
-    assert comfy.get("/zoodip/store")["runs"] == 0
+    assert comfy.get("/zoodip/v1/store")["jobs"] == 0
 
 
 def test_the_command_has_its_english_label(page):

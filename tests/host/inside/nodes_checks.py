@@ -77,7 +77,11 @@ def check_folders_of_the_package_and_of_the_input_folder():
 
 def check_captions():
     captions = nodes_data.CaptionsZO
-    (text,) = run(captions, template_set="styles", text="", count=2).result
+    (text,) = run(captions, template_set="style", text="", count=2).result
     assert text == "a painting in the style of {}\na rendering in the style of {}"
+    assert run(captions, template_set="styles", text="", count=2).result == (text,)  # as before
+    for name in ("lines below", "object", "style", "objects", "styles", None):
+        assert captions.validate_inputs(name) is True
+    assert "no template set 'poems'" in captions.validate_inputs("poems")
     (text,) = run(captions, template_set="lines below", text=" a {} \n\nthe {}", count=3).result
     assert text == "a {}\nthe {}\na {}"
