@@ -31,6 +31,7 @@ from picture_files import (
     xmp_segment,
 )
 from PIL import Image, ImageCms, ImageOps
+from zoodip import _loader
 
 native = zoodip._native
 
@@ -292,7 +293,7 @@ def warnings_of(path: Path) -> list[str]:
     try:
         engine(path)
     finally:
-        native.set_log_sink(None)
+        native.set_log_sink(_loader._log)
     return told
 
 

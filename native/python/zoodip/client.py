@@ -65,6 +65,17 @@ class Job:
     message: str
     position: int | None  # jobs before this one in the queue; None when it has left it
     token: bool  # whether there is a word to fetch
+    # What an older server does not tell is None.
+    passes: int | None = None  # of the UNet, made by the steps
+    best_step: int | None = None  # of the lowest validation loss
+    compute: str | None = None  # what products are made in
+    compute_choice: str | None = None  # why, where that was chosen
+    speed: float | None = None  # steps a second, while it runs
+    seconds_left: float | None = None
+    foretold: float | None = None  # seconds of the whole, told before its first step
+    reused: bool | None = None  # a graph asked for it again
+    graph: Mapping[str, Any] | None = None  # node, workflow, prompt, preview_percent
+    preview: Mapping[str, Any] | None = None  # step and url of the latest
 
     @property
     def has_ended(self) -> bool:
@@ -76,7 +87,7 @@ class Event:
     """Something that happened to a job."""
 
     id: int
-    name: str  # state, stage, note, step or preview
+    name: str  # state, stage, note, step, validation or preview
     data: Mapping[str, Any]
 
 
@@ -264,7 +275,8 @@ def _path(id: str) -> str:
 
 def _job(told: Mapping[str, Any]) -> Job:
     """Members that a newer server has and this client does not know are passed over."""
-    return Job(**{field.name: told[field.name] for field in fields(Job)})
+    known = {field.name for field in fields(Job)}
+    return Job(**{name: value for name, value in told.items() if name in known})
 
 
 def _error(response: http.client.HTTPResponse) -> ApiError:
