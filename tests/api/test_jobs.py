@@ -173,7 +173,8 @@ def test_events_tell_everything_once(client):
     job = train(client, **(QUICK | {"preview_every": 5}))
     events = list(client.events(job.id))
     check_events(events)
-    assert {event.name for event in events} == {"state", "stage", "note", "step", "preview"}
+    kinds = {"state", "stage", "note", "step", "validation", "preview"}
+    assert {event.name for event in events} == kinds
     states = [event.data for event in events if event.name == "state"]
     assert [state["state"] for state in states] == ["queued", "running", "finished"]
     assert all(set(state) == {"state", "message"} for state in states)
@@ -181,6 +182,8 @@ def test_events_tell_everything_once(client):
     assert all(set(stage) == {"stage"} and stage["stage"] for stage in stages)
     steps = [event.data for event in events if event.name == "step"]
     assert all(set(step) == {"step", "steps", "loss", "smooth_loss"} for step in steps)
+    validations = [event.data for event in events if event.name == "validation"]
+    assert all(set(each) == {"step", "loss", "best"} for each in validations)
     done = client.job(job.id)
     last = {"step": 12, "steps": 12, "loss": done.loss, "smooth_loss": done.smooth_loss}
     assert steps[-1] == last
