@@ -1,5 +1,6 @@
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -153,25 +154,34 @@ void bind_graph_job(py::module_& module) {
 
 // --- the service ---
 
-// A service that Python may close before it lets go of it. What it waits for at its end must not
-// wait for the GIL.
+// A service that Python may close while other threads ask it: what they hold lives on. What it
+// waits for at its end must not wait for the GIL.
 class OwnedService {
   public:
     OwnedService(const ServiceOptions& options, const nlohmann::json& defaults)
-        : service_(std::make_unique<Service>(options, std::make_shared<TrainRunner>(defaults))) {}
+        : service_(std::make_shared<Service>(options, std::make_shared<TrainRunner>(defaults))) {}
     ~OwnedService() {
         const py::gil_scoped_release release;
-        service_.reset();
+        close();
     }
 
-    Service& open() const {
+    std::shared_ptr<Service> open() const {
+        const std::lock_guard lock(mutex_);
         require(service_ != nullptr, "the service is closed");
-        return *service_;
+        return service_;
     }
-    void close() { service_.reset(); }
+    void close() {
+        std::shared_ptr<Service> closed;
+        {
+            const std::lock_guard lock(mutex_);
+            closed.swap(service_);
+        }
+        if (closed != nullptr) closed->end();
+    }
 
   private:
-    std::unique_ptr<Service> service_;
+    mutable std::mutex mutex_;
+    std::shared_ptr<Service> service_;
 };
 
 std::unique_ptr<OwnedService> make_service(std::vector<Path> models, std::vector<Path> images,
@@ -198,7 +208,7 @@ void listen(const OwnedService& self, const py::object& listener) {
         delete object;
     });
     const py::gil_scoped_release release;
-    self.open().jobs()->listen([held](const nlohmann::json& view) {
+    self.open()->jobs()->listen([held](const nlohmann::json& view) {
         const std::string text = show_json(view);
         const py::gil_scoped_acquire gil;
         try {
@@ -224,7 +234,7 @@ MountedAnswer answer(const OwnedService& self, const std::string& method, const 
     request.head.headers = headers;
     request.head.content_length = body.size();
     request.read_body = [&body] { return body; };
-    return {self.open().mounted().answer(request)};
+    return {self.open()->mounted().answer(request)};
 }
 
 void bind_answer(py::module_& module) {
@@ -265,17 +275,18 @@ void bind_service(py::module_& module) {
                 options.port = port;
                 options.token = token;
                 options.when_taken = when_taken;
-                self.open().serve(options);
+                self.open()->serve(options);
             },
             py::kw_only(), py::arg("host"), py::arg("port"), py::arg("token"),
             py::arg("when_taken"), WithoutGil())
         .def(
-            "stop_serving", [](const OwnedService& self) { self.open().stop_serving(); },
+            "stop_serving", [](const OwnedService& self) { self.open()->stop_serving(); },
             WithoutGil())
         .def_property_readonly(
             "url",
             [](const OwnedService& self) -> std::optional<std::string> {
-                const Server* server = self.open().server();
+                const auto service = self.open();
+                const Server* server = service->server();
                 return server == nullptr ? std::nullopt : std::optional(server->url());
             },
             "Nothing where it serves no address of its own.")
@@ -286,7 +297,7 @@ void bind_service(py::module_& module) {
             "begin",
             [](const OwnedService& self, const std::string& node, const std::string& workflow,
                const std::string& prompt, const std::string& word, std::int64_t steps) {
-                const std::shared_ptr<Jobs> jobs = self.open().jobs();
+                const std::shared_ptr<Jobs> jobs = self.open()->jobs();
                 return std::make_unique<OwnedGraphJob>(
                     jobs, jobs->begin({node, workflow, prompt, 0}, word, steps));
             },
@@ -295,14 +306,14 @@ void bind_service(py::module_& module) {
         .def(
             "shown_at",
             [](const OwnedService& self, const std::string& workflow, const std::string& node) {
-                const auto job = self.open().jobs()->shown_at(workflow, node);
+                const auto job = self.open()->jobs()->shown_at(workflow, node);
                 return job ? std::optional(job->id) : std::nullopt;
             },
             py::arg("workflow"), py::arg("node"), WithoutGil())
         .def(
             "stop_graphs",
             [](const OwnedService& self, double seconds) {
-                return self.open().jobs()->stop_graphs(
+                return self.open()->jobs()->stop_graphs(
                     std::chrono::milliseconds(static_cast<long>(1000 * seconds)));
             },
             py::arg("seconds"), WithoutGil())

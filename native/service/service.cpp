@@ -37,8 +37,12 @@ void Service::stop_serving() {
     server_.reset();
 }
 
-// The jobs first: that ends the event streams, with their last events sent.
 Service::~Service() {
+    end();
+}
+
+// The jobs first: that ends the event streams, with their last events sent.
+void Service::end() {
     jobs_->shutdown();
     server_.reset();
 }

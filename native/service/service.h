@@ -29,8 +29,10 @@ class Service {
   public:
     // Throws Error.
     Service(const ServiceOptions& options, std::shared_ptr<Runner> runner);
-    // The running job is stopped with its state kept; the next service on the folder goes on.
     ~Service();
+    // The running job is stopped with its state kept; the next service on the folder goes on.
+    // Called by the destructor too.
+    void end();
 
     // What begins a graph's job holds the jobs, which may outlive the service then.
     const std::shared_ptr<Jobs>& jobs() const { return jobs_; }
