@@ -15,7 +15,7 @@ def with_set(name: str) -> dict:
 def test_an_earlier_name_is_the_same_training(comfy):
     offered = comfy.get("/object_info/CaptionsZO")["CaptionsZO"]["input"]["required"]
     assert offered["template_set"][1]["options"] == ["lines below", "object", "style"]
-    keys = [succeeded(comfy, with_set(name)).progress[-1]["run"] for name in ("styles", "style")]
+    keys = [succeeded(comfy, with_set(name)).progress[-1]["id"] for name in ("styles", "style")]
     assert keys[0] == keys[1]
 
 
