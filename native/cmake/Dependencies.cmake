@@ -5,6 +5,7 @@
 #   nlohmann/json  JSON with exact round trips and clear errors
 #   CLI11          command lines with typed, validated options
 #   libjpeg-turbo, libpng, libwebp  the decoders that browsers use
+#   zlib           checksums of kept curves; libpng stands on it, so that it is there already
 #   lcms2          colours of a camera's or a screen's profile as sRGB; what Pillow has
 #   libheif (1.12), giflib (5), stb_image  HEIC and AVIF, GIF, BMP. A build without one of them says
 #                  so when such a picture comes
