@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include <ATen/core/Tensor.h>
 
 #include "zo/checks.h"
+#include "zo/estimator.h"
 
 namespace zoodip {
 
@@ -26,5 +28,11 @@ at::Tensor checked_losses(const char* op, const at::Tensor& losses, std::int64_t
 
 // 1/n sum_i slopes[i] e_i.
 at::Tensor combine(const at::Tensor& slopes, const at::Tensor& directions);
+
+// What a row of the table makes its estimator with.
+template <class Kind>
+std::unique_ptr<Estimator> made(double mu) {
+    return std::make_unique<Kind>(mu);
+}
 
 }  // namespace zoodip

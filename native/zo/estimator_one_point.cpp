@@ -1,5 +1,3 @@
-#include <memory>
-
 #include <ATen/TensorOperators.h>
 
 #include "zo/estimator.h"
@@ -63,9 +61,7 @@ const EstimatorKind& one_point_estimator() {
         .name = "one_point",
         .takes = "differences between neighbours, n + 1",
         .begins_at_theta = false,
-        .make = [](double mu) -> std::unique_ptr<Estimator> {
-            return std::make_unique<OnePointEstimator>(mu);
-        },
+        .make = &made<OnePointEstimator>,
     };
     return kind;
 }

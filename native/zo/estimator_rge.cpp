@@ -1,5 +1,3 @@
-#include <memory>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 
@@ -57,9 +55,7 @@ const EstimatorKind& rge_estimator() {
         .name = "rge",
         .takes = "takes one-sided differences, n + 1 forward passes a step",
         .begins_at_theta = true,
-        .make = [](double mu) -> std::unique_ptr<Estimator> {
-            return std::make_unique<RandomGradientEstimator>(mu);
-        },
+        .make = &made<RandomGradientEstimator>,
     };
     return kind;
 }

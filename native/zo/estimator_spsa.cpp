@@ -1,5 +1,3 @@
-#include <memory>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 
@@ -56,9 +54,7 @@ const EstimatorKind& spsa_estimator() {
         .name = "spsa",
         .takes = "central ones, 2 n",
         .begins_at_theta = false,
-        .make = [](double mu) -> std::unique_ptr<Estimator> {
-            return std::make_unique<SpsaEstimator>(mu);
-        },
+        .make = &made<SpsaEstimator>,
     };
     return kind;
 }
