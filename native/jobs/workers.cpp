@@ -14,8 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* token_name = "token.safetensors";
-
 bool is_file(const fs::path& path) {
     std::error_code ignored;
     return fs::is_regular_file(path, ignored);
@@ -150,7 +148,7 @@ void Jobs::train(const EntryPointer& entry_pointer) {
 // A job that does not run any more, or never did in this process.
 void Jobs::end_as_asked(Entry& entry, StopRequest stop_request) {
     const std::string id = entry.job.id;
-    if (stop_request == StopRequest::stop && is_file(folders_.folder(id) / token_name)) {
+    if (stop_request == StopRequest::stop && is_file(token_in(id))) {
         const std::int64_t step = find(id)->progress.step;
         return end(entry, JobState::stopped, concat("The word as of step ", step, " is kept."),
                    true);
@@ -169,7 +167,7 @@ void Jobs::end(Entry& entry, JobState state, const std::string& message, bool ke
     const Milliseconds now = now_in_milliseconds();
     const std::string id = entry.job.id;
     const std::string kept =
-        keeps_token && is_file(folders_.folder(id) / token_name) ? token_name : "";
+        keeps_token && is_file(token_in(id)) ? token_in(id).filename().string() : "";
     save_curve(entry);
     change(
         entry,
