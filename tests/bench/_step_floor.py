@@ -36,6 +36,11 @@ def fastest(call: Call, budget: float) -> float:
     return best
 
 
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this type on this processor."""
+    return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def dense_conv2d(product: Product, dtype: torch.dtype) -> Iterator[Call]:
     x, weight = (
         torch.randn(sizes).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -43,6 +48,8 @@ def dense_conv2d(product: Product, dtype: torch.dtype) -> Iterator[Call]:
     )
     stride, padding = [product.stride] * 2, [product.padding] * 2
     yield lambda: F.conv2d(x, weight, None, stride, padding)
+    if not packs(dtype):
+        return
     ops = torch.ops.mkldnn
     packed = ops._reorder_convolution_weight(weight, padding, stride, [1, 1], 1, list(x.shape))
     yield lambda: ops._convolution_pointwise(
@@ -54,6 +61,8 @@ def dense_linear(product: Product, dtype: torch.dtype) -> Iterator[Call]:
     x = torch.randn(product.x).to(dtype).flatten(0, 1)
     weight = torch.randn(product.other).to(dtype)
     yield lambda: F.linear(x, weight)
+    if not packs(dtype):
+        return
     ops = torch.ops.mkldnn
     packed = ops._reorder_linear_weight(weight, x.shape[0])
     yield lambda: ops._linear_pointwise(x, packed, None, "none", [], "")

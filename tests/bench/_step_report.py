@@ -161,7 +161,8 @@ def report(results: dict[str, Any], out: Path) -> str:
         "floor of the fastest of all rounds. The reference encodes the picture in every step, as "
         "the public script does; ours once, before the first."
     )
-    parts = [head, goals_table(all_rows(answers, floors))]
+    sets = results["machine"]["instruction sets"]
+    parts = [head, goals_table(all_rows(answers, floors, sets))]
     parts += [choice_lines(answers), calibration_lines(answers)]
     if any(True for _ in reference_lines(answers)):
         elsewhere = ELSEWHERE if results["shape"] == "sd15" else {}
