@@ -106,7 +106,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
         log.log(
             logging.WARNING if read.lacks_something else logging.INFO, "%s: %s", folder, read.text
         )
-        images, captions, _ = load_pictures(read, size, caption)
+        images, captions = load_pictures(read, size, caption)
         shown = {"zoodip_text": [read.text]}
         if read.lacks_something:
             shown["zoodip_left_out"] = [read.text]
