@@ -123,27 +123,10 @@ class LoadDemoModelZO(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LoadDemoModelZO",
-            display_name="Load Demo Model (ZO)",
-            category="ZOODiP",
-            description="A tiny text-to-image model of the Stable Diffusion 1.x or XL family that "
-            "comes with ZOODiP. It draws simple scenes of 128 x 128 pixels and learns a word in "
-            "about a minute on a processor, so that everything can be tried without a download.",
-            inputs=[
-                io.Combo.Input(
-                    "family",
-                    options=list(KINDS),
-                    default=FIRST_KIND,
-                    optional=True,  # graphs of earlier versions do not have it
-                    tooltip="Which of the two. XL has two text encoders, so that a word has two "
-                    "halves, is told the picture's size, and predicts v.",
-                )
-            ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="The UNet."),
-                io.Clip.Output(display_name="clip", tooltip="The text encoder, with CLIP's words."),
-                io.Vae.Output(display_name="vae", tooltip="The autoencoder."),
-            ],
+            "LoadDemoModelZO",
+            # Optional, as graphs of earlier versions do not have it.
+            [io.Combo.Input("family", options=list(KINDS), default=FIRST_KIND, optional=True)],
+            [io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 
     @classmethod

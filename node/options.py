@@ -77,17 +77,9 @@ class TrainingOptionsZO(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="TrainingOptionsZO",
-            display_name="Training Options (ZO)",
-            category="ZOODiP",
-            description="Everything about how a word is learned that the Personalize nodes leave "
-            "at its default.",
-            inputs=_widgets(),
-            outputs=[
-                Options.Output(
-                    display_name="options", tooltip="For the options input of a Personalize node."
-                )
-            ],
+            "TrainingOptionsZO",
+            _widgets(),
+            [Options.Output()],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 

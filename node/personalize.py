@@ -34,13 +34,21 @@ from .wires import clip_skip_of, digest_of_patched, read_wires
 _STOPPED: dict[tuple, int] = {}
 
 
+def _schema(node_id: str, *inputs: io.Input) -> io.Schema:
+    return schema(
+        node_id,
+        [*inputs],
+        [io.Clip.Output(), ZoToken.Output(), io.LossMap.Output(), io.Int.Output("steps_done")],
+        hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+        is_input_list=True,
+        has_intermediate_output=True,  # the page is told of the run of a cached result
+    )
+
+
 def _subject_inputs() -> list[io.Input]:
+    steps = settings.declared()["steps"]
     return [
-        io.Image.Input(
-            "images",
-            tooltip="The subject, in 3 to 6 pictures: a batch, a list of any sizes, or what Load "
-            "Training Images (ZO) gives.",
-        ),
+        io.Image.Input("images"),
         io.String.Input(
             "captions",
             multiline=True,
@@ -48,71 +56,16 @@ def _subject_inputs() -> list[io.Input]:
             tooltip="What the pictures show, one line for each picture in their order, or one line "
             "for all. {} stands for the word.",
         ),
-        io.String.Input(
-            "word",
-            default="sks",
-            tooltip="The new word. A rare one, so that prompts without it stay as they are.",
-        ),
-        io.String.Input(
-            "initialiser",
-            default="dog",
-            tooltip="A word that the model knows for this kind of thing: dog, shoe, toy, person. "
-            "Several make a word of as many vectors; words learned earlier will do too.",
-        ),
-    ]
-
-
-def _training_inputs() -> list[io.Input]:
-    steps = settings.declared()["steps"]
-    return [
-        io.Int.Input(
-            "steps",
-            default=30000,
-            min=int(steps["minimum"]),
-            max=int(steps["maximum"]),
-            tooltip="How many times the word is moved: estimates need thousands, the exact "
-            "gradient hundreds; 0 takes the method's own number. Stop and keep at any time.",
-        ),
-        io.Combo.Input(
-            "precision",
-            options=list(settings.PRECISIONS),
-            default="int8",
-            tooltip="How the frozen model is held while the word is learned: 8-bit weights, or "
-            "dense ones. With int8 a processor multiplies in bfloat16 if it can; -bf16 asks for "
-            "bfloat16 everywhere, faster on a graphics card, at a coarser slope.",
-        ),
+        io.String.Input("word", default="sks"),
+        io.String.Input("initialiser", default="dog"),
+        io.Int.Input("steps", default=30000, min=int(steps["minimum"]), max=int(steps["maximum"])),
+        io.Combo.Input("precision", options=list(settings.PRECISIONS), default="int8"),
     ]
 
 
 def _seed_input() -> io.Input:
     seed = settings.declared()["seed"]
-    return io.Int.Input(
-        "train_seed",
-        default=0,
-        min=0,
-        max=int(seed["maximum"]),
-        tooltip="All randomness of the training follows from it.",
-    )
-
-
-def _options_input() -> io.Input:
-    return Options.Input(
-        "options", optional=True, tooltip="From Training Options (ZO); without it the defaults."
-    )
-
-
-def _outputs() -> list[io.Output]:
-    return [
-        io.Clip.Output(display_name="clip", tooltip="A CLIP that knows the word."),
-        ZoToken.Output(
-            display_name="token", tooltip="The word itself, for Save Token and Apply Token (ZO)."
-        ),
-        io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step."),
-        io.Int.Output("steps_done", display_name="steps", tooltip="How many steps were made."),
-    ]
-
-
-_HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
+    return io.Int.Input("train_seed", default=0, min=0, max=int(seed["maximum"]))
 
 
 def _place(hidden: Any) -> dict[str, str]:
@@ -230,30 +183,14 @@ class _Personalize(io.ComfyNode):
 class PersonalizeZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PersonalizeZO",
-            display_name="Personalize (ZO)",
-            category="ZOODiP",
-            description="Teaches the wired model a new word from a few pictures, by forward passes "
-            "alone (ZOODiP): the model is held in 8-bit integers and never changed. LoRAs, model "
-            "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
-            "word.",
-            is_input_list=True,
-            has_intermediate_output=True,  # the page is told of the run of a cached result
-            inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="A model of Stable Diffusion 1.x, 2.x or XL, with its LoRAs if any.",
-                ),
-                io.Clip.Input("clip", tooltip="Its CLIP; words that were applied before are kept."),
-                io.Vae.Input("vae", tooltip="Its VAE, or TAESD."),
-                *_subject_inputs(),
-                *_training_inputs(),
-                _seed_input(),
-                _options_input(),
-            ],
-            outputs=_outputs(),
-            hidden=_HIDDEN,
+        return _schema(
+            "PersonalizeZO",
+            io.Model.Input("model"),
+            io.Clip.Input("clip"),
+            io.Vae.Input("vae"),
+            *_subject_inputs(),
+            _seed_input(),
+            Options.Input("options", optional=True),
         )
 
     @classmethod
@@ -291,51 +228,19 @@ def _quick_decoder(vae: Any) -> Any:
 class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PersonalizeFromCheckpointZO",
-            display_name="Personalize from Checkpoint (ZO)",
-            category="ZOODiP",
-            description="Teaches the model in a checkpoint file a new word, as Personalize (ZO) "
-            "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
-            "takes the least memory.",
-            is_input_list=True,
-            has_intermediate_output=True,  # the page is told of the run of a cached result
-            inputs=[
-                io.Combo.Input(
-                    "ckpt_name",
-                    options=folder_paths.get_filename_list("checkpoints"),
-                    tooltip="A checkpoint of Stable Diffusion 1.x, 2.x or XL, .safetensors, fp16, "
-                    "bf16 or fp32.",
-                ),
-                *_subject_inputs(),
-                *_training_inputs(),
-                io.Combo.Input(
-                    "prediction",
-                    options=settings.declared()["prediction"]["choices"],
-                    default="auto",
-                    tooltip="What the UNet predicts; auto follows the file's metadata, else "
-                    "epsilon.",
-                ),
-                _seed_input(),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="The CLIP that is to know the word, with its clip skip and earlier "
-                    "words. Without it the checkpoint's own is loaded after the training.",
-                ),
-                _options_input(),
-                # Last, where it moves no value of a saved workflow.
-                io.Combo.Input(
-                    "zero_snr",
-                    options=settings.declared()["zero_snr"]["choices"],
-                    default="auto",
-                    optional=True,
-                    tooltip="Whether the checkpoint was trained with zero terminal SNR; auto "
-                    "follows the file.",
-                ),
-            ],
-            outputs=_outputs(),
-            hidden=_HIDDEN,
+        declared = settings.declared()
+        return _schema(
+            "PersonalizeFromCheckpointZO",
+            io.Combo.Input("ckpt_name", options=folder_paths.get_filename_list("checkpoints")),
+            *_subject_inputs(),
+            io.Combo.Input("prediction", options=declared["prediction"]["choices"], default="auto"),
+            _seed_input(),
+            io.Clip.Input("clip", optional=True),
+            Options.Input("options", optional=True),
+            # Last, where it moves no value of a saved workflow.
+            io.Combo.Input(
+                "zero_snr", options=declared["zero_snr"]["choices"], default="auto", optional=True
+            ),
         )
 
     @classmethod
