@@ -1,4 +1,5 @@
-"""Captions as token ids, made by the tokenizer of the wired CLIP itself.
+"""Captions as token ids (zoodip.graph.Text: one text for the text encoders, which read the same
+ids), made by the tokenizer of the wired CLIP itself.
 
 So a caption means in training what it means in a prompt: words that were applied before and
 `embedding:` stay what they are. Only emphasis is not: brackets in captions are brackets.
@@ -8,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from .captions import CaptionError
 from .native import graph
-from .token import MAX_VECTORS, Token, check_word
+from .token import MAX_VECTORS, Token
 from .token_clip import apply_token, family_of, inner_tokenizers
 
 POSITIONS = MAX_VECTORS + 2
@@ -27,24 +28,8 @@ _NO_WORD = "zoodip-no-word"
 _FAR = -(2.0**40)
 
 
-@dataclass(frozen=True, eq=False)
-class CaptionIds:
-    """One text for the text encoders, which read the same ids."""
-
-    ids: torch.Tensor
-    """int64 [1, 77] with start, end and padding; 0 where a vector goes."""
-    places: tuple[int, ...]
-    """The first position of each occurrence of the word; its vectors follow one another."""
-    fixed_positions: tuple[int, ...]
-    """Where the vectors of other embeddings and of earlier words go."""
-    fixed_vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """By text encoder: float32 [len(fixed_positions), width]; empty when there are none."""
-
-
 @torch.inference_mode(False)
-def prepare_captions(
-    clip: Any, captions: Sequence[str], word: str, vectors: int = 1
-) -> list[CaptionIds]:
+def prepare_captions(clip: Any, captions: Sequence[str], word: str, vectors: int = 1) -> list[Any]:
     """Training captions: "{}" stands for `word`, which may also be written out.
 
     Args:
@@ -57,10 +42,7 @@ def prepare_captions(
             embedding that does not exist or does not fit, and for a CLIP of another family.
         TokenError: for a bad word.
     """
-    check_word(word)
-    count = torch.arange(1.0, vectors + 1).unsqueeze(1)
-    markers = {key: torch.full((1, width), _FAR) * count for key, width in _widths(clip).items()}
-    marked = apply_token(clip, Token(word, markers, {}))
+    marked, markers = _with_markers(clip, word, vectors)
     prepared = []
     for caption in captions:
         source = f"the caption '{_short(caption)}'"
@@ -75,13 +57,12 @@ def prepare_captions(
 
 
 @torch.inference_mode(False)
-def prepare_plain(clip: Any, text: str) -> CaptionIds:
+def prepare_plain(clip: Any, text: str) -> Any:
     """A text without a new word, such as the empty prompt; `places` is empty.
 
     Raises CaptionError as `prepare_captions`.
     """
-    nothing = {key: torch.full((1, width), _FAR) for key, width in _widths(clip).items()}
-    noting = apply_token(clip, Token(_NO_WORD, nothing, {}))
+    noting, nothing = _with_markers(clip, _NO_WORD)
     return _prepare(noting, text, f"the text '{_short(text)}'", nothing)
 
 
@@ -92,12 +73,11 @@ def initialiser(clip: Any, text: str) -> list[int] | dict[str, torch.Tensor]:
 
     Raises CaptionError for a word of several tokens, with its pieces, and for a mixture of both.
     """
-    inner = _first_tokenizer(clip)
     ids: list[int] = []
     vectors: list[Mapping[str, torch.Tensor]] = []
     for word in text.replace(",", " ").split():
         found = prepare_plain(clip, word)
-        pieces = _pieces(found, inner)
+        pieces = _pieces(found, clip)
         if found.fixed_vectors and len(pieces) == len(found.fixed_positions):
             vectors.append(found.fixed_vectors)
         elif len(pieces) == 1:
@@ -132,72 +112,54 @@ def _encoders(clip: Any) -> dict[str, Any]:
     )
 
 
-def _first_tokenizer(clip: Any) -> Any:
-    return next(iter(_encoders(clip).values()))
-
-
-def _widths(clip: Any) -> dict[str, int]:
-    return {key: inner.embedding_size for key, inner in _encoders(clip).items()}
+def _with_markers(clip: Any, word: str, vectors: int = 1) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The CLIP with the word, and what stands for it: of each encoder [vectors, width]."""
+    count = torch.arange(1.0, vectors + 1).unsqueeze(1)
+    markers = {
+        key: torch.full((1, inner.embedding_size), _FAR) * count
+        for key, inner in _encoders(clip).items()
+    }
+    return apply_token(clip, Token(word, markers, {})), markers
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _escaped(text: str) -> str:
-    """`text` without emphasis: the host takes a bracket behind a backslash as it is."""
-    return re.sub(r"[()]", r"\\\g<0>", text)
-
-
-def _prepare(clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]) -> CaptionIds:
-    """`clip` knows the word by `markers`, of each encoder [vectors, width]; messages begin with
-    `source`."""
+def _prepare(clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]) -> Any:
+    """`clip` knows the word by `markers`; messages begin with `source`."""
     encoders = _encoders(clip)
     for inner in encoders.values():
         inner.zoodip_missing = []
-    tokens = clip.tokenize(_escaped(text), return_word_ids=True)
+    # Without emphasis: the host takes a bracket behind a backslash as it is.
+    tokens = clip.tokenize(re.sub(r"[()]", r"\\\g<0>", text), return_word_ids=True)
     for inner in encoders.values():
         if inner.zoodip_missing:
             raise CaptionError(
                 f"{source} names embedding:{inner.zoodip_missing[0]}, and there is no such "
                 "embedding for all text encoders of this CLIP; check the name, or take it out"
             )
-    read = [
-        _read(tokens[_short_key(key, tokens)], source, markers[key], inner)
-        for key, inner in encoders.items()
-    ]
-    first = read[0]
-    for key, other in zip(encoders, read, strict=True):
+    read = {}
+    for key, inner in encoders.items():
+        short = key.removeprefix("clip_")  # as ComfyUI names tokens: "l" of clip_l
+        chunks = tokens[short if short in tokens else key]
+        read[key] = _read(chunks, source, key, markers[key], inner.end_token)
+    first_key, first = next(iter(read.items()))
+    for key, other in read.items():
         same = (first.places, first.fixed_positions) == (other.places, other.fixed_positions)
         if not same or not torch.equal(first.ids, other.ids):
             raise CaptionError(
-                f"{source} is read as other tokens by {key} than by {next(iter(encoders))} of this "
-                "CLIP; training needs text encoders that read the same"
+                f"{source} is read as other tokens by {key} than by {first_key} of this CLIP; "
+                "training needs text encoders that read the same"
             )
-    fixed = {
-        key: one.vectors for key, one in zip(encoders, read, strict=True) if one.vectors is not None
-    }
-    return CaptionIds(first.ids, first.places, first.fixed_positions, fixed)
+    fixed = {key: one.fixed_vectors[key] for key, one in read.items() if one.fixed_vectors}
+    return replace(first, fixed_vectors=fixed)
 
 
-def _short_key(key: str, tokens: Mapping[str, Any]) -> str:
-    """As ComfyUI names an encoder's tokens: "l" of clip_l."""
-    short = key.removeprefix("clip_")
-    return short if short in tokens else key
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What one text encoder reads."""
-
-    ids: torch.Tensor
-    """int64 [1, 77], filled up with the end of text."""
-    places: tuple[int, ...]
-    fixed_positions: tuple[int, ...]
-    vectors: torch.Tensor | None
-
-
-def _read(chunks: Any, source: str, markers: torch.Tensor, inner: Any) -> _Read:
+def _read(chunks: Any, source: str, key: str, markers: torch.Tensor, end: int) -> Any:
+    """What the text encoder of that key reads: ids, the places where the word's markers begin, and
+    other vectors, told apart. Behind the end is filled up with it: the engine pads as each encoder
+    does."""
     # 0 is the word id of start, end and padding.
     count = sum(word_id != 0 for chunk in chunks for _, _, word_id in chunk)
     if count > MAX_VECTORS:
@@ -211,12 +173,6 @@ def _read(chunks: Any, source: str, markers: torch.Tensor, inner: Any) -> _Read:
             f"this CLIP reads {len(entries)} tokens at once; training needs one that reads "
             f"{POSITIONS}, as those of Stable Diffusion do"
         )
-    return _placed(entries, source, markers, inner.end_token)
-
-
-def _placed(entries: Sequence[Any], source: str, markers: torch.Tensor, end: int) -> _Read:
-    """Tells ids, the word's markers and other vectors apart. What stands behind the end is filled
-    up with it: the engine pads as each encoder does."""
     ids = torch.zeros(1, len(entries), dtype=torch.int64)
     places, positions, vectors = [], [], []
     ended = False
@@ -233,13 +189,14 @@ def _placed(entries: Sequence[Any], source: str, markers: torch.Tensor, end: int
             places.append(position)
         elif float(value[0]) > _FAR:
             positions.append(position)
-            vectors.append(value)
-    fixed = torch.stack([v.detach().to("cpu", torch.float32) for v in vectors]) if vectors else None
-    return _Read(ids, tuple(places), tuple(positions), fixed)
+            vectors.append(value.detach().to("cpu", torch.float32))
+    fixed = {key: torch.stack(vectors)} if vectors else {}
+    return graph().Text(ids, tuple(places), tuple(positions), fixed)
 
 
-def _pieces(found: CaptionIds, inner: Any) -> list[str]:
+def _pieces(found: Any, clip: Any) -> list[str]:
     """The tokens of a text, as people read them."""
+    inner = next(iter(_encoders(clip).values()))
     pieces = []
     for position, token in enumerate(found.ids[0].tolist()):
         if position in found.fixed_positions:
@@ -247,18 +204,13 @@ def _pieces(found: CaptionIds, inner: Any) -> list[str]:
         elif position > 0 and token == inner.end_token:
             break  # the first one ends the text, the others pad
         elif position > 0:
-            pieces.append(_readable(inner, token))
+            pieces.append(inner.tokenizer.decode([token]).strip())
     return pieces
-
-
-def _readable(inner: Any, token: int) -> str:
-    return inner.tokenizer.decode([token]).strip()
 
 
 def _several_pieces(clip: Any, word: str, pieces: list[str]) -> str:
     parts = dict.fromkeys(re.findall(r"[^\W\d_]+", word))
-    inner = _first_tokenizer(clip)
-    singles = [part for part in parts if len(_pieces(prepare_plain(clip, part), inner)) == 1]
+    singles = [part for part in parts if len(_pieces(prepare_plain(clip, part), clip)) == 1]
     advice = (
         f"single words in it: {', '.join(singles)}"
         if singles

@@ -55,7 +55,7 @@ def match_captions(captions: list[str], count: int) -> list[str]:
     if len(captions) == 1:
         return captions * count
     raise CaptionError(
-        f"{_counted(len(captions), 'caption')} for {_counted(count, 'picture')}: give one line for "
+        f"{counted(len(captions), 'caption')} for {counted(count, 'picture')}: give one line for "
         "each picture, in their order, or a single line for all of them"
     )
 
@@ -89,5 +89,5 @@ def template_captions(name: str, text: str, count: int) -> list[str]:
     return [captions[i % len(captions)] for i in range(count or len(captions))]
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
-import comfy.sd1_clip
-import comfy.sdxl_clip
 import comfy.supported_models
 import folder_paths
 import torch
@@ -68,82 +65,39 @@ XL_UNET = COMMON_CONFIG | {
 }
 
 
-def _sd1_text(weights: Tensors) -> Tensors:
-    return part(weights, "cond_stage_model.transformer.", "clip_l.transformer.")
-
-
-def _xl_text(weights: Tensors) -> Tensors:
-    """The host's own renaming, which takes apart what OpenCLIP stores together."""
-    text = part(weights, "conditioner.", "conditioner.")
-    return comfy.supported_models.SDXL(dict(XL_UNET)).process_clip_state_dict(text)
-
-
 @dataclass(frozen=True)
 class Kind:
     """What a demo model is made of."""
 
     name: str  # of model_file.FILES
-    config: type  # the family, as the host describes it
+    family: type  # as the host describes it
     unet: dict[str, Any]
-    clip: type
-    tokenizer: type
     text: dict[str, tuple[int, int]]  # by text encoder, its width and layers
-    text_tensors: Callable[[Tensors], Tensors]
 
 
+SD15, SDXL = comfy.supported_models.SD15, comfy.supported_models.SDXL
 KINDS = {
-    "Stable Diffusion 1.x": Kind(
-        model_file.FIRST,
-        comfy.supported_models.SD15,
-        SD1_UNET,
-        comfy.sd1_clip.SD1ClipModel,
-        comfy.sd1_clip.SD1Tokenizer,
-        {"clip_l": (128, 2)},
-        _sd1_text,
-    ),
-    "Stable Diffusion XL": Kind(
-        "xl",
-        comfy.supported_models.SDXL,
-        XL_UNET,
-        comfy.sdxl_clip.SDXLClipModel,
-        comfy.sdxl_clip.SDXLTokenizer,
-        {"clip_l": (64, 3), "clip_g": (128, 3)},
-        _xl_text,
-    ),
+    "Stable Diffusion 1.x": Kind(model_file.FIRST, SD15, SD1_UNET, {"clip_l": (128, 2)}),
+    "Stable Diffusion XL": Kind("xl", SDXL, XL_UNET, {"clip_l": (64, 3), "clip_g": (128, 3)}),
 }
 FIRST_KIND = "Stable Diffusion 1.x"
 
 # The demo's autoencoder has fewer blocks than TAESD: which place of TAESD's each layer takes.
 # A block of zeros in the places left over changes nothing: relu(0 + x) = x for x >= 0.
-ENCODER_PLACES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 6, 5: 7, 6: 10, 7: 11, 8: 12, 9: 14}
-DECODER_PLACES = {1: 1, 3: 3, 4: 4, 6: 7, 7: 8, 9: 12, 10: 13, 12: 17, 13: 18, 14: 19}
+PLACES = {
+    "taesd_encoder": {0: 0, 1: 1, 2: 2, 3: 3, 4: 6, 5: 7, 6: 10, 7: 11, 8: 12, 9: 14},
+    "taesd_decoder": {1: 1, 3: 3, 4: 4, 6: 7, 7: 8, 9: 12, 10: 13, 12: 17, 13: 18, 14: 19},
+}
 
 
 class LoadDemoModelZO(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LoadDemoModelZO",
-            display_name="Load Demo Model (ZO)",
-            category="ZOODiP",
-            description="A tiny text-to-image model of the Stable Diffusion 1.x or XL family that "
-            "comes with ZOODiP. It draws simple scenes of 128 x 128 pixels and learns a word in "
-            "about a minute on a processor, so that everything can be tried without a download.",
-            inputs=[
-                io.Combo.Input(
-                    "family",
-                    options=list(KINDS),
-                    default=FIRST_KIND,
-                    optional=True,  # graphs of earlier versions do not have it
-                    tooltip="Which of the two. XL has two text encoders, so that a word has two "
-                    "halves, is told the picture's size, and predicts v.",
-                )
-            ],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="The UNet."),
-                io.Clip.Output(display_name="clip", tooltip="The text encoder, with CLIP's words."),
-                io.Vae.Output(display_name="vae", tooltip="The autoencoder."),
-            ],
+            "LoadDemoModelZO",
+            # Optional, as graphs of earlier versions do not have it.
+            [io.Combo.Input("family", options=list(KINDS), default=FIRST_KIND, optional=True)],
+            [io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 
     @classmethod
@@ -166,17 +120,13 @@ def read_weights(name: str) -> Tensors:
         return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
 
 
-def part(weights: Tensors, start: str, replacement: str = "") -> Tensors:
-    """The tensors whose names start so, with that start replaced."""
-    return {
-        replacement + name.removeprefix(start): tensor
-        for name, tensor in weights.items()
-        if name.startswith(start)
-    }
+def part(weights: Tensors, start: str) -> Tensors:
+    """The tensors whose names start so, without that start."""
+    return {n.removeprefix(start): t for n, t in weights.items() if n.startswith(start)}
 
 
 def load_unet(kind: Kind, weights: Tensors) -> Any:
-    config = kind.config(dict(kind.unet))
+    config = kind.family(dict(kind.unet))
     config.set_inference_dtype(torch.float32, None)
     # What the family's class has put there, by which published models count their heads.
     config.unet_config |= {"num_heads": HEADS, "num_head_channels": -1}
@@ -191,11 +141,6 @@ def load_unet(kind: Kind, weights: Tensors) -> Any:
 
 
 def load_clip(kind: Kind, weights: Tensors) -> Any:
-    class Target:
-        params: dict = {}
-        clip = kind.clip
-        tokenizer = kind.tokenizer
-
     configs = {
         f"{key}_model_config": {
             "hidden_size": width,
@@ -206,12 +151,14 @@ def load_clip(kind: Kind, weights: Tensors) -> Any:
         }
         for key, (width, layers) in kind.text.items()
     }
+    family = kind.family(dict(kind.unet))
     clip = comfy.sd.CLIP(
-        Target,
+        family.clip_target(),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         model_options=configs | {"dtype": torch.float32},
     )
-    state = kind.text_tensors(weights)
+    # The host's own renaming, which takes apart what OpenCLIP stores together.
+    state = family.process_clip_state_dict(dict(weights))
     for key, (width, _) in kind.text.items():
         # CLIP's vocabulary, for vectors of this width.
         getattr(clip.tokenizer, key).embedding_size = width
@@ -223,27 +170,17 @@ def load_clip(kind: Kind, weights: Tensors) -> Any:
 
 
 def load_vae(weights: Tensors) -> Any:
-    return comfy.sd.VAE(sd=as_taesd(part(weights, "first_stage_model.")))
-
-
-def as_taesd(narrow: Tensors) -> Tensors:
     """The demo's autoencoder in TAESD's own shape, zeros in the channels and blocks that it lacks.
 
     The wider one computes the same."""
     reference = comfy.taesd.taesd.TAESD(latent_channels=4).state_dict()
     wide = {name: torch.zeros_like(tensor) for name, tensor in reference.items()}
-    for name, tensor in narrow.items():
-        place = wide[_taesd_name(name)]
-        place[tuple(slice(0, size) for size in tensor.shape)] = tensor
-    return wide
-
-
-def _taesd_name(name: str) -> str:
-    found = re.match(r"(taesd_(?:encoder|decoder))\.(\d+)\.(.+)", name)
-    if found is None:
-        return name
-    places = ENCODER_PLACES if found[1] == "taesd_encoder" else DECODER_PLACES
-    return f"{found[1]}.{places[int(found[2])]}.{found[3]}"
+    for name, tensor in part(weights, "first_stage_model.").items():
+        found = re.match(r"(taesd_encoder|taesd_decoder)\.(\d+)\.(.+)", name)
+        if found is not None:
+            name = f"{found[1]}.{PLACES[found[1]][int(found[2])]}.{found[3]}"
+        wide[name][tuple(slice(0, size) for size in tensor.shape)] = tensor
+    return comfy.sd.VAE(sd=wide)
 
 
 NODES = [LoadDemoModelZO]

@@ -11,7 +11,7 @@ from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from . import demo_model, host, nodes_data, nodes_token, options, personalize
-from .native import engine_problem, version
+from .native import engine_problem, zoodip
 from .routes import add_routes
 from .template_order import in_order
 
@@ -46,14 +46,6 @@ def start() -> ZoodipExtension:
     return ZoodipExtension()
 
 
-def start_line() -> str:
-    """Version, whether trainings can run, device, instruction sets."""
-    problem = engine_problem()
-    engine = f"engine for torch {torch.__version__}" if problem is None else f"no engine: {problem}"
-    device = comfy.model_management.get_torch_device()
-    return f"ZOODiP {version()}: {engine}; device {device}; {instruction_sets()}"
-
-
 # What matters here beside torch's own choice, as torch tells it; not every torch tells all.
 _EXTENSIONS = {
     "VNNI": "_is_vnni_supported",
@@ -62,11 +54,13 @@ _EXTENSIONS = {
 }
 
 
-def instruction_sets() -> str:
-    """Those of the processor: "AVX512 VNNI"."""
+def start_line() -> str:
+    """Version, whether trainings can run, device, instruction sets of the processor."""
+    problem = engine_problem()
+    engine = f"engine for torch {torch.__version__}" if problem is None else f"no engine: {problem}"
+    device = comfy.model_management.get_torch_device()
     found = [torch.backends.cpu.get_cpu_capability()]
-    for name, function in _EXTENSIONS.items():
-        supported = getattr(torch.cpu, function, None)
-        if supported is not None and supported():
+    for name, asked in _EXTENSIONS.items():
+        if getattr(torch.cpu, asked, lambda: False)():
             found.append(name)
-    return " ".join(found)
+    return f"ZOODiP {zoodip().__version__}: {engine}; device {device}; {' '.join(found)}"

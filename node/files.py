@@ -9,15 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial"
-"""How the name of a file that is still being written ends."""
-
 _MAX_JSON = 1 << 20  # bytes; a longer file is not ours
 
 
 def partial_name(name: str) -> str:
     """What a file is called while it is written."""
-    return f"{name}{uuid.uuid4().hex}{PARTIAL}"
+    return f"{name}{uuid.uuid4().hex}.partial"
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

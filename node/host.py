@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import comfy.lora
 import comfy.model_management
 import comfy.taesd.taesd
 import comfy.utils
@@ -27,11 +26,6 @@ from .jobs import Jobs
 log = logging.getLogger("zoodip")
 
 
-def merge(patches: list, weight: torch.Tensor, key: str) -> torch.Tensor:
-    """A weight with the patches of its key; may write into `weight`."""
-    return comfy.lora.calculate_weight(patches, weight, key)
-
-
 def settle(patcher: Any) -> None:
     """Loads a model, for which ComfyUI takes out what other wires of it have put in."""
     comfy.model_management.load_models_gpu([patcher])
@@ -40,14 +34,11 @@ def settle(patcher: Any) -> None:
 _POLL_SECONDS = 0.05
 
 
-def _user_folder() -> Path:
-    return Path(folder_paths.get_user_directory()) / "zoodip"
-
-
 @cache
 def jobs() -> Jobs:
-    """The jobs kept in this ComfyUI's user folder."""
-    return Jobs(_user_folder(), _job_options, send)
+    """The jobs kept in this ComfyUI's user folder; every open page is told of them."""
+    folder = Path(folder_paths.get_user_directory()) / "zoodip"
+    return Jobs(folder, _job_options, lambda *event: PromptServer.instance.send_sync(*event))
 
 
 def _job_options() -> dict[str, Any]:
@@ -57,11 +48,6 @@ def _job_options() -> dict[str, Any]:
         "images": [folder_paths.get_input_directory()],
         "defaults": {"device": device_name()},
     }
-
-
-def send(event: str, payload: dict[str, Any]) -> None:
-    """To every open page; returns at once."""
-    PromptServer.instance.send_sync(event, payload)
 
 
 def device_name() -> str:
@@ -114,16 +100,15 @@ def progress_bar(steps: int, node: str) -> Callable[..., None]:
     bar = comfy.utils.ProgressBar(steps, node_id=node)
 
     def move(step: int, jpeg: bytes | None = None) -> None:
-        bar.update_absolute(step, preview=None if jpeg is None else _as_preview(jpeg))
+        preview = None
+        if jpeg is not None:
+            image = Image.open(bytes_io.BytesIO(jpeg))
+            image.load()
+            # What ComfyUI sends on as a binary message: format, picture, pixels a side at most.
+            preview = ("JPEG", image, latent_preview.MAX_PREVIEW_RESOLUTION)
+        bar.update_absolute(step, preview=preview)
 
     return move
-
-
-def _as_preview(jpeg: bytes) -> tuple[str, Image.Image, int]:
-    """What ComfyUI sends on as a binary message: format, picture, pixels a side at most."""
-    image = Image.open(bytes_io.BytesIO(jpeg))
-    image.load()
-    return "JPEG", image, latent_preview.MAX_PREVIEW_RESOLUTION
 
 
 class Previews:
@@ -145,7 +130,7 @@ class Previews:
             image = self._draw(latents)
         except Exception as error:  # a picture that cannot be drawn must not end a training
             log.warning("ZOODiP: no previews, drawing one failed: %s", error)
-            self._draw = _draw_nothing
+            self._draw = lambda latents: None
             return None
         if image is None:
             return None
@@ -162,29 +147,26 @@ class Previews:
             taesd = comfy.taesd.taesd.TAESD(None, file, latent_channels=channels).to(device)
             return latent_preview.TAESDPreviewerImpl(taesd).decode_latent_to_preview
         if self._format.latent_rgb_factors is None:
-            return _draw_nothing
-        bias = getattr(self._format, "latent_rgb_factors_bias", None)
-        colours = latent_preview.Latent2RGBPreviewer(self._format.latent_rgb_factors, bias)
-        return lambda latents: _enlarged(colours.decode_latent_to_preview(latents))
+            return lambda latents: None
+        colours = latent_preview.Latent2RGBPreviewer(
+            self._format.latent_rgb_factors, self._format.latent_rgb_factors_bias
+        )
+
+        def draw(latents: torch.Tensor) -> Image.Image:
+            image = colours.decode_latent_to_preview(latents)
+            # A pixel for each latent is too small to see.
+            return image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)
+
+        return draw
 
     def _draw_wired(self, latents: torch.Tensor) -> Image.Image:
         pixels = self._decode(self._format.process_out(latents))[0]
         return Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
-def _draw_nothing(latents: torch.Tensor) -> None:
-    return None
-
-
 def _taesd_file(name: str | None) -> str | None:
     """The decoder's file in ComfyUI's models/vae_approx."""
-    if name is None:
-        return None
-    files = folder_paths.get_filename_list("vae_approx")
-    found = next((file for file in files if file.startswith(name)), None)
-    return None if found is None else folder_paths.get_full_path("vae_approx", found)
-
-
-def _enlarged(image: Image.Image) -> Image.Image:
-    """A pixel for each latent is too small to see."""
-    return image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)
+    for file in folder_paths.get_filename_list("vae_approx"):
+        if name is not None and file.startswith(name):
+            return folder_paths.get_full_path("vae_approx", file)
+    return None

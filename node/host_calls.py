@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -21,81 +20,68 @@ from .token_clip import apply_token, inner_tokenizers
 
 log = logging.getLogger("zoodip")
 
-
-@dataclass(frozen=True)
-class Call:
-    """A function, class or method of the host's, with how many values and which names it gets."""
-
-    path: str
-    values: int = 0
-    names: tuple[str, ...] = ()
-
-
-_TEXT_MODEL = ("tokenizer_data", "embedding_directory")
-
-CALLS = (
-    Call("comfy.latent_formats.SD15"),
-    Call("comfy.latent_formats.SDXL"),
-    Call("comfy.lora.calculate_weight", 3),
-    Call("comfy.model_base.BaseModel.apply_model", 3, ("c_crossattn", "transformer_options")),
-    Call("comfy.model_base.BaseModel.process_latent_in", 2),
-    Call("comfy.model_base.SDXL.encode_adm", 1, ("pooled_output", "width", "height")),
-    Call("comfy.model_management.free_memory", 2),
-    Call("comfy.model_management.get_torch_device"),
-    Call("comfy.model_management.InterruptProcessingException"),
-    Call("comfy.model_management.load_models_gpu", 1),
-    Call("comfy.model_management.processing_interrupted"),
-    Call("comfy.model_management.soft_empty_cache"),
-    Call("comfy.model_management.unet_offload_device"),
-    Call("comfy.model_patcher.ModelPatcher", 1, ("load_device", "offload_device")),
-    Call("comfy.model_patcher.ModelPatcher.clone", 1),
-    Call("comfy.model_patcher.ModelPatcher.get_key_patches", 2),
-    Call("comfy.model_patcher.ModelPatcher.get_model_object", 2),
-    Call("comfy.sd.CLIP", 1, (*_TEXT_MODEL, "model_options")),
-    Call("comfy.sd.CLIP.clone", 1),
-    Call("comfy.sd.CLIP.encode_from_tokens", 2, ("return_pooled",)),
-    Call("comfy.sd.CLIP.tokenize", 2, ("return_word_ids",)),
-    Call("comfy.sd.VAE", 0, ("sd",)),
-    Call("comfy.sd.VAE.decode", 2),
-    Call("comfy.sd.VAE.encode", 2),
-    Call(
-        "comfy.sd.load_checkpoint_guess_config",
-        1,
-        ("output_vae", "output_clip", "output_model", "embedding_directory"),
-    ),
-    Call("comfy.sd1_clip.SD1ClipModel"),
-    Call("comfy.sd1_clip.SD1Tokenizer", 0, ("embedding_directory",)),
-    Call("comfy.sd1_clip.SD1Tokenizer.tokenize_with_weights", 3),
-    Call("comfy.sd1_clip.SDTokenizer", 0, (*_TEXT_MODEL, "embedding_size")),
-    Call("comfy.sd1_clip.SDTokenizer._try_get_embedding", 2),
-    Call("comfy.sd1_clip.SDTokenizer.tokenize_with_weights", 3),
-    Call("comfy.sdxl_clip.SDXLTokenizer", 0, ("embedding_directory",)),
-    Call("comfy.supported_models.SD15", 1),
-    Call("comfy.supported_models.SD15.get_model", 3, ("device",)),
-    Call("comfy.supported_models.SD15.set_inference_dtype", 3),
-    Call("comfy.taesd.taesd.TAESD", 2, ("latent_channels",)),
-    Call("comfy.text_encoders.sd2_clip.SD2Tokenizer", 0, ("embedding_directory",)),
-    Call("comfy.utils.ProgressBar", 1, ("node_id",)),
-    Call("comfy.utils.ProgressBar.update_absolute", 2),
-    Call("comfy_execution.utils.get_executing_context"),
-    Call("folder_paths.get_filename_list", 1),
-    Call("folder_paths.get_folder_paths", 1),
-    Call("folder_paths.get_full_path", 2),
-    Call("folder_paths.get_full_path_or_raise", 2),
-    Call("folder_paths.get_input_directory"),
-    Call("folder_paths.get_user_directory"),
-    Call("folder_paths.filename_list_cache.pop", 2),
-    Call("latent_preview.Latent2RGBPreviewer", 2),
-    Call("latent_preview.Latent2RGBPreviewer.decode_latent_to_preview", 2),
-    Call("latent_preview.TAESDPreviewerImpl", 1),
-    Call("latent_preview.TAESDPreviewerImpl.decode_latent_to_preview", 2),
-    Call("server.PromptServer.send_sync", 3),
-)
+# Functions, classes and methods of the host's, with how many values and which names they get.
+_CALLS = """
+comfy.latent_formats.SD15 0
+comfy.latent_formats.SDXL 0
+comfy.lora.calculate_weight 3
+comfy.model_base.BaseModel.apply_model 3 c_crossattn transformer_options
+comfy.model_base.BaseModel.process_latent_in 2
+comfy.model_base.SDXL.encode_adm 1 pooled_output width height
+comfy.model_management.free_memory 2
+comfy.model_management.get_torch_device 0
+comfy.model_management.InterruptProcessingException 0
+comfy.model_management.load_models_gpu 1
+comfy.model_management.processing_interrupted 0
+comfy.model_management.soft_empty_cache 0
+comfy.model_management.unet_offload_device 0
+comfy.model_patcher.ModelPatcher 1 load_device offload_device
+comfy.model_patcher.ModelPatcher.clone 1
+comfy.model_patcher.ModelPatcher.get_key_patches 2
+comfy.model_patcher.ModelPatcher.get_model_object 2
+comfy.sd.CLIP 1 tokenizer_data embedding_directory model_options
+comfy.sd.CLIP.clone 1
+comfy.sd.CLIP.encode_from_tokens 2 return_pooled
+comfy.sd.CLIP.tokenize 2 return_word_ids
+comfy.sd.VAE 0 sd
+comfy.sd.VAE.decode 2
+comfy.sd.VAE.encode 2
+comfy.sd.load_checkpoint_guess_config 1 output_vae output_clip output_model embedding_directory
+comfy.sd1_clip.SD1Tokenizer 0 embedding_directory
+comfy.sd1_clip.SD1Tokenizer.tokenize_with_weights 3
+comfy.sd1_clip.SDTokenizer 0 tokenizer_data embedding_directory embedding_size
+comfy.sd1_clip.SDTokenizer._try_get_embedding 2
+comfy.sd1_clip.SDTokenizer.tokenize_with_weights 3
+comfy.sdxl_clip.SDXLTokenizer 0 embedding_directory
+comfy.supported_models.SD15 1
+comfy.supported_models.SD15.clip_target 1
+comfy.supported_models.SD15.get_model 3 device
+comfy.supported_models.SD15.process_clip_state_dict 2
+comfy.supported_models.SD15.set_inference_dtype 3
+comfy.taesd.taesd.TAESD 2 latent_channels
+comfy.text_encoders.sd2_clip.SD2Tokenizer 0 embedding_directory
+comfy.utils.ProgressBar 1 node_id
+comfy.utils.ProgressBar.update_absolute 2
+comfy_execution.utils.get_executing_context 0
+folder_paths.get_filename_list 1
+folder_paths.get_folder_paths 1
+folder_paths.get_full_path 2
+folder_paths.get_full_path_or_raise 2
+folder_paths.get_input_directory 0
+folder_paths.get_user_directory 0
+folder_paths.filename_list_cache.pop 2
+latent_preview.Latent2RGBPreviewer 2
+latent_preview.Latent2RGBPreviewer.decode_latent_to_preview 2
+latent_preview.TAESDPreviewerImpl 1
+latent_preview.TAESDPreviewerImpl.decode_latent_to_preview 2
+server.PromptServer.send_sync 3
+"""
 
 
 def warn_of_changes() -> None:
     """One line in the log where this ComfyUI is not as this package expects it."""
-    found = [*filter(None, map(changed, CALLS)), *changed_answers()]
+    calls = [changed(*row.split()) for row in _CALLS.strip().splitlines()]
+    found = [*filter(None, calls), *changed_answers()]
     if found:
         log.warning(
             "ZOODiP: this ComfyUI %s has changed what ZOODiP calls: %s. Update ComfyUI-ZOODiP; "
@@ -105,20 +91,20 @@ def warn_of_changes() -> None:
         )
 
 
-def changed(call: Call) -> str:
+def changed(path: str, values: str, *names: str) -> str:
     """What is not as expected of a call, in a few words; "" when nothing is."""
     try:
-        found = _find(call.path)
+        found = _find(path)
     except Exception:  # whatever a module of another version does when it is imported
-        return f"{call.path} is gone"
+        return f"{path} is gone"
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # one of C, which tells none
-        return "" if callable(found) else f"{call.path} cannot be called"
+        return "" if callable(found) else f"{path} cannot be called"
     try:
-        signature.bind(*[None] * call.values, **dict.fromkeys(call.names))
+        signature.bind(*[None] * int(values), **dict.fromkeys(names))
     except TypeError as error:
-        return f"{call.path} takes other arguments ({error})"
+        return f"{path} takes other arguments ({error})"
     return ""
 
 
@@ -142,31 +128,22 @@ def changed_answers() -> list[str]:
         "comfy.sd1_clip.SDTokenizer._try_get_embedding": _check_words,
         "comfy.model_patcher.ModelPatcher.get_key_patches": _check_patches,
     }
-    return [text for path, check in tried.items() if (text := _tried(path, check))]
-
-
-def _tried(path: str, check: Callable[[], None]) -> str:
-    try:
-        with torch.inference_mode(False):
-            check()
-    except Exception as error:
-        return f"{path} answers in another form ({str(error) or type(error).__name__})"
-    return ""
-
-
-class _Clip:
-    """A CLIP as far as words need one."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def clone(self) -> _Clip:
-        return _Clip(self.tokenizer)
+    found = []
+    for path, check in tried.items():
+        try:
+            with torch.inference_mode(False):
+                check()
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            found.append(f"{path} answers in another form ({said})")
+    return found
 
 
 def _check_words() -> None:
     """A known word is one vector in a prompt, with text on both sides."""
-    clip = _Clip(_find("comfy.sd1_clip.SD1Tokenizer")(embedding_directory=[]))
+    # A CLIP as far as words need one.
+    clip = SimpleNamespace(clone=SimpleNamespace)
+    clip.tokenizer = _find("comfy.sd1_clip.SD1Tokenizer")(embedding_directory=[])
     widths = {name: inner.embedding_size for name, inner in inner_tokenizers(clip).items()}
     vectors = {name: torch.ones(1, width) for name, width in widths.items()}
     knowing = apply_token(clip, Token("zoodip", vectors, {})).tokenizer

@@ -10,34 +10,29 @@ ZOODIP_TOKEN  what requests there must bear; without it they need nothing
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .files import read_json, write_atomically
-from .native import engine_problem, zoodip
+from .native import engine_problem, part
 
 log = logging.getLogger("zoodip")
 
 EVENT = "zoodip.progress"
-
-# A finished training is given back for as long as there is room for it.
-_KEPT_MB, _KEPT, _KEPT_DAYS = 256, 100_000, 36_500
 
 # There is no command line here on which to name another.
 _WHEN_TAKEN = (
     "Start ComfyUI with ZOODIP_HTTP=PORT in its environment to take another port, or end that "
     "program and turn the setting 'ZOODiP: HTTP API for scripts' off and on"
 )
-
-_OFF, _ON = {"0", "off", "false", "no"}, {"1", "on", "true", "yes"}
 
 
 def asked_port(environment: Mapping[str, str], default: int) -> int | None:
@@ -46,12 +41,10 @@ def asked_port(environment: Mapping[str, str], default: int) -> int | None:
     Raises ValueError for anything else.
     """
     value = environment.get("ZOODIP_HTTP", "").strip().lower()
-    if value in _OFF:
-        return 0
-    if value in _ON:
-        return default
-    if not value:
-        return None
+    words = {"": None} | dict.fromkeys(("1", "on", "true", "yes"), default)
+    words |= dict.fromkeys(("0", "off", "false", "no"), 0)
+    if value in words:
+        return words[value]
     if value.isascii() and value.isdecimal() and 0 < int(value) < 65536:
         return int(value)
     raise ValueError(f"ZOODIP_HTTP: needs 1, 0 or a port, got {value!r:.40}")
@@ -72,8 +65,9 @@ class Jobs:
         zoodip.service.Service, asked for when it opens. send: called with the event's name and
         each job as it changes; must not wait for another thread."""
         self._root, self._options, self._send = root, options, send
+        self._file = root / "http.json"
         self._environment = environment
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._service: Any | None = None
         self._problem = ""
         self._learning = threading.Condition()
@@ -84,7 +78,27 @@ class Jobs:
         """The zoodip.service.Service. Raises RuntimeError where no engine is built and after `end`,
         zoodip.Error or OSError where the folder cannot be used."""
         with self._mutex:
-            return self._opened()
+            if self._service is None:
+                problem = engine_problem()
+                if problem is not None:
+                    raise RuntimeError(problem)
+                if self._closing:
+                    raise RuntimeError("ComfyUI is ending.")
+                self._root.mkdir(parents=True, exist_ok=True)
+                _adopt_earlier(self._root)
+                self._service = part("service").Service(
+                    jobs=self._root / "runs",
+                    port=None,
+                    shared=True,
+                    # A finished training is given back for as long as there is room for it.
+                    kept=100_000,
+                    kept_days=36_500,
+                    kept_mb=256,
+                    **self._options(),
+                )
+                _adopt_places(self._root, self._service)
+                self._service.listen(lambda job: self._send(EVENT, job))
+            return self._service
 
     @contextmanager
     def learning(self) -> Iterator[None]:
@@ -103,21 +117,46 @@ class Jobs:
             if closing:
                 threading.Event().wait(60)  # which this process does not live
 
+    @contextmanager
+    def beginning(
+        self, word: str, steps: int, place: dict[str, str], interruption: type[BaseException]
+    ) -> Iterator[Any]:
+        """A job, as zoodip.service.Service.begin gives it, that shows on the node that it began, in
+        place of its last one, before its training has a key: the wires are read and the pictures
+        looked at, which takes a while and may fail. An error is shown as well, and raised on.
+
+        place: node, workflow and prompt. interruption: what ends a prompt without being an error.
+        """
+        try:
+            service = self.service()
+        except Exception as error:
+            failed = {"id": uuid.uuid4().hex, "state": "failed", "message": str(error)}
+            failed |= {"word": word, "graph": place, "step": 0, "steps": steps, "points": []}
+            self._send(EVENT, failed)
+            raise
+        job = service.begin(**place, word=word, steps=steps)
+        with self.learning():
+            try:
+                job.on_stage("reading the model and the pictures")
+                yield job
+            except interruption:
+                job.end("interrupted", "Interrupted before the first step; nothing was learned.")
+                raise
+            except BaseException as error:
+                job.end("failed", str(error).strip() or type(error).__name__)
+                raise
+
     def begin(self) -> None:
         """Serves where environment or setting say so. Never raises: `state` has the problem."""
         with self._mutex:
-            if self._wanted():
-                self._serve()
+            self._follow()
 
     def set_enabled(self, enabled: bool) -> None:
         """Keeps the setting, and serves or stops. Raises OSError when it cannot be kept."""
         with self._mutex:
             self._root.mkdir(parents=True, exist_ok=True)
             write_atomically(self._file, json.dumps({"enabled": enabled}).encode())
-            if not self._url and self._wanted():
-                self._serve()
-            elif self._url and not self._wanted():
-                self._stop_serving()
+            self._follow()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -149,35 +188,9 @@ class Jobs:
 
     # With the mutex held.
 
-    def _opened(self) -> Any:
-        if self._service is None:
-            problem = engine_problem()
-            if problem is not None:
-                raise RuntimeError(problem)
-            if self._closing:
-                raise RuntimeError("ComfyUI is ending.")
-            self._root.mkdir(parents=True, exist_ok=True)
-            _adopt_earlier(self._root)
-            self._service = _service_module().Service(
-                jobs=self._root / "runs",
-                port=None,
-                shared=True,
-                kept=_KEPT,
-                kept_days=_KEPT_DAYS,
-                kept_mb=_KEPT_MB,
-                **self._options(),
-            )
-            _adopt_places(self._root, self._service)
-            self._service.listen(lambda job: self._send(EVENT, job))
-        return self._service
-
     @property
     def _url(self) -> str:
         return self._service.url if self._service is not None else ""
-
-    @property
-    def _file(self) -> Path:
-        return self._root / "http.json"
 
     def _is_set(self) -> bool:
         try:
@@ -185,41 +198,25 @@ class Jobs:
         except (OSError, ValueError, TypeError, KeyError):
             return False
 
-    def _port(self) -> int:
-        """0: off."""
-        default = _service_module().DEFAULT_PORT
-        asked = asked_port(self._environment, default)
-        return asked if asked is not None else default if self._is_set() else 0
-
-    def _wanted(self) -> bool:
+    def _follow(self) -> None:
+        """Serves, or no longer, as environment or setting say."""
         try:
-            return self._port() > 0
-        except ValueError as error:
-            self._fail(error)
-            return False
-
-    def _serve(self) -> None:
-        try:
-            self._opened().serve(
-                port=self._port(),
-                token=self._environment.get("ZOODIP_TOKEN", ""),
-                when_taken=_WHEN_TAKEN,
-            )
+            default = part("service").DEFAULT_PORT
+            port = asked_port(self._environment, default)
+            if port is None:
+                port = default if self._is_set() else 0
+            if port and not self._url:
+                token = self._environment.get("ZOODIP_TOKEN", "")
+                self.service().serve(port=port, token=token, when_taken=_WHEN_TAKEN)
+                self._problem = ""
+                log.info("ZOODiP: HTTP API on %s", self._url)
+            elif self._url and not port:
+                self._service.stop_serving()
+                self._problem = ""
+                log.info("ZOODiP: the HTTP API is off")
         except Exception as error:  # ComfyUI goes on without it
-            self._fail(error)
-        else:
-            self._problem = ""
-            log.info("ZOODiP: HTTP API on %s", self._url)
-
-    def _stop_serving(self) -> None:
-        self._problem = ""
-        if self._service is not None:
-            self._service.stop_serving()
-            log.info("ZOODiP: the HTTP API is off")
-
-    def _fail(self, error: Exception) -> None:
-        self._problem = str(error)
-        log.warning("ZOODiP: no HTTP API: %s", error)
+            self._problem = str(error)
+            log.warning("ZOODiP: no HTTP API: %s", error)
 
 
 def _adopt_earlier(root: Path) -> None:
@@ -246,8 +243,3 @@ def _adopt_places(root: Path, service: Any) -> None:
             service.answer("POST", f"/v1/jobs/{run}/show", headers, body)
     with suppress(OSError):
         file.unlink()
-
-
-def _service_module() -> Any:
-    zoodip()
-    return importlib.import_module("zoodip.service")

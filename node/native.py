@@ -31,14 +31,14 @@ def zoodip() -> ModuleType:
     return module
 
 
-def graph() -> ModuleType:
-    """zoodip.graph."""
+def part(name: str) -> ModuleType:
+    """A module of the package."""
     zoodip()
-    return importlib.import_module("zoodip.graph")
+    return importlib.import_module(f"zoodip.{name}")
 
 
-def version() -> str:
-    return zoodip().__version__
+def graph() -> ModuleType:
+    return part("graph")
 
 
 def engine_problem() -> str | None:
@@ -46,11 +46,9 @@ def engine_problem() -> str | None:
 
     Loads nothing native.
     """
-    zoodip()
-    loader = importlib.import_module("zoodip._loader")
-    environment = importlib.import_module("zoodip._environment")
+    loader, described = part("_loader"), part("_environment").describe()
     try:
-        loader.find_module(loader.module_roots(), environment.describe(), version())
+        loader.find_module(loader.module_roots(), described, zoodip().__version__)
     except ImportError as error:
         return str(error)
     return None

@@ -8,13 +8,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from .captions import (
-    DEFAULT,
-    TEMPLATE_SETS,
-    CaptionError,
-    known_template_set,
-    template_captions,
-)
+from .captions import DEFAULT, TEMPLATE_SETS, CaptionError, known_template_set, template_captions
 from .pictures import (
     NoEngineError,
     PictureError,
@@ -36,46 +30,22 @@ def _folder(name: str) -> Path:
 
 
 class LoadTrainingImagesZO(io.ComfyNode):
-    """A folder of pictures, cut to squares, with their captions."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LoadTrainingImagesZO",
-            display_name="Load Training Images (ZO)",
-            category="ZOODiP",
-            description="Loads the pictures of a folder, cut to squares, and their captions from "
-            "the .txt files beside them; other trainers' layouts are read as well.",
-            inputs=[
+            "LoadTrainingImagesZO",
+            [
                 io.Combo.Input(
-                    "folder",
-                    options=list_folders(folder_paths.get_input_directory(), _PACKAGE),
-                    tooltip="A folder with pictures inside ComfyUI's input folder, or one that "
-                    "comes with this package.",
+                    "folder", options=list_folders(folder_paths.get_input_directory(), _PACKAGE)
                 ),
-                io.Int.Input(
-                    "size",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    tooltip="Pixels a side. Each picture is cut to its centred square and scaled "
-                    "to this.",
-                ),
+                io.Int.Input("size", default=512, min=64, max=2048),
                 io.String.Input(
                     "caption",
                     default=DEFAULT,
                     tooltip="Caption of the pictures that have none; {} stands for the new word.",
                 ),
             ],
-            outputs=[
-                io.Image.Output(
-                    "images", display_name="images", tooltip="The pictures, in order of name."
-                ),
-                io.String.Output(
-                    "captions", display_name="captions", tooltip="One caption a line, as many."
-                ),
-                io.Int.Output("count", display_name="count", tooltip="How many pictures."),
-            ],
+            [io.Image.Output("images"), io.String.Output("captions"), io.Int.Output("count")],
         )
 
     @classmethod
@@ -106,7 +76,7 @@ class LoadTrainingImagesZO(io.ComfyNode):
         log.log(
             logging.WARNING if read.lacks_something else logging.INFO, "%s: %s", folder, read.text
         )
-        images, captions, _ = load_pictures(read, size, caption)
+        images, captions = load_pictures(read, size, caption)
         shown = {"zoodip_text": [read.text]}
         if read.lacks_something:
             shown["zoodip_left_out"] = [read.text]
@@ -116,17 +86,11 @@ class LoadTrainingImagesZO(io.ComfyNode):
 
 
 class CaptionsZO(io.ComfyNode):
-    """Captions from lines or from a template set."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="CaptionsZO",
-            display_name="Captions (ZO)",
-            category="ZOODiP",
-            description="Captions for the pictures: your own lines, or the templates of Textual "
-            "Inversion.",
-            inputs=[
+            "CaptionsZO",
+            [
                 io.Combo.Input(
                     "template_set",
                     options=list(TEMPLATE_SETS),
@@ -141,18 +105,9 @@ class CaptionsZO(io.ComfyNode):
                     tooltip="One caption a line, used with 'lines below'; {} stands for the new "
                     "word.",
                 ),
-                io.Int.Input(
-                    "count",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    tooltip="How many captions: cut or repeated to the number of pictures. 0 "
-                    "takes as many as there are.",
-                ),
+                io.Int.Input("count", default=0, min=0, max=4096),
             ],
-            outputs=[
-                io.String.Output("captions", display_name="captions", tooltip="One caption a line.")
-            ],
+            [io.String.Output("captions")],
         )
 
     @classmethod

@@ -22,27 +22,12 @@ ZoToken = io.Custom("ZO_TOKEN")
 
 
 class ApplyTokenZO(io.ComfyNode):
-    """A CLIP that knows the word."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="ApplyTokenZO",
-            display_name="Apply Token (ZO)",
-            category="ZOODiP",
-            description="Teaches a CLIP the word of a token, for the prompts behind it. Further "
-            "words can be applied one after the other.",
-            inputs=[
-                io.Clip.Input("clip", tooltip="The CLIP that shall know the word."),
-                ZoToken.Input("token", tooltip="A learned word, of the same model family."),
-            ],
-            outputs=[
-                io.Clip.Output(
-                    "clip_out",
-                    display_name="clip",
-                    tooltip="The same CLIP; prompts may use the bare word, or embedding:word.",
-                )
-            ],
+            "ApplyTokenZO",
+            [io.Clip.Input("clip"), ZoToken.Input("token")],
+            [io.Clip.Output("clip_out")],
         )
 
     @classmethod
@@ -51,41 +36,17 @@ class ApplyTokenZO(io.ComfyNode):
 
 
 class SaveTokenZO(io.ComfyNode):
-    """A file in the embeddings folder."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="SaveTokenZO",
-            display_name="Save Token (ZO)",
-            category="ZOODiP",
-            description="Saves a token as an embedding file of a few kilobytes, which any "
-            "workflow loads by name.",
+            "SaveTokenZO",
+            [
+                ZoToken.Input("token"),
+                io.String.Input("name", default=""),
+                io.Combo.Input("if_exists", options=list(IF_EXISTS), default=IF_EXISTS[0]),
+            ],
+            [io.String.Output("name_out")],
             is_output_node=True,
-            inputs=[
-                ZoToken.Input("token", tooltip="The learned word."),
-                io.String.Input(
-                    "name",
-                    default="",
-                    tooltip="Name of the file: letters, digits, '_', '.' and '-'; sub/name puts it "
-                    "into a subfolder; %word%, %step%, %year%, %month%, %day%, %hour%, %minute% "
-                    "and %second% are filled in. Empty takes the word itself.",
-                ),
-                io.Combo.Input(
-                    "if_exists",
-                    options=list(IF_EXISTS),
-                    default=IF_EXISTS[0],
-                    tooltip="number: keep the earlier file and add _2, _3 and so on; replace: "
-                    "write over it.",
-                ),
-            ],
-            outputs=[
-                io.String.Output(
-                    "name_out",
-                    display_name="name",
-                    tooltip="How prompts name it: embedding:NAME.",
-                )
-            ],
         )
 
     @classmethod
@@ -98,28 +59,15 @@ class SaveTokenZO(io.ComfyNode):
 
 
 class LoadTokenZO(io.ComfyNode):
-    """A token from the embeddings folder."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="LoadTokenZO",
-            display_name="Load Token (ZO)",
-            category="ZOODiP",
-            description="Loads an embedding file, of this package or of a Textual Inversion.",
-            inputs=[
-                io.Combo.Input(
-                    "name",
-                    options=folder_paths.get_filename_list(_EMBEDDINGS),
-                    tooltip="A file of the embeddings folder.",
-                ),
-                io.String.Input(
-                    "word",
-                    default="",
-                    tooltip="How prompts name it. Empty takes the file's own word, else its name.",
-                ),
+            "LoadTokenZO",
+            [
+                io.Combo.Input("name", options=folder_paths.get_filename_list(_EMBEDDINGS)),
+                io.String.Input("word", default=""),
             ],
-            outputs=[ZoToken.Output("token", display_name="token", tooltip="The learned word.")],
+            [ZoToken.Output("token")],
         )
 
     @classmethod
@@ -161,24 +109,13 @@ def _embedding_path(name: str) -> Path:
 
 
 class TokenInfoZO(io.ComfyNode):
-    """What a token is and how it was made."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="TokenInfoZO",
-            display_name="Token Info (ZO)",
-            category="ZOODiP",
-            description="Shows what a token is and how it was made.",
+            "TokenInfoZO",
+            [ZoToken.Input("token")],
+            [io.String.Output("text")],
             is_output_node=True,
-            inputs=[ZoToken.Input("token", tooltip="The learned word.")],
-            outputs=[
-                io.String.Output(
-                    "text",
-                    display_name="text",
-                    tooltip="Word, encoders, vectors and their norms, steps, settings, model.",
-                )
-            ],
         )
 
     @classmethod

@@ -24,70 +24,57 @@ def _widget(field: dict[str, Any]) -> io.Input:
 
 def _plain_widget(field: dict[str, Any]) -> io.Input:
     name, default = field["name"], field["default"]
-    said = {"tooltip": settings.help_text(field), "display_name": settings.label(name)}
+    said = {"default": default, "tooltip": settings.help_text(field)}
+    said["display_name"] = f"{name} (0 = auto)" if name in settings.AUTOMATIC else name
     if "choices" in field:
-        return io.Combo.Input(name, options=field["choices"], default=default, **said)
+        return io.Combo.Input(name, options=field["choices"], **said)
     if field["type"] == "boolean":
-        return io.Boolean.Input(name, default=default, **said)
+        return io.Boolean.Input(name, **said)
     if field["type"] == "string":
-        return io.String.Input(name, default=default, **said)
-    limits = {"min": field["minimum"], "max": field["maximum"]}
+        return io.String.Input(name, **said)
+    low, high = field["minimum"], field["maximum"]
     if field["type"] == "integer":
-        whole = {key: int(value) for key, value in limits.items()}
-        return io.Int.Input(name, default=default, **said, **whole)
+        return io.Int.Input(name, min=int(low), max=int(high), **said)
     # Small numbers: a step that spoils none, and no rounding to what the page can show.
     step = 0.5 if default >= 1 else 1e-6
-    return io.Float.Input(name, default=default, step=step, round=False, **limits, **said)
-
-
-def _folded(field: dict[str, Any]) -> io.Input:
-    """The method with the settings that only it looks at, where the host can fold them in."""
-    fields = {other["name"]: other for other in settings.options()}
-    choices = []
-    for method in field["choices"]:
-        own = [fields[name] for name, methods in settings.OF_METHODS.items() if method in methods]
-        widgets = [_widget(each) for each in own]
-        for widget in widgets:
-            widget.optional = True  # a prompt may spell them beside the method
-        choices.append(io.DynamicCombo.Option(method, widgets))
-    return io.DynamicCombo.Input(field["name"], options=choices, tooltip=settings.help_text(field))
+    return io.Float.Input(name, min=low, max=high, step=step, round=False, **said)
 
 
 def _widgets() -> list[io.Input]:
-    if not hasattr(io, "DynamicCombo"):
-        return _side_by_side()
-    return [
-        _folded(field) if field["name"] == "method" else _widget(field)
-        for field in settings.options()
-        if field["name"] not in settings.OF_METHODS
-    ]
-
-
-def _side_by_side() -> list[io.Input]:
-    """All that follow the method are optional: a prompt may spell them under it, and the page puts
-    optional ones last, where they keep their order."""
-    widgets = [_widget(field) for field in settings.options()]
-    after = [field["name"] for field in settings.options()].index("method") + 1
-    for widget in widgets[after:]:
+    fields = settings.options()
+    if hasattr(io, "DynamicCombo"):
+        # The method with the settings that only it looks at.
+        return [
+            _folded(field, fields) if name == "method" else _widget(field)
+            for name, field in fields.items()
+            if name not in settings.OF_METHODS
+        ]
+    widgets = [_widget(field) for field in fields.values()]
+    # All that follow the method are optional: a prompt may spell them under it, and the page puts
+    # optional ones last, where they keep their order.
+    for widget in widgets[list(fields).index("method") + 1 :]:
         widget.optional = True
     return widgets
+
+
+def _folded(method: dict[str, Any], fields: dict[str, dict[str, Any]]) -> io.Input:
+    choices = []
+    for choice in method["choices"]:
+        own = [name for name, methods in settings.OF_METHODS.items() if choice in methods]
+        widgets = [_widget(fields[name]) for name in own]
+        for widget in widgets:
+            widget.optional = True  # a prompt may spell them beside the method
+        choices.append(io.DynamicCombo.Option(choice, widgets))
+    return io.DynamicCombo.Input("method", options=choices, tooltip=settings.help_text(method))
 
 
 class TrainingOptionsZO(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="TrainingOptionsZO",
-            display_name="Training Options (ZO)",
-            category="ZOODiP",
-            description="Everything about how a word is learned that the Personalize nodes leave "
-            "at its default.",
-            inputs=_widgets(),
-            outputs=[
-                Options.Output(
-                    display_name="options", tooltip="For the options input of a Personalize node."
-                )
-            ],
+            "TrainingOptionsZO",
+            _widgets(),
+            [Options.Output()],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
@@ -98,7 +85,14 @@ class TrainingOptionsZO(io.ComfyNode):
         method: a host that folds settings into it hands it over whatever is asked. By keyword
         alone, which the host does not count as asking, so that the problem is told once.
         """
-        return (settings.resolution_problem(resolution) if resolution else None) or True
+        largest = int(settings.declared()["resolution"]["maximum"])
+        # Some families halve three times what the autoencoder made eight times smaller.
+        if not resolution or (0 < resolution <= largest and resolution % 64 == 0):
+            return True
+        return (
+            f"resolution: needs a multiple of 64 up to {largest}, or 0 for what the model was made "
+            f"for; got {resolution}"
+        )
 
     @classmethod
     def execute(cls, method: Any = None, **values: Any) -> io.NodeOutput:

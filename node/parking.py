@@ -34,15 +34,12 @@ def halved(models: Iterable[torch.nn.Module]) -> Iterator[None]:
 
 def _halve(parameter: torch.nn.Parameter) -> bool:
     """Whether it was of float32 and is of float16 now."""
-    if parameter.dtype != torch.float32 or parameter.device.type != "cpu" or _is_shared(parameter):
+    if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
         return False
+    if parameter.untyped_storage().nbytes() != parameter.nbytes:
+        return False  # its memory is a part of more, which would not be given back
     half = parameter.data.half()
     if not torch.equal(half.float(), parameter.data):  # NaN is not equal, and stays
         return False
     parameter.data = half
     return True
-
-
-def _is_shared(parameter: torch.nn.Parameter) -> bool:
-    """Whether its memory is a part of more, which would not be given back."""
-    return parameter.untyped_storage().nbytes() != parameter.nbytes

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import comfy.latent_formats
+import comfy.lora
 import comfy.sd
 import folder_paths
 import torch
@@ -13,7 +14,6 @@ from comfy_api.latest import io
 from comfy_execution import utils as execution
 
 from . import host, settings
-from .beginning import beginning
 from .caption_ids import initialiser, prepare_captions, prepare_plain
 from .captions import DEFAULT, listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
@@ -21,12 +21,12 @@ from .native import graph
 from .nodes_token import ZoToken
 from .options import Options
 from .parking import halved
-from .pictures import Picture, pictures_from
+from .pictures import pictures_from
 from .schema import schema
-from .self_check import as_text, expected_of, text_states
-from .token import Token
+from .self_check import expected_of, text_states
+from .token import Token, read_token
 from .token_clip import apply_token, inner_tokenizers
-from .training import Learned, Training, learn
+from .training import Training, learn
 from .wires import clip_skip_of, digest_of_patched, read_wires
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
@@ -34,13 +34,21 @@ from .wires import clip_skip_of, digest_of_patched, read_wires
 _STOPPED: dict[tuple, int] = {}
 
 
+def _schema(node_id: str, *inputs: io.Input) -> io.Schema:
+    return schema(
+        node_id,
+        [*inputs],
+        [io.Clip.Output(), ZoToken.Output(), io.LossMap.Output(), io.Int.Output("steps_done")],
+        hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+        is_input_list=True,
+        has_intermediate_output=True,  # the page is told of the run of a cached result
+    )
+
+
 def _subject_inputs() -> list[io.Input]:
+    steps = settings.declared()["steps"]
     return [
-        io.Image.Input(
-            "images",
-            tooltip="The subject, in 3 to 6 pictures: a batch, a list of any sizes, or what Load "
-            "Training Images (ZO) gives.",
-        ),
+        io.Image.Input("images"),
         io.String.Input(
             "captions",
             multiline=True,
@@ -48,71 +56,16 @@ def _subject_inputs() -> list[io.Input]:
             tooltip="What the pictures show, one line for each picture in their order, or one line "
             "for all. {} stands for the word.",
         ),
-        io.String.Input(
-            "word",
-            default="sks",
-            tooltip="The new word. A rare one, so that prompts without it stay as they are.",
-        ),
-        io.String.Input(
-            "initialiser",
-            default="dog",
-            tooltip="A word that the model knows for this kind of thing: dog, shoe, toy, person. "
-            "Several make a word of as many vectors; words learned earlier will do too.",
-        ),
-    ]
-
-
-def _training_inputs() -> list[io.Input]:
-    steps = settings.declared()["steps"]
-    return [
-        io.Int.Input(
-            "steps",
-            default=30000,
-            min=int(steps["minimum"]),
-            max=int(steps["maximum"]),
-            tooltip="How many times the word is moved: estimates need thousands, the exact "
-            "gradient hundreds; 0 takes the method's own number. Stop and keep at any time.",
-        ),
-        io.Combo.Input(
-            "precision",
-            options=list(settings.PRECISIONS),
-            default="int8",
-            tooltip="How the frozen model is held while the word is learned: 8-bit weights, or "
-            "dense ones. With int8 a processor multiplies in bfloat16 if it can; -bf16 asks for "
-            "bfloat16 everywhere, faster on a graphics card, at a coarser slope.",
-        ),
+        io.String.Input("word", default="sks"),
+        io.String.Input("initialiser", default="dog"),
+        io.Int.Input("steps", default=30000, min=int(steps["minimum"]), max=int(steps["maximum"])),
+        io.Combo.Input("precision", options=list(settings.PRECISIONS), default="int8"),
     ]
 
 
 def _seed_input() -> io.Input:
     seed = settings.declared()["seed"]
-    return io.Int.Input(
-        "train_seed",
-        default=0,
-        min=0,
-        max=int(seed["maximum"]),
-        tooltip="All randomness of the training follows from it.",
-    )
-
-
-def _options_input() -> io.Input:
-    return Options.Input(
-        "options", optional=True, tooltip="From Training Options (ZO); without it the defaults."
-    )
-
-
-def _outputs() -> list[io.Output]:
-    return [
-        io.Clip.Output(display_name="clip", tooltip="A CLIP that knows the word."),
-        ZoToken.Output(
-            display_name="token", tooltip="The word itself, for Save Token and Apply Token (ZO)."
-        ),
-        io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step."),
-        io.Int.Output("steps_done", display_name="steps", tooltip="How many steps were made."),
-    ]
-
-
-_HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
+    return io.Int.Input("train_seed", default=0, min=0, max=int(seed["maximum"]))
 
 
 def _place(hidden: Any) -> dict[str, str]:
@@ -137,65 +90,32 @@ def _settings(precision: str, train_seed: int, options: dict | None) -> tuple[di
     return {**chosen, "device": host.device_name()}, preview
 
 
-def _pictures(
-    clip: Any, pictures: list[Picture], captions: list[str], word: str, vectors: int
-) -> list[Any]:
-    """As zoodip.graph.Picture, with ids of the CLIP's own tokenizer.
-
-    vectors: what the word consists of, each a token of the caption.
-    """
-    count = len(pictures)
-    matched = match_captions(listed_captions(captions, count), count)
-    prepared = prepare_captions(clip, matched, word, vectors)
-    return [
-        graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, as_text(ids))
-        for i, (picture, caption, ids) in enumerate(
-            zip(pictures, matched, prepared, strict=True), 1
-        )
-    ]
-
-
 def _single(inputs: dict[str, list]) -> dict[str, Any]:
     """The first of each input: only the pictures and captions may be several."""
     return {name: values[0] if values else None for name, values in inputs.items()}
 
 
-def _asked(clip: Any, inputs: dict[str, list]) -> dict[str, Any]:
-    """The fields of a Training that both nodes ask for."""
-    given = _single(inputs)
+def _asked(clip: Any, given: dict[str, Any], inputs: dict[str, list]) -> dict[str, Any]:
+    """The fields of a Training that both nodes ask for, with ids of the CLIP's own tokenizer."""
     word, name = given["word"].strip(), given["initialiser"].strip()
     start = initialiser(clip, name)
     chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+    pictures = pictures_from(inputs["images"])
+    captions = match_captions(listed_captions(inputs["captions"], len(pictures)), len(pictures))
     # Fewer vectors than words are refused by the engine, with both numbers.
     vectors = chosen.get("vectors", 0) or len(start)
+    prepared = zip(pictures, captions, prepare_captions(clip, captions, word, vectors), strict=True)
     return {
-        "pictures": _pictures(
-            clip, pictures_from(inputs["images"]), inputs["captions"], word, vectors
-        ),
+        "pictures": [
+            graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, ids)
+            for i, (picture, caption, ids) in enumerate(prepared, 1)
+        ],
         "word": word,
         "initialiser": (name, start),
-        "empty_text": as_text(prepare_plain(clip, "")),
+        "empty_text": prepare_plain(clip, ""),
         "settings": {**chosen, "steps": given["steps"]},
         "preview_percent": percent,
     }
-
-
-def _learn(job: Any, training: Training, hidden: Any, fingerprint: tuple) -> Learned:
-    learned = learn(job, training, str(hidden.unique_id or ""), host)
-    if not learned.finished:
-        _STOPPED[fingerprint] = _STOPPED.get(fingerprint, 0) + 1
-    return learned
-
-
-def _output(clip: Any, learned: Learned, job: Any) -> io.NodeOutput:
-    return io.NodeOutput(
-        apply_token(clip, learned.token),
-        learned.token,
-        {"loss": learned.losses},
-        learned.steps,
-        # Kept with the outputs: where the host has them still, the page finds the run by it.
-        ui={"zoodip_run": [job.id]},
-    )
 
 
 def _widgets(**values: list) -> tuple:
@@ -205,148 +125,103 @@ def _widgets(**values: list) -> tuple:
 
 
 class _Personalize(io.ComfyNode):
-    """What both nodes share; each has its own `_personalize`."""
+    """What both nodes share; each has its own `_training`, which also gives what makes the CLIP
+    that is to know the token."""
 
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
         word, steps = str(given["word"]).strip(), int(given["steps"])
         place, ending = _place(cls.hidden), type(host.interruption())
-        with beginning(word, steps, place, host.jobs(), host.send, ending) as job:
-            return cls._personalize(job, **inputs)
+        with host.jobs().beginning(word, steps, place, ending) as job:
+            training, clip_for = cls._training(given, inputs)
+            learned = learn(job, training, place["node"], host)
+            token = read_token(learned.token)
+            if not learned.finished:
+                stopped = _widgets(**inputs)
+                _STOPPED[stopped] = _STOPPED.get(stopped, 0) + 1
+            return io.NodeOutput(
+                apply_token(clip_for(token), token),
+                token,
+                {"loss": learned.losses},
+                learned.steps,
+                # Kept with the outputs: where the host has them still, the page finds the run.
+                ui={"zoodip_run": [job.id]},
+            )
 
     @classmethod
     def fingerprint_inputs(cls, **values: list) -> int:
         # Values that come over links are not known yet: any will do.
-        unknown = (str(None), str((None,)))
-        given = [(i, text) for i, text in enumerate(_widgets(**values)) if text not in unknown]
+        unknown, asked = (str(None), str((None,))), _widgets(**values)
         return sum(
             count
             for stopped, count in _STOPPED.items()
-            if all(stopped[i] == text for i, text in given)
+            if all(own in (*unknown, one) for own, one in zip(asked, stopped, strict=True))
         )
 
 
 class PersonalizeZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PersonalizeZO",
-            display_name="Personalize (ZO)",
-            category="ZOODiP",
-            description="Teaches the wired model a new word from a few pictures, by forward passes "
-            "alone (ZOODiP): the model is held in 8-bit integers and never changed. LoRAs, model "
-            "sampling and clip skip on the wires are respected. The CLIP that comes out knows the "
-            "word.",
-            is_input_list=True,
-            has_intermediate_output=True,  # the page is told of the run of a cached result
-            inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="A model of Stable Diffusion 1.x, 2.x or XL, with its LoRAs if any.",
-                ),
-                io.Clip.Input("clip", tooltip="Its CLIP; words that were applied before are kept."),
-                io.Vae.Input("vae", tooltip="Its VAE, or TAESD."),
-                *_subject_inputs(),
-                *_training_inputs(),
-                _seed_input(),
-                _options_input(),
-            ],
-            outputs=_outputs(),
-            hidden=_HIDDEN,
+        return _schema(
+            "PersonalizeZO",
+            io.Model.Input("model"),
+            io.Clip.Input("clip"),
+            io.Vae.Input("vae"),
+            *_subject_inputs(),
+            _seed_input(),
+            Options.Input("options", optional=True),
         )
 
     @classmethod
-    def _personalize(cls, job: Any, **inputs: list) -> io.NodeOutput:
-        given = _single(inputs)
+    def _training(cls, given: dict[str, Any], inputs: dict[str, list]) -> tuple[Training, Any]:
         model, clip, vae = given["model"], given["clip"], given["vae"]
-        wired = read_wires(model, clip, vae, host.merge, host.settle)
-        asked = _asked(clip, inputs)
+        wired = read_wires(model, clip, vae, comfy.lora.calculate_weight, host.settle)
+        asked = _asked(clip, given, inputs)
         asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
         picture, text = asked["pictures"][0], f"a photo of a {asked['initialiser'][0]}"
+        # The wired VAE's own decoder where it is a tiny one.
+        decode = vae.decode if hasattr(vae.first_stage_model, "taesd_decoder") else None
+        # What ComfyUI holds in main memory and does not compute with while the engine trains.
+        idle = [model.model.diffusion_model, clip.cond_stage_model]
         training = Training(
             weights=wired.weights(),
             digest=wired.digest(),
             alphas_cumprod=wired.alphas_cumprod,
             expected=lambda: expected_of(model, clip, vae, wired, picture.pixels, text),
-            preview=host.Previews(model.model.latent_format, _quick_decoder(vae)).jpeg,
-            parking=lambda: halved(_idle_models(model, clip)),
+            preview=host.Previews(model.model.latent_format, decode).jpeg,
+            parking=lambda: halved(idle if host.device_name() == "cpu" else []),
             **asked,
         )
-        return _output(clip, _learn(job, training, cls.hidden, _widgets(**inputs)), job)
-
-
-def _idle_models(model: Any, clip: Any) -> list[torch.nn.Module]:
-    """What ComfyUI holds in main memory and does not compute with while the engine trains."""
-    if host.device_name() != "cpu":
-        return []
-    return [model.model.diffusion_model, clip.cond_stage_model]
-
-
-def _quick_decoder(vae: Any) -> Any:
-    """The wired VAE's own decoder where it is a tiny one."""
-    return vae.decode if hasattr(vae.first_stage_model, "taesd_decoder") else None
+        return training, lambda token: clip
 
 
 class PersonalizeFromCheckpointZO(_Personalize):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="PersonalizeFromCheckpointZO",
-            display_name="Personalize from Checkpoint (ZO)",
-            category="ZOODiP",
-            description="Teaches the model in a checkpoint file a new word, as Personalize (ZO) "
-            "does, reading the file layer by layer: ComfyUI need not hold the model, so that this "
-            "takes the least memory.",
-            is_input_list=True,
-            has_intermediate_output=True,  # the page is told of the run of a cached result
-            inputs=[
-                io.Combo.Input(
-                    "ckpt_name",
-                    options=folder_paths.get_filename_list("checkpoints"),
-                    tooltip="A checkpoint of Stable Diffusion 1.x, 2.x or XL, .safetensors, fp16, "
-                    "bf16 or fp32.",
-                ),
-                *_subject_inputs(),
-                *_training_inputs(),
-                io.Combo.Input(
-                    "prediction",
-                    options=settings.declared()["prediction"]["choices"],
-                    default="auto",
-                    tooltip="What the UNet predicts; auto follows the file's metadata, else "
-                    "epsilon.",
-                ),
-                _seed_input(),
-                io.Clip.Input(
-                    "clip",
-                    optional=True,
-                    tooltip="The CLIP that is to know the word, with its clip skip and earlier "
-                    "words. Without it the checkpoint's own is loaded after the training.",
-                ),
-                _options_input(),
-                # Last, where it moves no value of a saved workflow.
-                io.Combo.Input(
-                    "zero_snr",
-                    options=settings.declared()["zero_snr"]["choices"],
-                    default="auto",
-                    optional=True,
-                    tooltip="Whether the checkpoint was trained with zero terminal SNR; auto "
-                    "follows the file.",
-                ),
-            ],
-            outputs=_outputs(),
-            hidden=_HIDDEN,
+        declared = settings.declared()
+        return _schema(
+            "PersonalizeFromCheckpointZO",
+            io.Combo.Input("ckpt_name", options=folder_paths.get_filename_list("checkpoints")),
+            *_subject_inputs(),
+            io.Combo.Input("prediction", options=declared["prediction"]["choices"], default="auto"),
+            _seed_input(),
+            io.Clip.Input("clip", optional=True),
+            Options.Input("options", optional=True),
+            # Last, where it moves no value of a saved workflow.
+            io.Combo.Input(
+                "zero_snr", options=declared["zero_snr"]["choices"], default="auto", optional=True
+            ),
         )
 
     @classmethod
-    def _personalize(cls, job: Any, **inputs: list) -> io.NodeOutput:
-        given = _single(inputs)
+    def _training(cls, given: dict[str, Any], inputs: dict[str, list]) -> tuple[Training, Any]:
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
         clip = wired_clip or TokenizerOnly.of_checkpoint(
             path, folder_paths.get_folder_paths("embeddings")
         )
-        asked = _asked(clip, inputs)
+        asked = _asked(clip, given, inputs)
         asked["settings"]["prediction"] = given["prediction"]
         if given.get("zero_snr", "auto") != "auto":
             asked["settings"]["zero_snr"] = given["zero_snr"]
@@ -354,30 +229,19 @@ class PersonalizeFromCheckpointZO(_Personalize):
         if wired_clip is not None:
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
             # With a LoRA it is not the file's: the self-check is to see it, whatever is stored.
-            digest += digest_of_patched(wired_clip, host.merge, host.settle)
+            digest += digest_of_patched(wired_clip, comfy.lora.calculate_weight, host.settle)
+        text = f"a photo of a {asked['initialiser'][0]}"
+        formats = comfy.latent_formats
+        latents = formats.SDXL() if len(inner_tokenizers(clip)) > 1 else formats.SD15()
         training = Training(
             weights=path,
             digest=digest,
-            expected=_clip_check(wired_clip, f"a photo of a {asked['initialiser'][0]}"),
-            preview=host.Previews(_latent_format(clip)).jpeg,
+            # Whether a wired CLIP is that of the checkpoint.
+            expected=lambda: graph().Expected(text=wired_clip and text_states(wired_clip, text)),
+            preview=host.Previews(latents).jpeg,
             **asked,
         )
-        learned = _learn(job, training, cls.hidden, _widgets(**inputs))
-        return _output(wired_clip or _load_clip(path, learned.token), learned, job)
-
-
-def _latent_format(clip: Any) -> Any:
-    """In which the model of a CLIP draws, for previews."""
-    if len(inner_tokenizers(clip)) > 1:
-        return comfy.latent_formats.SDXL()
-    return comfy.latent_formats.SD15()
-
-
-def _clip_check(clip: Any, text: str) -> Any:
-    """What tells whether a wired CLIP is that of the checkpoint."""
-    if clip is None:
-        return None
-    return lambda: graph().Expected(text=text_states(clip, text))
+        return training, lambda token: wired_clip or _load_clip(path, token)
 
 
 def _load_clip(path: str, token: Token) -> Any:

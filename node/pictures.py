@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from .native import zoodip
@@ -133,27 +133,20 @@ def _walk(root: Path, depth: int, above: tuple[str, ...] = ()) -> list[Path]:
     return found
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(ENDINGS) and not name.startswith(".")
-
-
 def _has_picture(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(_is_picture(entry.name) and entry.is_file() for entry in entries)
-    except OSError:
-        return False
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(
+            entry.name.lower().endswith(ENDINGS) and entry.name[0] != "." and entry.is_file()
+            for entry in entries
+        )
+    return False
 
 
 def _has_named_folder(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            named = [
-                folder / entry.name for entry in entries if _NAMED_FOLDER.fullmatch(entry.name)
-            ]
-    except OSError:
-        return False
-    return any(_has_picture(path) for path in named)
+    with suppress(OSError):
+        named = filter(_NAMED_FOLDER.fullmatch, os.listdir(folder))
+        return any(_has_picture(folder / name) for name in named)
+    return False
 
 
 def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: Path) -> Path:
@@ -166,7 +159,8 @@ def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: P
     root = package_root / _OWN[prefix] if prefix in _OWN else Path(input_dir)
     relative = rest if prefix in _OWN else name
     parts = relative.replace("\\", "/").split("/")
-    if not all(map(_is_plain, parts)):
+    # Whether each part stays in the folder that it is looked up in.
+    if any(p in ("", ".", "..") or "\0" in p or os.path.splitdrive(p)[0] for p in parts):
         raise PictureError(
             f"the folder '{name}' is not inside the input folder; copy the pictures into a folder "
             "of it"
@@ -177,11 +171,6 @@ def resolve_folder(name: str, input_dir: str | os.PathLike[str], package_root: P
             f"the folder '{name}' is gone from the input folder; choose another, or put it back"
         )
     return path
-
-
-def _is_plain(part: str) -> bool:
-    """Whether a part of a name stays in the folder that it is looked up in."""
-    return part not in ("", ".", "..") and "\0" not in part and not os.path.splitdrive(part)[0]
 
 
 def read_folder(folder: Path) -> Any:
@@ -214,32 +203,25 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_folder(
-    path: str | os.PathLike[str], size: int, caption: str
-) -> tuple[torch.Tensor, list[str], list[str]]:
+@torch.inference_mode(False)
+def load_pictures(read: Any, size: int, caption: str) -> tuple[torch.Tensor, list[str]]:
     """The pictures of a folder as squares.
 
     The engine reads each (its largest centred square, resampled with an antialiased bicubic), so
     that pictures taken through the graph are those of a training from the command line.
 
     Args:
-        path: the folder, in any layout that `zoodip.read_folder` knows.
+        read: what `read_folder` gave.
         size: pixels a side.
         caption: of a picture that has none.
 
     Returns:
-        float32 [B, size, size, 3] in [0, 1], the captions, and the names of the files; a picture
-        that is drawn twice as often as others is there twice.
+        float32 [B, size, size, 3] in [0, 1] and the captions; a picture that is drawn twice as
+        often as others is there twice.
 
     Raises:
-        PictureError: as `read_folder`, and by name for a picture that cannot be read.
+        PictureError: by name for a picture that cannot be read.
     """
-    return load_pictures(read_folder(Path(path)), size, caption)
-
-
-@torch.inference_mode(False)
-def load_pictures(read: Any, size: int, caption: str) -> tuple[torch.Tensor, list[str], list[str]]:
-    """`load_folder` of what `read_folder` gave."""
     count = sum(picture.repeats for picture in read.pictures)
     if count > max(_MAX_REPEATED, len(read.pictures)):
         raise PictureError(
@@ -247,22 +229,14 @@ def load_pictures(read: Any, size: int, caption: str) -> tuple[torch.Tensor, lis
             f"at most {_MAX_REPEATED} go through a graph. Use smaller numbers in the same ratio"
         )
     images = torch.empty(count, size, size, 3)
-    captions, names = [], []
-    for picture in read.pictures:
-        square = torch.from_numpy(_read_square(picture, size).copy()).float() / 255
-        images[len(names) : len(names) + picture.repeats] = square
-        captions += [picture.caption or caption] * picture.repeats
-        names += [picture.name] * picture.repeats
-    return images, captions, names
-
-
-def _read_square(picture: Any, size: int) -> np.ndarray:
-    """uint8 [size, size, 3], as the engine reads it; the GIL is free meanwhile."""
+    captions: list[str] = []
     engine = zoodip()
-    try:
-        pixels = engine._native.load_training_picture(picture.file, picture.name, size)
-    except engine.NativeModuleError as error:
-        raise NoEngineError(str(error)) from error
-    except engine.Error as error:
-        raise PictureError(str(error)) from error
-    return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
+    for picture in read.pictures:
+        try:
+            pixels = engine._native.load_training_picture(picture.file, picture.name, size)
+        except engine.Error as error:
+            raise PictureError(str(error)) from error
+        square = torch.frombuffer(bytearray(pixels), dtype=torch.uint8).reshape(size, size, 3)
+        images[len(captions) : len(captions) + picture.repeats] = square.float() / 255
+        captions += [picture.caption or caption] * picture.repeats
+    return images, captions

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +31,13 @@ def add_routes(routes: web.RouteTableDef, jobs: Jobs) -> None:
     routes.post(_MOUNT + "/api")(pages.set_api)
 
 
-async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Runs what touches files, or takes long, off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
-
-
 def _problem(status: int, sentence: str) -> web.Response:
     problem = {"status": status, "detail": sentence}
     return web.json_response(problem, status=status, content_type="application/problem+json")
 
 
 class _Pages:
-    """The handlers."""
+    """The handlers. What touches files, or takes long, is done off the event loop."""
 
     def __init__(self, jobs: Jobs):
         self._jobs = jobs
@@ -52,14 +45,14 @@ class _Pages:
     async def mounted(self, request: web.Request) -> web.StreamResponse:
         """The engine's API answers."""
         target = request.raw_path[request.raw_path.index(_MOUNT) + len(_MOUNT) :]
-        headers = [(name.lower(), value) for name, value in request.headers.items()]
+        given = [(name.lower(), value) for name, value in request.headers.items()]
+        headers = [pair for pair in given if pair[0] != "content-length"]
         body = await request.read()
-        headers = [pair for pair in headers if pair[0] != "content-length"]
         if body or request.can_read_body or "Content-Length" in request.headers:
             headers.append(("content-length", str(len(body))))
         try:
-            service = await _in_thread(self._jobs.service)
-            answer = await _in_thread(service.answer, request.method, target, headers, body)
+            service = await asyncio.to_thread(self._jobs.service)
+            answer = await asyncio.to_thread(service.answer, request.method, target, headers, body)
         except Exception as error:  # no engine, or a folder that cannot be used
             return _problem(503, str(error))
         if answer.is_stream:
@@ -78,7 +71,7 @@ class _Pages:
         )
 
     async def api(self, request: web.Request) -> web.Response:
-        return web.json_response(await _in_thread(lambda: self._jobs.state))
+        return web.json_response(await asyncio.to_thread(lambda: self._jobs.state))
 
     async def set_api(self, request: web.Request) -> web.Response:
         try:
@@ -90,7 +83,7 @@ class _Pages:
         if not isinstance(values["enabled"], bool):
             return _problem(400, "enabled: needs true or false.")
         try:
-            await _in_thread(self._jobs.set_enabled, values["enabled"])
+            await asyncio.to_thread(self._jobs.set_enabled, values["enabled"])
         except OSError as error:
             return _problem(500, f"The setting cannot be kept: {error}.")
         return await self.api(request)
@@ -102,7 +95,7 @@ async def _stream(request: web.Request, answer: Any) -> web.StreamResponse:
         headers={"Content-Type": answer.content_type, "Cache-Control": "no-cache"}
     )
     await response.prepare(request)
-    while (text := await _in_thread(answer.next_events)) is not None:
+    while (text := await asyncio.to_thread(answer.next_events)) is not None:
         if text:
             await response.write(text.encode())
         elif request.transport is None or request.transport.is_closing():

@@ -37,12 +37,7 @@ def text_states(clip: Any, text: str) -> tuple[Any, torch.Tensor, torch.Tensor |
     the family's UNet takes one."""
     states, pooled = clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)[:2]
     taken = _plain(pooled) if wired_family(clip).vector_conditioning else None
-    return as_text(prepare_plain(clip, text)), _plain(states), taken
-
-
-def as_text(ids: Any) -> Any:
-    """CaptionIds as zoodip.graph.Text."""
-    return graph().Text(ids.ids, ids.places, ids.fixed_positions, ids.fixed_vectors)
+    return prepare_plain(clip, text), _plain(states), taken
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

@@ -32,64 +32,30 @@ PRECISIONS = {
 }
 
 # Not on Training Options (ZO), because they are told otherwise.
-ELSEWHERE = {
-    # The Personalize nodes' own widgets.
-    "steps",
-    "seed",
-    "weights",
-    "compute",
-    # What the wires, or the checkpoint node's widgets and its file, say of the model.
-    "prediction",
-    "zero_snr",
-    "beta_schedule",
-    "beta_start",
-    "beta_end",
-    "clip_skip",
-    # Where ComfyUI computes.
-    "device",
-    # Captions come as texts, from a widget or from Captions (ZO), which has the templates.
-    "caption",
-    "templates",
-    # In a graph previews are bounded by the time that they take: PREVIEW_PERCENT.
-    "preview_every",
-}
+ELSEWHERE = {"steps", "seed", "weights", "compute"}  # the Personalize nodes' own widgets
+# What the wires, or the checkpoint node's widgets and its file, say of the model.
+ELSEWHERE |= {"prediction", "zero_snr", "beta_schedule", "beta_start", "beta_end", "clip_skip"}
+# Captions come as texts, from a widget or from Captions (ZO), which has the templates.
+ELSEWHERE |= {"caption", "templates"}
+# Where ComfyUI computes; and in a graph previews are bounded by their time: PREVIEW_PERCENT.
+ELSEWHERE |= {"device", "preview_every"}
 
 # Those of Training Options (ZO) that a page shows at once; the others wait under "advanced".
-AT_ONCE = {
-    "method",
-    "n",
-    "learning_rate",
-    "subspace",
-    "vectors",
-    "resolution",
-    "flip",
-    "threads",
-    "preview_percent",
-}
+AT_ONCE = {"method", "n", "learning_rate", "subspace", "vectors", "resolution", "flip", "threads"}
+AT_ONCE |= {"preview_percent"}
 
 # Those whose 0 stands for a value that is found, as a label says where there is room.
-AUTOMATIC = {
-    "mu",
-    "chunk",
-    "learning_rate",
-    "tau",
-    "vectors",
-    "resolution",
-    "threads",
-    "memory_limit",
-}
+AUTOMATIC = {"mu", "chunk", "learning_rate", "tau", "vectors", "resolution", "threads"}
+AUTOMATIC |= {"memory_limit"}
 
 # Those that only some methods look at. They follow the method, so that a graph's list of values is
 # the same whether a host folds them into the method or not.
 _ESTIMATES = ("rge", "spsa", "one_point", "auto")
-OF_METHODS = {
-    "slope": ("rge", "auto"),
-    "n": _ESTIMATES,
-    "mu": _ESTIMATES,
-    "directions": _ESTIMATES,
-    "direction_rank": _ESTIMATES,
-    "related_words": _ESTIMATES,
-}
+OF_METHODS = {"slope": ("rge", "auto"), "n": _ESTIMATES, "mu": _ESTIMATES}
+OF_METHODS |= dict.fromkeys(("directions", "direction_rank", "related_words"), _ESTIMATES)
+
+# Younger than the node: a saved graph knows widgets by their places, so they come behind.
+YOUNGER = ("take", "mu_scale", "picture_sizes")
 
 
 @cache
@@ -98,68 +64,43 @@ def declared() -> dict[str, dict[str, Any]]:
     return {field["name"]: field for field in json.loads(FILE.read_text(encoding="utf-8"))}
 
 
-# Younger than the node: a saved graph knows widgets by their places, so they come behind.
-YOUNGER = ("take", "mu_scale", "picture_sizes")
-
-
-def options() -> list[dict[str, Any]]:
-    """Those of Training Options (ZO), group by group as declared."""
+def options() -> dict[str, dict[str, Any]]:
+    """Those of Training Options (ZO) by name, group by group as declared."""
     elsewhere = {*ELSEWHERE, *YOUNGER}
-    fields = [field for name, field in declared().items() if name not in elsewhere]
-    younger = [declared()[name] for name in YOUNGER]
-    return [*fields, PREVIEW_PERCENT, *younger]
-
-
-def label(name: str) -> str:
-    """What stands on the node."""
-    return f"{name} (0 = auto)" if name in AUTOMATIC else name
-
-
-def resolution_problem(side: int) -> str | None:
-    """What is wrong with a side in pixels; None when it is one that every family takes, of which
-    some halve three times what the autoencoder made eight times smaller."""
-    largest = int(declared()["resolution"]["maximum"])
-    if 0 <= side <= largest and side % 64 == 0:
-        return None
-    return (
-        f"resolution: needs a multiple of 64 up to {largest}, or 0 for what the model was made "
-        f"for; got {side}"
-    )
+    found = {name: field for name, field in declared().items() if name not in elsewhere}
+    found["preview_percent"] = PREVIEW_PERCENT
+    return found | {name: declared()[name] for name in YOUNGER}
 
 
 def help_text(field: dict[str, Any]) -> str:
     """Tooltip: what it is, its unit, its equation."""
-    text = field["help"]
-    if field.get("unit"):
-        text += f" In {field['unit']}."
-    if field.get("equation"):
-        text += f" {field['equation']}"
-    return text
+    unit = field.get("unit") and f"In {field['unit']}."
+    return " ".join(filter(None, (field["help"], unit, field.get("equation"))))
 
 
 def chosen(values: dict[str, Any]) -> dict[str, Any]:
     """Those that differ from their defaults."""
-    defaults = {field["name"]: field["default"] for field in options()}
-    return {name: value for name, value in values.items() if value != defaults[name]}
+    known = options()
+    return {name: value for name, value in values.items() if value != known[name]["default"]}
 
 
 def check(values: Mapping[str, Any]) -> None:
     """Raises ValueError for a value that its setting does not take, which not all hosts check."""
-    for field in options():
-        name, known = field["name"], field.get("choices")
+    for name, field in options().items():
         if name not in values:
             continue
-        if known and values[name] not in known:
-            raise ValueError(f"{name}: needs one of {', '.join(known)}; got '{values[name]}'")
-        low, high = field.get("minimum"), field.get("maximum")
-        number = isinstance(values[name], int | float)
-        if number and low is not None and not low <= values[name] <= high:
-            raise ValueError(f"{name}: needs {low:g} to {high:g}; got {values[name]!r}")
+        value, known, low = values[name], field.get("choices"), field.get("minimum")
+        if known and value not in known:
+            raise ValueError(f"{name}: needs one of {', '.join(known)}; got '{value}'")
+        if isinstance(value, int | float) and low is not None:
+            high = field["maximum"]
+            if not low <= value <= high:
+                raise ValueError(f"{name}: needs {low:g} to {high:g}; got {value!r}")
 
 
 def check_names(inputs: Mapping[str, Any]) -> None:
     """Raises ValueError for an input of a prompt that is no option: hosts pass over it."""
-    known = [field["name"] for field in options()]
+    known = options()
     for name in inputs:
         plain = name.removeprefix("method.")
         if plain not in known:

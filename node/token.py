@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
@@ -32,6 +32,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MAX_PICKLE_BYTES = 64 * 2**20
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_.-]+")
+_NAMES = "use letters, digits, '_', '.' or '-', and not a number; for example sks"
 _PICKLES = (".pt", ".pti", ".bin", ".ckpt", ".pth", ".pkl")
 
 
@@ -71,12 +72,8 @@ class Token:
 
 def check_word(word: str) -> None:
     """Raises TokenError unless `word` can name a token in prompts and in file names."""
-    if _ALLOWED.fullmatch(word) and not _is_number(word):
-        return
-    raise TokenError(
-        f"the word '{word}' cannot name the new token: use letters, digits, '_', '.' or '-', and "
-        "not a number; for example sks"
-    )
+    if not _ALLOWED.fullmatch(word) or _is_number(word):
+        raise TokenError(f"the word '{word}' cannot name the new token: {_NAMES}")
 
 
 def check_file_name(name: str) -> None:
@@ -84,12 +81,8 @@ def check_file_name(name: str) -> None:
     stands between it and its subfolders."""
     parts = name.split("/")
     good = all(_ALLOWED.fullmatch(part) and part.strip(".") for part in parts)
-    if good and (len(parts) > 1 or not _is_number(name)):
-        return
-    raise TokenError(
-        f"'{name}' cannot be the name of an embedding: use letters, digits, '_', '.' or '-', and "
-        "not a number; for example sks"
-    )
+    if not good or (len(parts) == 1 and _is_number(name)):
+        raise TokenError(f"'{name}' cannot be the name of an embedding: {_NAMES}")
 
 
 def _is_number(word: str) -> bool:
@@ -127,19 +120,15 @@ def read_token(path: str | os.PathLike[str], word: str = "") -> Token:
     if not path.is_file():
         raise TokenError(f"{path}: there is no such token file; choose another or save it again")
     read = _read_pickle if path.suffix.lower() in _PICKLES else _read_safetensors
-    stored = read(path, word)
-    vectors = {
-        encoder: _checked(tensor, path, stored.keys.get(encoder, ""))
-        for encoder, tensor in stored.tensors.items()
-    }
+    found, tensors, metadata = read(path, word)
+    vectors = {key: _checked(tensor, path, found.vectors[key]) for key, tensor in tensors.items()}
     if "" in vectors:
         tensor = vectors.pop("")
         vectors[_ENCODER_OF_WIDTH.get(tensor.shape[1], "clip_l")] = tensor
-    if word:
-        check_word(word)
-    else:
-        word = _first_word([*stored.words, path.stem], path)
-    return Token(word, vectors, stored.metadata, stored.others)
+    if not word:
+        named = [metadata["word"]] if "word" in metadata else []
+        word = _first_word([*named, *found.words, path.stem], path)
+    return Token(word, vectors, metadata, found.others)
 
 
 def as_written(token: Token) -> Token:
@@ -179,36 +168,24 @@ def _first_word(names: list[str], path: Path) -> str:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Stored:
-    """What a file holds."""
-
-    tensors: dict[str, torch.Tensor]
-    """By encoder, "" where the file does not say."""
-    keys: dict[str, str] = field(default_factory=dict)
-    """What they are called there."""
-    metadata: dict[str, str] = field(default_factory=dict)
-    words: tuple[str, ...] = ()
-    """Names for the word, the best first."""
-    others: tuple[str, ...] = ()
+# What a file holds: names by encoder, "" where the file does not say; the tensors; metadata.
+_Stored = tuple[FoundKeys, dict[str, torch.Tensor], dict[str, str]]
 
 
 def _read_safetensors(path: Path, word: str) -> _Stored:
     # The parser's errors are of many types; whatever it throws, the file is at fault.
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
             found = _find_keys(list(file.keys()), word, path)
             # Copied, for the tensors lie in the mapped file.
             tensors = {key: file.get_tensor(name).clone() for key, name in found.vectors.items()}
+            return found, tensors, dict(file.metadata() or {})
     except TokenError:
         raise
     except Exception as error:
         raise TokenError(
             f"{path}: is damaged or no safetensors file ({error}); save or download it again"
         ) from error
-    named = (metadata["word"],) if "word" in metadata else ()
-    return _Stored(tensors, found.vectors, metadata, named + found.words, found.others)
 
 
 def _find_keys(names: list[str], word: str, path: Path) -> FoundKeys:
@@ -237,11 +214,10 @@ def _read_pickle(path: Path, word: str) -> _Stored:
     params = stored.get("string_to_param")
     if isinstance(params, Mapping) and params:
         name = stored.get("name")
-        names = (name,) if isinstance(name, str) else ()
-        return _Stored({"": _tensor(next(iter(params.values())), path)}, words=names)
+        found = FoundKeys({"": "its tensor"}, (name,) if isinstance(name, str) else ())
+        return found, {"": _tensor(next(iter(params.values())), path)}, {}
     found = _find_keys([str(key) for key in stored], word, path)
-    tensors = {encoder: _tensor(stored.get(key), path) for encoder, key in found.vectors.items()}
-    return _Stored(tensors, found.vectors, {}, found.words, found.others)
+    return found, {key: _tensor(stored.get(name), path) for key, name in found.vectors.items()}, {}
 
 
 def _tensor(value: object, path: Path) -> torch.Tensor:
@@ -250,9 +226,8 @@ def _tensor(value: object, path: Path) -> torch.Tensor:
     raise TokenError(f"{path}: is no token file; a {type(value).__name__} is where vectors belong")
 
 
-def _checked(stored: torch.Tensor, path: Path, key: str) -> torch.Tensor:
+def _checked(stored: torch.Tensor, path: Path, name: str) -> torch.Tensor:
     """float32 [vectors, width] of what a file holds."""
-    name = key or "its tensor"
     if stored.dtype not in _FLOATS:
         raise TokenError(
             f"{path}: is no token file; {name} holds {stored.dtype}, expected float16, "

@@ -45,15 +45,6 @@ def apply_token(clip: Any, token: Token) -> Any:
     return out
 
 
-def known_words(clip: Any) -> list[str]:
-    """The words that `apply_token` gave to this CLIP, in the order they were given."""
-    words: dict[str, None] = {}
-    for tokenizer in inner_tokenizers(clip).values():
-        if isinstance(tokenizer, _KnowsWords):
-            words.update((word, None) for word, _ in tokenizer.zoodip_words.values())
-    return list(words)
-
-
 def inner_tokenizers(clip: Any) -> dict[str, Any]:
     """The host's tokenizers in a CLIP, one for each text encoder: "clip_l" -> SDTokenizer.
 
@@ -76,18 +67,15 @@ def inner_tokenizers(clip: Any) -> dict[str, Any]:
 def family_of(clip: Any) -> str:
     """The model family that the text encoders of `clip` belong to, for messages."""
     names = sorted(inner_tokenizers(clip))
-    return _FAMILIES.get(tuple(names), "a model with " + _listed(names))
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(names)
+    return _FAMILIES.get(tuple(names), f"a model with {' and '.join(names)}")
 
 
 def _check_fit(encoders: Mapping[str, Any], token: Token) -> None:
     if encoders.keys() != token.vectors.keys():
+        has, needed = (" and ".join(sorted(names)) for names in (encoders, token.vectors))
         raise TokenError(
-            f"this CLIP has {_listed(sorted(encoders))}; the token '{token.word}' is for "
-            f"{_listed(sorted(token.vectors))}. Use a token that was made for this model family"
+            f"this CLIP has {has}; the token '{token.word}' is for {needed}. Use a token that was "
+            "made for this model family"
         )
     for name, tokenizer in encoders.items():
         width = token.vectors[name].shape[1]
@@ -138,12 +126,12 @@ class _KnowsWords:
         """`text` with " embedding:word " for every known word."""
         kept = [match.span() for match in re.finditer(_EMBEDDING, text)]
         parts, behind = [], 0
-        for found in find_words(text, self.zoodip_words):
-            if any(start <= found.start < end for start, end in kept):
+        for key, at, end in find_words(text, self.zoodip_words):
+            if any(first <= at < last for first, last in kept):
                 continue
-            word, _ = self.zoodip_words[found.word]
-            parts += [text[behind : found.start], f" embedding:{word} "]
-            behind = found.end
+            word, _ = self.zoodip_words[key]
+            parts += [text[behind:at], f" embedding:{word} "]
+            behind = end
         return "".join([*parts, text[behind:]])
 
     def _try_get_embedding(self, embedding_name: str, *more: Any, **named: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from .files import partial_name
@@ -24,6 +23,7 @@ NUMBER, REPLACE = "number", "replace"
 IF_EXISTS = (NUMBER, REPLACE)
 
 _ENDING = ".safetensors"
+_TIMES = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H", "minute": "%M", "second": "%S"}
 _NUMBERS = "_99999"  # room for what `number` adds
 _LONGEST_NAME = 255  # bytes, where the file system does not say
 
@@ -55,7 +55,8 @@ def save_token(folder: Path, token: Token, name: str, if_exists: str) -> str:
         ) from error
     last = parts[-1]
     if if_exists == NUMBER:
-        last = next(each for each in _numbered(last) if _is_free(folder_of_file, each, token))
+        names = chain([last], (f"{last}_{number}" for number in count(2)))
+        last = next(each for each in names if _is_free(folder_of_file, each, token))
     path = folder_of_file / f"{last}{_ENDING}"
     if if_exists == REPLACE or not path.exists():
         write_token(path, token)
@@ -66,14 +67,7 @@ def _filled_in(name: str, token: Token) -> str:
     """The name with what stands between percent signs, as in those of ComfyUI's Save Image."""
     now = time.localtime()
     values = {"word": token.word, "step": token.metadata.get("step", "0")}
-    values |= {
-        "year": f"{now.tm_year}",
-        "month": f"{now.tm_mon:02}",
-        "day": f"{now.tm_mday:02}",
-        "hour": f"{now.tm_hour:02}",
-        "minute": f"{now.tm_min:02}",
-        "second": f"{now.tm_sec:02}",
-    }
+    values |= {key: time.strftime(form, now) for key, form in _TIMES.items()}
     for key, value in values.items():
         name = name.replace(f"%{key}%", value)
     if "%" in name:
@@ -108,12 +102,6 @@ def _limit(folder: Path, kind: str, otherwise: int) -> int:
     with suppress(OSError, ValueError, AttributeError):
         return os.pathconf(folder, kind)
     return otherwise
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    for number in count(2):
-        yield f"{name}_{number}"
 
 
 def _is_free(folder: Path, name: str, token: Token) -> bool:

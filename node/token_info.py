@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .captions import counted
 from .token import Token
 
 
@@ -15,7 +16,7 @@ def describe_token(token: Token) -> str:
     for encoder, vectors in token.vectors.items():
         count, width = vectors.shape
         norms = ", ".join(f"{float(norm):.3f}" for norm in vectors.norm(dim=1))
-        lines.append(f"{encoder}: {_counted(count, 'vector')} of {width} numbers, norm {norms}")
+        lines.append(f"{encoder}: {counted(count, 'vector')} of {width} numbers, norm {norms}")
     lines += [f"not read: {other}" for other in token.others]
     if "step" in token.metadata:
         lines.append(f"steps: {token.metadata['step']}")
@@ -35,11 +36,9 @@ def _made_by(stored: str | None) -> list[str]:
         record = None
     if not isinstance(record, Mapping):
         return ["made by: ZOODiP; its record of how cannot be read"]
+    told = {key: value for key, value in record.items() if key not in ("zoodip", "word")}
     lines = [f"made by: ZOODiP {record.get('zoodip', '(version unknown)')}"]
-    for key, value in record.items():
-        if key not in ("zoodip", "word"):
-            lines.append(f"{key}: {_value(key, value)}")
-    return lines
+    return lines + [f"{key}: {_value(key, value)}" for key, value in told.items()]
 
 
 def _value(key: str, value: Any) -> str:
@@ -61,7 +60,3 @@ def _captions(picture: Any) -> list[str]:
     found = picture.get("captions", [picture.get("caption")])
     listed = found if isinstance(found, list) else []
     return [caption for caption in listed if isinstance(caption, str)]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

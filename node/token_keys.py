@@ -59,7 +59,10 @@ def find_keys(names: Sequence[str], asked: str = "") -> FoundKeys:
         found = _by_only_name(plain)
     read = set(found.vectors.values())
     others = [name for name in sorted(plain) if name not in read]
-    return FoundKeys(found.vectors, found.words, _described(others))
+    if any(sign in name for name in others for sign in _LORA):
+        others = [f"{len(others)} tensors of a LoRA"]
+    said = [f"{name} (an output vector)" if name.endswith("_out") else name for name in others]
+    return FoundKeys(found.vectors, found.words, tuple(said))
 
 
 def _by_name(names: dict[str, str]) -> FoundKeys | None:
@@ -113,12 +116,6 @@ def _one_of_bundle(words: dict[str, dict[str, str]], asked: str) -> FoundKeys:
     return FoundKeys(found.vectors, (chosen,))
 
 
-def _described(others: Sequence[str]) -> tuple[str, ...]:
-    if any(sign in name for name in others for sign in _LORA):
-        return (f"{len(others)} tensors of a LoRA",)
-    return tuple(f"{name} (an output vector)" if name.endswith("_out") else name for name in others)
-
-
 def _counted(names: Sequence[str]) -> str:
     if not names:
         return "no tensors"
@@ -137,9 +134,7 @@ def _other_file(names: Sequence[str]) -> str | None:
         return "a LoRA, not a token"
     if any(sign in text for sign in _CHECKPOINT):
         return "a checkpoint, not a token"
-    if len(names) < 2:
-        return None
-    if any(sign in text for sign in _PART):
+    if len(names) > 1 and any(sign in text for sign in _PART):
         return "a part of a model, not a token"
     if {"theta", "m", "v"} <= set(names):
         return "the state of a stopped training, not its token"

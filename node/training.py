@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from .native import graph, zoodip
-from .token import Token, read_token
-
-
-class Host(Protocol):
-    """What is asked of ComfyUI; node/host.py is the real one."""
-
-    def free_memory(self, needed: int) -> None: ...
-    def memory_given_back(self) -> None: ...
-    def interruption(self) -> Exception: ...
-    def watch_interruption(self, cancel: Callable[[], object]) -> Any: ...
-    def progress_bar(self, steps: int, node: str) -> Callable[..., None]: ...
 
 
 @dataclass(frozen=True)
@@ -49,21 +38,10 @@ class Training:
     """Makes the host's own model small while the engine trains."""
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What a training gives to the graph."""
+def learn(job: Any, training: Training, node: str, host: Any) -> Any:
+    """zoodip.graph.Learned, from what is kept when it was learned before.
 
-    token: Token
-    losses: list[float] = field(repr=False)
-    steps: int = 0
-    finished: bool = True
-    """False: the user chose to stop and keep; asked again, it goes on."""
-
-
-def learn(job: Any, training: Training, node: str, host: Host) -> Learned:
-    """The word, from what is kept when it was learned before.
-
-    job: of zoodip.service.Service.begin. node: where ComfyUI shows progress.
+    job: of zoodip.service.Service.begin. node: where ComfyUI shows progress. host: node/host.py.
 
     Raises:
         ComfyUI's interruption when the prompt was interrupted; what was learned is kept.
@@ -72,7 +50,7 @@ def learn(job: Any, training: Training, node: str, host: Host) -> Learned:
     with ExitStack() as parked, host.watch_interruption(job.cancel):
         engine = _EngineHost(training, node, host, parked)
         try:
-            learned = graph().learn(
+            return graph().learn(
                 job,
                 training.weights,
                 training.digest,
@@ -90,14 +68,12 @@ def learn(job: Any, training: Training, node: str, host: Host) -> Learned:
         finally:
             if engine.trained:
                 host.memory_given_back()
-    token = read_token(learned.token)
-    return Learned(token, learned.losses, learned.steps, learned.finished)
 
 
 class _EngineHost:
     """ComfyUI as the engine asks it: zoodip.graph.GraphHost."""
 
-    def __init__(self, training: Training, node: str, host: Host, parked: ExitStack) -> None:
+    def __init__(self, training: Training, node: str, host: Any, parked: ExitStack) -> None:
         self._training, self._node, self._host, self._parked = training, node, host, parked
         self._bar: Callable[..., None] | None = None
         self.preview_share = training.preview_percent / 100 if training.preview else 0.0
@@ -108,9 +84,7 @@ class _EngineHost:
         self._host.free_memory(needed)
 
     def expected(self) -> Any:
-        make = self._training.expected
-        expected = make() if make is not None else graph().Expected()
-        return expected.native()
+        return (self._training.expected or graph().Expected)().native()
 
     def park(self) -> None:
         self._parked.enter_context(self._training.parking())

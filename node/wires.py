@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,30 +25,19 @@ VAE = "first_stage_model."
 
 REMEDY = "Wire a model of Stable Diffusion 1.x, 2.x or XL"
 
-
 # EDM is a V_PREDICTION, LCM and X0 are an EPS, of which they change the meaning.
-_OTHER_SAMPLINGS = (
-    "EDM",
-    "LCM",
-    "X0",
-    "IMG_TO_IMG",
-    "CONST",
-    "COSMOS_RFLOW",
-    "ModelSamplingContinuousEDM",
-    "StableCascadeSampling",
-    "ModelSamplingDiscreteDistilled",
-)
+_OTHER_SAMPLINGS = ("EDM", "LCM", "X0", "IMG_TO_IMG", "CONST", "COSMOS_RFLOW")
+_OTHER_SAMPLINGS += ("ModelSamplingContinuousEDM", "StableCascadeSampling")
+_OTHER_SAMPLINGS += ("ModelSamplingDiscreteDistilled",)
 
 
 @dataclass
 class WiredTensor:
     """A tensor of the host's with what is to be done to it."""
 
-    name: str
-    """As original checkpoints call it."""
     stored: torch.Tensor
     merged: Callable[[], torch.Tensor] | None = None
-    """The tensor with its patches, float32; None where it has none."""
+    """Makes the tensor with its patches, float32; None where it has none."""
 
     def __post_init__(self) -> None:
         # As it is read: the host's tensor may be parked in another type.
@@ -62,17 +52,25 @@ class WiredTensor:
                 value = self.stored.detach().to(self.dtype)
             return value.detach().clone() if value.is_inference() else value.detach()
 
-    def samples(self) -> bytes:
-        """Of elements all over the tensor; copies no more than those."""
+    def samples(self, count: int = 257) -> bytes:
+        """Evenly spread elements: a LoRA or a fine-tune changes nearly all of a tensor's. Copies no
+        more than those."""
         with torch.no_grad():
-            return _samples(self.stored if self.merged is None else self.merged())
+            flat = (self.stored if self.merged is None else self.merged()).reshape(-1)
+            if flat.numel() > count:
+                # In integers: float32 cannot count the elements of a tensor with more than 2^24.
+                places = torch.arange(count) * (flat.numel() - 1) // (count - 1)
+                flat = flat[places.to(flat.device)]
+            return flat.to("cpu", torch.float32).numpy().tobytes()
 
 
 @dataclass
 class WiredModel:
     """All that the engine needs to know of the three wires."""
 
+    merge: Merge
     tensors: dict[str, WiredTensor] = field(default_factory=dict)
+    """By name, as original checkpoints have it."""
     metadata: dict[str, str] = field(default_factory=dict)
     alphas_cumprod: list[float] = field(default_factory=list)
     prediction: str = "epsilon"
@@ -80,12 +78,23 @@ class WiredModel:
     kinds: list[str] = field(default_factory=list)
     """The classes that compute: another one may make something else of the same weights."""
 
+    def add(self, key_patches: dict, wire: str, rename: Callable[[str], str]) -> None:
+        """Adds what a ModelPatcher's `get_key_patches` gives: key -> [(weight, convert), *patches].
+
+        rename: a key -> as original checkpoints have it.
+        """
+        for key, ((weight, convert), *patches) in key_patches.items():
+            name = rename(key)
+            if _is_int8(weight, wire, key) and not patches:
+                self.tensors[name] = WiredTensor(weight._qdata)
+                self.tensors[f"{name}_scale"] = WiredTensor(weight._params.scale)
+            else:
+                make = partial(_merged, self.merge, weight, convert, patches, key)
+                self.tensors[name] = WiredTensor(weight, make if patches else None)
+
     def weights(self) -> Any:
         """As zoodip.graph.Weights."""
-        listed = [
-            (name, tuple(tensor.stored.shape), tensor.dtype)
-            for name, tensor in self.tensors.items()
-        ]
+        listed = [(name, tuple(t.stored.shape), t.dtype) for name, t in self.tensors.items()]
         return graph().Weights(
             "the wired model", listed, lambda name: self.tensors[name].get(), self.metadata
         )
@@ -103,32 +112,30 @@ class WiredModel:
         return hashed.hexdigest()
 
 
-def _samples(tensor: torch.Tensor, count: int = 257) -> bytes:
-    """Evenly spread elements: a LoRA or a fine-tune changes nearly all of a tensor's."""
-    flat = tensor.reshape(-1)
-    if flat.numel() > count:
-        # In integers: float32 has no room for the places of a tensor with more than 2^24 elements.
-        places = torch.arange(count) * (flat.numel() - 1) // (count - 1)
-        flat = flat[places.to(flat.device)]
-    return flat.to("cpu", torch.float32).numpy().tobytes()
-
-
 def read_wires(
     model: Any, clip: Any, vae: Any, merge: Merge, settle: Settle = lambda patcher: None
 ) -> WiredModel:
     """Raises WireError for what cannot be trained on, by name."""
-    wired = WiredModel()
-    _check_present(model, clip, vae)
-    _check_family(model)
+    for name, wire in (("MODEL", model), ("CLIP", clip), ("VAE", vae)):
+        if wire is None:
+            raise WireError(
+                f"{name}: is empty; the checkpoint that it comes from has none. Load it separately"
+            )
+    if not hasattr(model.model.diffusion_model, "input_blocks"):
+        raise WireError(
+            f"MODEL: is {type(model.model.model_config).__name__}, a family that is not supported. "
+            f"{REMEDY}"
+        )
+    wired = WiredModel(merge)
     check_model(model, settle)
-    _read_model(wired, model, merge)
+    _read_model(wired, model)
     family = wired_family(clip)
     _check_same_family(model, family)
     check_clip(clip, settle)
-    _read_clip(wired, clip, family, merge)
+    _read_clip(wired, clip, family)
     _check_autoencoder(vae)
     check_vae(vae, settle)
-    _read_vae(wired, model, vae, merge)
+    _read_vae(wired, model, vae)
     return wired
 
 
@@ -137,28 +144,21 @@ def digest_of_patched(clip: Any, merge: Merge, settle: Settle) -> str:
 
     Raises WireError as `read_wires`.
     """
-    wired = WiredModel()
+    wired = WiredModel(merge)
     family = wired_family(clip)
     check_clip(clip, settle)
-    _read_clip(wired, clip, family, merge)
+    _read_clip(wired, clip, family)
     patched = any(tensor.merged is not None for tensor in wired.tensors.values())
     return wired.digest() if patched else ""
-
-
-def _check_present(model: Any, clip: Any, vae: Any) -> None:
-    for name, wire in (("MODEL", model), ("CLIP", clip), ("VAE", vae)):
-        if wire is None:
-            raise WireError(
-                f"{name}: is empty; the checkpoint that it comes from has none. Load it separately"
-            )
 
 
 # MODEL
 
 
-def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
+def _read_model(wired: WiredModel, model: Any) -> None:
     wired.kinds += [type(model.model).__qualname__]
-    add_tensors(wired, key_patches(model, "diffusion_model."), merge, "MODEL", _unet_name)
+    start = "diffusion_model."
+    wired.add(key_patches(model, start), "MODEL", lambda key: UNET + key.removeprefix(start))
     unet = model.model.diffusion_model
     if unet.num_heads > 0:
         wired.metadata["zoodip.unet_heads"] = str(unet.num_heads)
@@ -171,15 +171,6 @@ def _read_model(wired: WiredModel, model: Any, merge: Merge) -> None:
     if resolution is not None:
         wired.metadata["zoodip.resolution"] = str(resolution)
     _read_sampling(wired, model.get_model_object("model_sampling"))
-
-
-def _check_family(model: Any) -> None:
-    unet = model.model.diffusion_model
-    if not hasattr(unet, "input_blocks"):
-        raise WireError(
-            f"MODEL: is {type(model.model.model_config).__name__}, a family that is not supported. "
-            f"{REMEDY}"
-        )
 
 
 def _read_sampling(wired: WiredModel, sampling: Any) -> None:
@@ -198,10 +189,6 @@ def _read_sampling(wired: WiredModel, sampling: Any) -> None:
             f"MODEL: its schedule has {sigmas.numel()} timesteps, expected 1000. {REMEDY}"
         )
     wired.alphas_cumprod = (1 / (sigmas**2 + 1)).tolist()
-
-
-def _unet_name(key: str) -> str:
-    return UNET + key.removeprefix("diffusion_model.")
 
 
 # CLIP
@@ -233,15 +220,16 @@ def _check_same_family(model: Any, family: Any) -> None:
         )
 
 
-def _read_clip(wired: WiredModel, clip: Any, family: Any, merge: Merge) -> None:
+def _read_clip(wired: WiredModel, clip: Any, family: Any) -> None:
     wired.kinds += [type(clip).__qualname__, type(clip.cond_stage_model).__qualname__]
     wired.clip_skip = clip_skip_of(clip)
     for index, encoder in enumerate(family.encoders):
-        _read_encoder(wired, clip, encoder, "" if index == 0 else f"_{index + 1}", merge)
+        # Of the metadata that is about this one.
+        suffix = "" if index == 0 else f"_{index + 1}"
+        _read_encoder(wired, clip, encoder, suffix)
 
 
-def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge: Merge) -> None:
-    """suffix: of the metadata that is about this one."""
+def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str) -> None:
     start = f"{encoder.key}.transformer."
     model, projection = f"{start}text_model.", f"{start}text_projection.weight"
 
@@ -250,13 +238,12 @@ def _read_encoder(wired: WiredModel, clip: Any, encoder: Any, suffix: str, merge
             return encoder.projection
         return encoder.root + key.removeprefix(model)
 
-    patches = key_patches(clip.patcher, start)
     wanted = {
         key: value
-        for key, value in patches.items()
+        for key, value in key_patches(clip.patcher, start).items()
         if key.startswith(model) or (encoder.pooled and key == projection)
     }
-    add_tensors(wired, wanted, merge, "CLIP", rename)
+    wired.add(wanted, "CLIP", rename)
     module = getattr(clip.cond_stage_model, encoder.key)
     layers = module.transformer.text_model.encoder.layers
     wired.metadata[f"zoodip.text_heads{suffix}"] = str(layers[0].self_attn.heads)
@@ -284,38 +271,34 @@ def clip_skip_of(clip: Any) -> int:
 # VAE
 
 
-def _check_autoencoder(vae: Any) -> None:
-    state = vae.first_stage_model.state_dict()
-    first = next((name for name in _LATENTS if name in state), None)
-    found = "" if first is None else _other_latents(vae, first, state[first])
-    if first is None or found:
-        raise WireError(
-            f"VAE: is {type(vae.first_stage_model).__name__}{found}, which is not supported. Wire "
-            "the VAE of a Stable Diffusion checkpoint, or TAESD"
-        )
-
-
 # Where it shows how many channels latents have, as the decoder takes them.
 _LATENTS = ("decoder.conv_in.weight", "taesd_decoder.1.weight")
 _CHANNELS, _SIDE = 4, 8  # of latents, and the pixels of theirs
 
 
-def _other_latents(vae: Any, name: str, weight: torch.Tensor) -> str:
-    """How the latents are of another family; "" when they are not."""
-    if weight.ndim != 4 or getattr(vae, "latent_dim", 2) != 2:
-        return " for video"
-    if weight.shape[1] != _CHANNELS:
-        return f" with latents of {weight.shape[1]} channels in place of {_CHANNELS}"
-    side = getattr(vae, "downscale_ratio", _SIDE)
-    if side != _SIDE:
-        return f" with latents of {side} pixels a side in place of {_SIDE}"
-    return ""
+def _check_autoencoder(vae: Any) -> None:
+    state = vae.first_stage_model.state_dict()
+    weight = next((state[name] for name in _LATENTS if name in state), None)
+    if weight is None:
+        other = ""
+    elif weight.ndim != 4 or vae.latent_dim != 2:
+        other = " for video"
+    elif weight.shape[1] != _CHANNELS:
+        other = f" with latents of {weight.shape[1]} channels in place of {_CHANNELS}"
+    elif vae.downscale_ratio != _SIDE:
+        other = f" with latents of {vae.downscale_ratio} pixels a side in place of {_SIDE}"
+    else:
+        return
+    raise WireError(
+        f"VAE: is {type(vae.first_stage_model).__name__}{other}, which is not supported. Wire the "
+        "VAE of a Stable Diffusion checkpoint, or TAESD"
+    )
 
 
-def _read_vae(wired: WiredModel, model: Any, vae: Any, merge: Merge) -> None:
+def _read_vae(wired: WiredModel, model: Any, vae: Any) -> None:
     first = vae.first_stage_model
     wired.kinds += [type(vae).__qualname__, type(first).__qualname__]
-    add_tensors(wired, key_patches(vae.patcher), merge, "VAE", lambda key: VAE + key)
+    wired.add(key_patches(vae.patcher), "VAE", lambda key: VAE + key)
     scale = float(model.model.latent_format.scale_factor)
     if hasattr(first, "taesd_encoder"):
         scale /= first.vae_scale.item()
@@ -323,7 +306,6 @@ def _read_vae(wired: WiredModel, model: Any, vae: Any, merge: Merge) -> None:
 
 
 # Tensors
-
 
 # What the state of a layer that is quantised already holds beside its weight and bias.
 _DESCRIPTION = ".comfy_quant"
@@ -343,60 +325,31 @@ def key_patches(patcher: Any, start: str = "") -> dict:
         layer = patcher.model.get_submodule(module)
         kept = patcher.backup.get(key)  # where a load has merged patches into the layer's own
         weight = getattr(layer, name) if kept is None else kept.weight
-        convert = getattr(layer, f"convert_{name}", _unchanged)
+        convert = getattr(layer, f"convert_{name}", lambda weight, **_: weight)
         found[key] = [(weight, convert), *patcher.patches.get(key, [])]
     return found
 
 
-def _unchanged(weight: torch.Tensor, **_: Any) -> torch.Tensor:
-    return weight
-
-
-def add_tensors(
-    wired: WiredModel, key_patches: dict, merge: Merge, wire: str, rename: Callable[[str], str]
-) -> None:
-    """Adds what a ModelPatcher's `get_key_patches` gives: key -> [(weight, convert), *patches]."""
-    for key, ((weight, convert), *patches) in key_patches.items():
-        name = rename(key)
-        quantised = _int8_of(weight, wire, key)
-        if quantised is None:
-            _check_plain(weight, wire, key)
-        elif not patches:
-            integers, scale = quantised
-            wired.tensors[name] = WiredTensor(name, integers)
-            wired.tensors[f"{name}_scale"] = WiredTensor(f"{name}_scale", scale)
-            continue
-        merged = _merged(weight, convert, patches, merge, key) if patches else None
-        wired.tensors[name] = WiredTensor(name, weight, merged)
-
-
-def _int8_of(weight: torch.Tensor, wire: str, key: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Integers and scales of a weight that ComfyUI has in `int8_tensorwise`; None of another."""
-    if getattr(weight, "_layout_cls", None) != "TensorWiseINT8Layout":
-        return None
-    if getattr(weight._params, "convrot", False):
-        raise WireError(
-            f"{wire}: holds weights that were rotated before they were quantised ('{key}', "
-            "convrot); the engine reads int8_tensorwise without it. Load a checkpoint in that, or "
-            "in fp16, bf16 or fp32"
-        )
-    return weight._qdata, weight._params.scale
-
-
 def _merged(
-    weight: torch.Tensor, convert: Callable, patches: list, merge: Merge, key: str
-) -> Callable[[], torch.Tensor]:
-    def get() -> torch.Tensor:
-        plain = weight.dequantize() if hasattr(weight, "_layout_cls") else weight
-        # A copy: merging writes into what it is given.
-        return merge(patches, convert(plain.to(torch.float32, copy=True), inplace=True), key)
-
-    return get
+    merge: Merge, weight: torch.Tensor, convert: Callable, patches: list, key: str
+) -> torch.Tensor:
+    plain = weight.dequantize() if hasattr(weight, "_layout_cls") else weight
+    # A copy: merging writes into what it is given.
+    return merge(patches, convert(plain.to(torch.float32, copy=True), inplace=True), key)
 
 
-def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
-    """Refuses weights that somebody else has quantised, by name."""
+def _is_int8(weight: torch.Tensor, wire: str, key: str) -> bool:
+    """Whether ComfyUI has a weight in `int8_tensorwise`. Raises WireError, by name, for what is
+    rotated, and for what somebody else has quantised."""
     kind = type(weight)
+    if getattr(weight, "_layout_cls", None) == "TensorWiseINT8Layout":
+        if getattr(weight._params, "convrot", False):
+            raise WireError(
+                f"{wire}: holds weights that were rotated before they were quantised ('{key}', "
+                "convrot); the engine reads int8_tensorwise without it. Load a checkpoint in that, "
+                "or in fp16, bf16 or fp32"
+            )
+        return True
     if kind not in (torch.Tensor, torch.nn.Parameter):
         what = f"{kind.__name__} weights"
     elif weight.is_meta:
@@ -404,7 +357,7 @@ def _check_plain(weight: torch.Tensor, wire: str, key: str) -> None:
     elif "float8" in str(weight.dtype):
         what = f"{str(weight.dtype).removeprefix('torch.')} weights"
     else:
-        return
+        return False
     raise WireError(
         f"{wire}: holds {what} ('{key}'); the engine quantises by itself, and needs fp16, bf16, "
         "fp32 or int8_tensorwise. Load the checkpoint with its own weights"

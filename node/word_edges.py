@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 LETTER, MARK, INVISIBLE, OTHER = "letter", "mark", "invisible", "other"
 
@@ -27,15 +26,6 @@ _UNSPACED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class FoundWord:
-    """An occurrence: text[start:end] is the word, in any case of letters."""
-
-    word: str
-    start: int
-    end: int
-
-
 def word_neighbour(character: str) -> str:
     """What a character beside a word is to it: LETTER makes it longer, MARK belongs to the letter
     before it, INVISIBLE is as if it were not there, and OTHER is an edge.
@@ -48,24 +38,24 @@ def word_neighbour(character: str) -> str:
     return kind
 
 
-def find_words(text: str, words: Iterable[str]) -> Iterator[FoundWord]:
-    """Every whole occurrence of each word, from left to right: ASCII letters in any case, the
-    longest word where several begin at one place. Words are ASCII and not empty.
+def find_words(text: str, words: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    """Every whole occurrence of each word, from left to right, as word, start and end: ASCII
+    letters in any case, the longest word where several begin at one place. Words are ASCII and not
+    empty.
     """
     longest_first = sorted(words, key=len, reverse=True)
     if not longest_first:
         return
-    patterns = [
-        (word, re.compile(re.escape(word), re.ASCII | re.IGNORECASE)) for word in longest_first
-    ]
-    anywhere = re.compile("|".join(map(re.escape, longest_first)), re.ASCII | re.IGNORECASE)
+    any_case = re.ASCII | re.IGNORECASE
+    patterns = {word: re.compile(re.escape(word), any_case) for word in longest_first}
+    anywhere = re.compile("|".join(map(re.escape, longest_first)), any_case)
     at = 0
     while (candidate := anywhere.search(text, at)) is not None:
         at = candidate.start()
-        for word, pattern in patterns:
+        for word, pattern in patterns.items():
             match = pattern.match(text, at)
             if match and _begins(text, at) and _ends(text, match.end()):
-                yield FoundWord(word, at, match.end())
+                yield word, at, match.end()
                 at = match.end()
                 break
         else:
@@ -73,16 +63,10 @@ def find_words(text: str, words: Iterable[str]) -> Iterator[FoundWord]:
 
 
 def _begins(text: str, start: int) -> bool:
-    for at in range(start - 1, -1, -1):
-        kind = word_neighbour(text[at])
-        if kind in (LETTER, OTHER):
-            return kind == OTHER
-    return True
+    kinds = (word_neighbour(text[at]) for at in range(start - 1, -1, -1))
+    return next((kind == OTHER for kind in kinds if kind in (LETTER, OTHER)), True)
 
 
 def _ends(text: str, end: int) -> bool:
-    for at in range(end, len(text)):
-        kind = word_neighbour(text[at])
-        if kind != INVISIBLE:
-            return kind == OTHER
-    return True
+    kinds = (word_neighbour(text[at]) for at in range(end, len(text)))
+    return next((kind == OTHER for kind in kinds if kind != INVISIBLE), True)

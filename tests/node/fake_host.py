@@ -185,6 +185,11 @@ def sdxl_clip(files=None, files_g=None) -> FakeCLIP:
     )
 
 
+def known_words(clip) -> list[str]:
+    """The words that `apply_token` gave to this CLIP, in the order they were given."""
+    return [word for word, _ in getattr(clip.tokenizer.clip_l, "zoodip_words", {}).values()]
+
+
 def plain(tokens: dict) -> dict:
     """Tokens of `FakeCLIP.tokenize` without padding, vectors as tuples, to compare."""
 

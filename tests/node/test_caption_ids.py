@@ -7,8 +7,8 @@ import torch
 from comfyui_zoodip.node.caption_ids import initialiser, prepare_captions, prepare_plain
 from comfyui_zoodip.node.captions import CaptionError
 from comfyui_zoodip.node.token import Token, TokenError
-from comfyui_zoodip.node.token_clip import apply_token, known_words
-from fake_host import END, START, FakeCLIP, FakeSDTokenizer, sd1_clip, sdxl_clip
+from comfyui_zoodip.node.token_clip import apply_token
+from fake_host import END, START, FakeCLIP, FakeSDTokenizer, known_words, sd1_clip, sdxl_clip
 from hypothesis import given
 from hypothesis import strategies as st
 

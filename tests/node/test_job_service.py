@@ -16,6 +16,7 @@ import pytest
 from comfyui_zoodip.node import jobs as jobs_module
 from comfyui_zoodip.node.files import read_json
 from comfyui_zoodip.node.jobs import asked_port
+from comfyui_zoodip.node.native import part
 from trainings import (
     ENDLESS,
     FakeHost,
@@ -123,7 +124,7 @@ def test_the_setting_is_kept_and_the_environment_goes_before_it(make):
 
 
 def test_the_setting_turns_it_on_and_off(make, port, monkeypatch):
-    monkeypatch.setattr(jobs_module._service_module(), "DEFAULT_PORT", port)
+    monkeypatch.setattr(part("service"), "DEFAULT_PORT", port)
     first = make({})
     first.jobs.set_enabled(True)
     url = f"http://127.0.0.1:{port}"
@@ -208,7 +209,7 @@ def test_the_end_gives_the_port_back(make):
 
 
 def test_turning_it_off_lets_trainings_go_on(make, wanted, port, monkeypatch):
-    monkeypatch.setattr(jobs_module._service_module(), "DEFAULT_PORT", port)
+    monkeypatch.setattr(part("service"), "DEFAULT_PORT", port)
     house = make({})
     house.jobs.set_enabled(True)
     with in_training(house, chosen(wanted, steps=ENDLESS)):

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoodip
-from comfyui_zoodip.node.pictures import PictureError, load_folder
+from comfyui_zoodip.node import pictures as nodes
+from comfyui_zoodip.node.pictures import PictureError
+from load_folder import load_folder
 from picture_files import (
     ADOBE_RGB,
     DISPLAY_P3,
@@ -279,7 +281,7 @@ def test_both_faces_show_what_pillow_shows(tmp_path: Path, case: str) -> None:
     (tmp_path / "a.png").write_bytes(data)  # whatever it is: the contents count
     got = engine(tmp_path / "a.png")
     assert difference(got, oracle(data)) <= tolerance
-    images, _, names = load_folder(tmp_path, 24, "")
+    images, _, names = load_folder(nodes, tmp_path, 24, "")
     assert names == ["a.png"]
     node = (images[0].numpy() * 255).round().astype(np.uint8)
     width, height, pixels = native.load_picture(tmp_path / "a.png", 24, 24)
@@ -368,7 +370,7 @@ LOSSY = 12
 def test_heic(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(HEIC)
     assert difference(engine(tmp_path / name), smooth()) <= LOSSY
-    images, _, names = load_folder(tmp_path, 32, "")
+    images, _, names = load_folder(nodes, tmp_path, 32, "")
     assert names == [name]
     assert difference((images[0].numpy() * 255).round().astype(np.uint8), square(smooth(), 32)) <= (
         LOSSY + 1
@@ -444,7 +446,7 @@ def test_a_file_that_was_cut_off_is_refused_alike(tmp_path: Path, write) -> None
         with pytest.raises(zoodip.Error, match="dog.png: is .*(damaged|cut off)") as refused:
             engine(tmp_path / "dog.png")
         with pytest.raises(PictureError) as told:
-            load_folder(tmp_path, 24, "")
+            load_folder(nodes, tmp_path, 24, "")
         assert str(told.value) == str(refused.value).replace(f"{tmp_path}/", "")
 
 
@@ -460,8 +462,7 @@ def test_without_the_engine_the_node_says_what_to_run(tmp_path: Path, monkeypatc
     def missing() -> None:
         raise zoodip.NativeModuleError("the engine is not built; run this")
 
-    monkeypatch.delitem(vars(zoodip), "_native", raising=False)
-    monkeypatch.setattr(zoodip, "load_native", missing)
+    monkeypatch.setattr(zoodip._folder, "load_native", missing)
     (tmp_path / "a.png").write_bytes(png())
     with pytest.raises(PictureError, match="the engine is not built; run this"):
-        load_folder(tmp_path, 24, "")
+        load_folder(nodes, tmp_path, 24, "")

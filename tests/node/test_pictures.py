@@ -7,14 +7,15 @@ import os
 import numpy as np
 import pytest
 import torch
+from comfyui_zoodip.node import pictures as nodes
 from comfyui_zoodip.node.pictures import (
     PictureError,
     folder_fingerprint,
     list_folders,
-    load_folder,
     pictures_from,
     resolve_folder,
 )
+from load_folder import load_folder
 from PIL import Image
 
 ROOT_FOLDERS = ["zoodip demo/a", "zoodip photos/b"]
@@ -156,7 +157,7 @@ def test_links_are_followed_as_the_host_follows_them(places, tmp_path):
     names = list_folders(*places)
     assert names == ["cats", "disk/birds", "out", "pets/dogs", *ROOT_FOLDERS]
     for name in names:
-        assert load_folder(resolve_folder(name, *places), 64, "")[2] == ["0.png"]
+        assert load_folder(nodes, resolve_folder(name, *places), 64, "")[2] == ["0.png"]
 
 
 def test_an_absolute_name_leads_out(places):
@@ -168,9 +169,9 @@ def test_a_folder_that_is_gone(places):
     with pytest.raises(PictureError, match="the folder 'birds' is gone"):
         resolve_folder("birds", *places)
     with pytest.raises(PictureError, match="the folder 'birds' is gone"):
-        load_folder(places[0] / "birds", 64, "")
+        load_folder(nodes, places[0] / "birds", 64, "")
     with pytest.raises(PictureError, match="^the folder 'empty' holds no pictures \\(.jpg, "):
-        load_folder(places[0] / "empty", 64, "")
+        load_folder(nodes, places[0] / "empty", 64, "")
 
 
 def test_pictures_and_captions_may_be_links(places, tmp_path):
@@ -180,7 +181,7 @@ def test_pictures_and_captions_may_be_links(places, tmp_path):
     for name in ("1.png", "1.txt"):
         (folder / name).symlink_to(tmp_path / name)
     (folder / "broken.png").symlink_to(tmp_path / "nothing.png")
-    _, captions, names = load_folder(folder, 64, "none")
+    _, captions, names = load_folder(nodes, folder, 64, "none")
     assert (captions, names) == (["none", "a {}"], ["0.png", "1.png"])
 
 
@@ -194,7 +195,7 @@ def test_a_folder_is_loaded(tmp_path):
             )
     (tmp_path / "b.txt").write_bytes("\ufeffa {}\r\non a  sofa\n".encode())
     (tmp_path / "c.txt").write_text(" \n")
-    images, captions, names = load_folder(tmp_path, 12, "a photo of a {}")
+    images, captions, names = load_folder(nodes, tmp_path, 12, "a photo of a {}")
     assert names == ["a.png", "b.PNG", "c.webp"]
     assert captions == ["a photo of a {}", "a {} on a sofa", "a photo of a {}"]
     assert images.shape == (3, 12, 12, 3) and images.dtype == torch.float32
@@ -209,11 +210,11 @@ def test_resampling_is_antialiased_and_keeps_the_aspect(tmp_path):
     pixels[:, 20:60] = np.where(np.arange(40)[None, :, None] % 2, 255, 0)
     pixels[:, :20] = pixels[:, 60:] = 99
     Image.fromarray(pixels).save(tmp_path / "0.png")
-    images, _, _ = load_folder(tmp_path, 10, "")
+    images, _, _ = load_folder(nodes, tmp_path, 10, "")
     middle = images[0, :, 2:-2] * 255
     assert ((middle - 127.5).abs() < 12).all()
     Image.fromarray(np.full((9, 33, 3), 77, np.uint8)).save(tmp_path / "0.png")
-    images, _, _ = load_folder(tmp_path, 64, "")
+    images, _, _ = load_folder(nodes, tmp_path, 64, "")
     assert ((images * 255).round() == 77).all()
 
 
@@ -223,7 +224,7 @@ def test_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     Image.fromarray(pixels).save(tmp_path / "0.png", exif=exif)
-    images, _, _ = load_folder(tmp_path, 16, "")
+    images, _, _ = load_folder(nodes, tmp_path, 16, "")
     assert (images[0, :, 8:] == 1).all() and (images[0, :, :8] == 0).all()
 
 
@@ -242,7 +243,7 @@ def test_modes_become_rgb(tmp_path, mode):
     if mode in ("LA", "RGBA"):
         picture.putalpha(0)
     picture.save(tmp_path / "0.png", **({"transparency": 100} if mode == "PA" else {}))
-    images, _, _ = load_folder(tmp_path, 8, "")
+    images, _, _ = load_folder(nodes, tmp_path, 8, "")
     expected = {"LA": 255, "RGBA": 255, "PA": 255, "1": 255}.get(mode, 100)
     assert ((images * 255).round() == expected).all()
 
@@ -258,21 +259,21 @@ def test_pictures_that_cannot_be_read(tmp_path):
     ):
         path.write_bytes(contents)
         with pytest.raises(PictureError, match=f"^0.jpg: {says}"):
-            load_folder(tmp_path, 64, "")
+            load_folder(nodes, tmp_path, 64, "")
     Image.fromarray(random_pixels(4, 64)).save(path)
     with pytest.raises(PictureError, match="^0.jpg: is 64 x 4 pixels; it needs 8 a side"):
-        load_folder(tmp_path, 64, "")
+        load_folder(nodes, tmp_path, 64, "")
     Image.new("1", (33000, 8)).save(tmp_path / "0.png")
     path.unlink()
     with pytest.raises(PictureError, match="^0.png: has 33000 x 8 pixels"):
-        load_folder(tmp_path, 64, "")
+        load_folder(nodes, tmp_path, 64, "")
 
 
 def test_a_caption_that_is_no_text(tmp_path):
     Image.fromarray(random_pixels()).save(tmp_path / "0.png")
     (tmp_path / "0.txt").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(PictureError, match="^0.txt: is text in UTF-16"):
-        load_folder(tmp_path, 64, "")
+        load_folder(nodes, tmp_path, 64, "")
 
 
 def test_the_fingerprint_follows_the_files(tmp_path):

@@ -22,8 +22,7 @@ def test_the_file_is_what_the_engine_declares():
 
 
 def test_every_setting_is_on_a_node_or_told_otherwise():
-    names = [field["name"] for field in settings.options()]
-    assert len(names) == len(set(names))
+    names = list(settings.options())
     assert set(names) | settings.ELSEWHERE == set(settings.declared()) | {"preview_percent"}
     assert not set(names) & settings.ELSEWHERE
     assert set(names) > settings.AT_ONCE
@@ -38,8 +37,8 @@ def test_settings_of_a_group_follow_one_another():
 def test_the_help_page_says_defaults_and_marks_what_is_advanced():
     docs = Path(__file__).resolve().parents[2] / "web" / "docs"
     page = (docs / "TrainingOptionsZO" / "en.md").read_text()
-    for field in settings.options():
-        name, default = field["name"], field["default"]
+    for name, field in settings.options().items():
+        default = field["default"]
         star, said = re.search(rf"^\| `{name}`( \*)? \| (.*?) ?\|", page, re.MULTILINE).groups()
         assert bool(star) == (name not in settings.AT_ONCE), name
         number = isinstance(default, int | float) and not isinstance(default, bool)
@@ -47,7 +46,7 @@ def test_the_help_page_says_defaults_and_marks_what_is_advanced():
 
 
 def test_only_what_differs_from_the_defaults_is_handed_on():
-    values = {field["name"]: field["default"] for field in settings.options()}
+    values = {name: field["default"] for name, field in settings.options().items()}
     assert settings.chosen(values) == {}
     assert settings.chosen({**values, "n": 4, "subspace": False}) == {"n": 4, "subspace": False}
 
@@ -59,7 +58,7 @@ def test_precisions_are_settings_of_the_engine():
 
 
 def test_tooltips_say_all():
-    for field in settings.options():
+    for field in settings.options().values():
         text = settings.help_text(field)
         assert field["help"] in text
         assert field.get("unit", "") in text

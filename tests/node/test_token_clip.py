@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 from comfyui_zoodip.node.token import Token, TokenError
-from comfyui_zoodip.node.token_clip import apply_token, family_of, known_words
-from fake_host import FakeCLIP, FakeSDTokenizer, plain, sd1_clip, sdxl_clip
+from comfyui_zoodip.node.token_clip import apply_token, family_of
+from fake_host import FakeCLIP, FakeSDTokenizer, known_words, plain, sd1_clip, sdxl_clip
 
 SKS = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
 DOTTED = torch.tensor([[9.0, 9, 9, 9]])

@@ -126,13 +126,16 @@ def clip(layer_idx=None, names=("clip_l",), patched=None, **more):
     for name in names:
         setattr(out.cond_stage_model, name, TextModel(**more))
     out.patcher, out.layer_idx = Patcher(TEXT, **(patched or {})), layer_idx
+    out.apply_hooks_to_conds = None
     return out
 
 
 def vae(state=None, kind="AutoencoderKL", patched=None, **more):
     state = state or KL
-    first = type(kind, (), {"state_dict": lambda self: state, **more})()
+    methods = {"state_dict": lambda self: state, "named_modules": lambda self: []}
+    first = type(kind, (), methods | more)()
     out = VAE()
+    out.latent_dim, out.downscale_ratio = 2, 8
     out.first_stage_model, out.patcher = first, Patcher(state, **(patched or {}))
     return out
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from comfyui_zoodip.node.beginning import beginning
 from comfyui_zoodip.node.jobs import EVENT, Jobs
 from comfyui_zoodip.node.native import graph, zoodip
-from comfyui_zoodip.node.training import Learned, Training, learn
+from comfyui_zoodip.node.token import read_token
+from comfyui_zoodip.node.training import Training, learn
 
 STEPS = 40
 ENDLESS = 10**6
@@ -102,13 +102,15 @@ class House:
     def begins(self, word="sks", steps=STEPS, node=NODE, workflow=WORKFLOW):
         """What a node does first."""
         place = {"node": node, "workflow": workflow, "prompt": "prompt"}
-        return beginning(word, steps, place, self.jobs, self._send, Interruption)
+        return self.jobs.beginning(word, steps, place, Interruption)
 
-    def learn(self, training: Training, host: FakeHost | None = None, node=NODE) -> Learned:
-        """As a node does it. Forgets what was told before."""
+    def learn(self, training: Training, host: FakeHost | None = None, node=NODE):
+        """As a node does it: zoodip.graph.Learned with the token as it is read. Forgets what was
+        told before."""
         self.events.clear()
         with self.begins(training.word, training.settings.get("steps", 0), node) as job:
-            return learn(job, training, node, host or FakeHost())
+            learned = learn(job, training, node, host or FakeHost())
+            return replace(learned, token=read_token(learned.token))
 
     def named(self, training: Training, host: FakeHost | None = None) -> dict:
         """The job of a training, which is interrupted as soon as it has a key."""

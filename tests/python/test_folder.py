@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zoodip
 from caption_cases import CAPTIONS, REFUSED
+from load_folder import load_folder
 from PIL import Image
 from zoodip import _native
 
@@ -36,7 +37,7 @@ def fill(folder: Path, pictures: list[str], texts: dict[str, str | bytes]) -> Pa
 def captions(folder: Path) -> dict[str, str]:
     """Name -> caption, as the engine and the node read it alike."""
     read = zoodip.read_folder(folder)
-    _, by_node, names = nodes.load_folder(folder, 64, DEFAULT)
+    _, by_node, names = load_folder(nodes, folder, 64, DEFAULT)
     assert names == [each.name for each in read.pictures for _ in range(each.repeats)]
     assert by_node == [
         each.caption or DEFAULT for each in read.pictures for _ in range(each.repeats)
@@ -59,7 +60,7 @@ def test_a_caption_in_another_encoding_is_refused_by_both(tmp_path, contents, sa
     with pytest.raises(zoodip.Error) as by_engine:
         zoodip.read_folder(tmp_path)
     with pytest.raises(nodes.PictureError) as by_node:
-        nodes.load_folder(tmp_path, 64, DEFAULT)
+        load_folder(nodes, tmp_path, 64, DEFAULT)
     assert str(by_engine.value) == str(by_node.value)
     assert str(by_engine.value).startswith("0.txt: ") and says in str(by_engine.value)
 
@@ -190,7 +191,7 @@ def test_folders_with_repeats(tmp_path):
 def test_repeats_that_all_have_in_common_are_none(tmp_path):
     folder = fill(tmp_path, ["10_sks dog/a.png", "5_sks/b.png"], {})
     assert [picture.repeats for picture in zoodip.read_folder(folder).pictures] == [2, 1]
-    images, texts, names = nodes.load_folder(folder, 64, DEFAULT)
+    images, texts, names = load_folder(nodes, folder, 64, DEFAULT)
     assert names == ["10_sks dog/a.png", "10_sks dog/a.png", "5_sks/b.png"]
     assert texts == ["sks dog", "sks dog", "sks"]
     assert (images[0] == images[1]).all() and (images[1] != images[2]).any()
@@ -213,7 +214,7 @@ def test_folders_that_are_not_read_are_named(tmp_path):
 def test_too_many_repeats_do_not_fill_the_memory_of_a_graph(tmp_path):
     folder = fill(tmp_path, ["1_sks/a.png", "999_sks/b.png", "999_sks/c.png"], {})
     with pytest.raises(nodes.PictureError, match="make 1999 pictures of 3; at most 1000"):
-        nodes.load_folder(folder, 64, DEFAULT)
+        load_folder(nodes, folder, 64, DEFAULT)
 
 
 # -------------------------------------------------------------------------------- what is left out
@@ -260,7 +261,7 @@ def test_a_folder_without_pictures_says_what_it_has(tmp_path):
     with pytest.raises(
         nodes.PictureError, match=f"^the folder '{tmp_path.name}' holds no pictures"
     ):
-        nodes.load_folder(tmp_path, 64, DEFAULT)
+        load_folder(nodes, tmp_path, 64, DEFAULT)
     for missing, says in (
         (tmp_path / "gone", "there is no folder"),
         (tmp_path / "a.txt", "is not a"),

@@ -22,7 +22,7 @@ def by_engine(text: str, words: list[str]) -> list[tuple[str, int, int]]:
 
 
 def by_nodes(text: str, words: list[str]) -> list[tuple[str, int, int]]:
-    return [(found.word, found.start, found.end) for found in find_words(text, words)]
+    return list(find_words(text, words))
 
 
 @pytest.mark.parametrize(("text", "words", "expected"), CASES, ids=[ascii(c[0]) for c in CASES])

@@ -37,13 +37,13 @@ def check_a_word_is_learned_on_integers_as_they_are():
     for by_row in (True, False):
         model = tiny_families.in_int8(MODEL, by_row)
         wired = read(model)
-        integers = [t for t in wired.tensors.values() if t.dtype == torch.int8]
+        integers = {n: t for n, t in wired.tensors.items() if t.dtype == torch.int8}
         assert integers
         plain = read(MODEL)
-        for tensor in integers:
-            scale = wired.tensors[f"{tensor.name}_scale"].get()
+        for name, tensor in integers.items():
+            scale = wired.tensors[f"{name}_scale"].get()
             assert scale.numel() == (tensor.stored.shape[0] if by_row else 1)
-            apart = tensor.get() * scale - plain.tensors[tensor.name].get()
+            apart = tensor.get() * scale - plain.tensors[name].get()
             assert apart.abs().max() <= 0.51 * scale.max()
         with tempfile.TemporaryDirectory() as folder:
             token = train(model, CLIP, folder)

@@ -11,7 +11,7 @@ from comfyui_zoodip.node.caption_ids import initialiser, prepare_captions, prepa
 from comfyui_zoodip.node.captions import CaptionError
 from comfyui_zoodip.node.native import zoodip
 from comfyui_zoodip.node.token import Token, TokenError, write_token
-from comfyui_zoodip.node.token_clip import apply_token, known_words
+from comfyui_zoodip.node.token_clip import apply_token
 
 WIDTH = 64
 torch.manual_seed(0)
@@ -144,7 +144,9 @@ def check_prompts_without_the_word_and_the_clip_itself_are_as_they_were():
     for text in ("a embedding:oth b", "a photo", "a embedding:nope, b"):
         assert torch.equal(encoded(KNOWING, text), encoded(CLIP, text)), text
     assert dict(vars(inner)) == before and type(inner) is kind
-    assert known_words(KNOWING) == ["sks", "my-cat_v2.0"] and known_words(CLIP) == []
+    known = KNOWING.tokenizer.clip_l.zoodip_words
+    assert [word for word, _ in known.values()] == ["sks", "my-cat_v2.0"]
+    assert not hasattr(inner, "zoodip_words")
 
 
 def check_clones_and_clip_skip_keep_the_words():
