@@ -15,14 +15,6 @@
 
 namespace zoodip {
 
-std::string format_duration(double seconds) {
-    const auto total = static_cast<std::int64_t>(std::llround(seconds));
-    if (total < 60) return concat(total, " s");
-    if (total < 3600) return concat(total / 60, " min ", total % 60, " s");
-    if (total < 48 * 3600) return concat(total / 3600, " h ", total % 3600 / 60, " min");
-    return concat(total / 86400, " days ", total % 86400 / 3600, " h");
-}
-
 ProgressLine::ProgressLine() : terminal_(isatty(fileno(stderr)) != 0) {}
 
 void ProgressLine::show(std::int64_t done, std::int64_t total, const std::string& detail) {

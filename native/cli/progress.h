@@ -7,9 +7,6 @@
 
 namespace zoodip {
 
-// 75 -> "1 min 15 s", 7300 -> "2 h 2 min".
-std::string format_duration(double seconds);
-
 // On a terminal one line that rewrites itself; elsewhere a line now and then, at most one a second
 // and at least the last.
 class ProgressLine {

@@ -77,22 +77,22 @@ void add_group(std::ostream& out, const json& fields, const std::string& group) 
     }
 }
 
-// The presets that can be named.
-std::vector<std::string> named_presets() {
-    std::vector<std::string> names;
-    for (const auto& [family, name] : preset_names()) {
-        if (family != nullptr) names.push_back(name);
+// auto, and the paper's for each family.
+NameTable<Preset> shown_presets() {
+    NameTable<Preset> shown = {{{}, open_name}};
+    for (const auto& [preset, name] : preset_names()) {
+        if (preset.family != nullptr) shown.push_back({preset, name});
     }
-    return names;
+    return shown;
 }
 
 // What each preset makes of a setting; with `compute` named, for auto depends on the processor.
 std::vector<json> by_preset(const Setting<TrainSettings>& field) {
     std::vector<json> values;
-    for (const auto& name : named_presets()) {
+    for (const auto& [preset, name] : shown_presets()) {
         // Of a family that was made for two sizes the larger, which the paper has.
         Architecture known;
-        known.resolution = family_with_preset(name).resolution(Prediction::v);
+        if (preset.family != nullptr) known.resolution = preset.family->resolution(Prediction::v);
         values.push_back(
             get_field(resolve_settings({{"preset", name}, {"compute", "fp32"}}, known), field));
     }
@@ -106,12 +106,12 @@ bool follows_files(const std::string& name) {
 
 void add_presets(std::ostream& out) {
     out << "\n## Presets\n\n"
-           "`preset` auto takes the one that suits the model, and what is chosen goes before it. "
-           "Where 0 is the\ndefault, this is what it stands for, `mu` with `compute` fp32. All "
-           "other "
-           "settings are as above in every\npreset.\n\n";
+           "What is chosen goes before a preset. Where 0 is the default, this is what it stands "
+           "for, `mu` with `compute`\nfp32; a `learning_rate` of 0 stays a share of what the "
+           "model's words are like. `paper` is the one of\nsd15, sd21 and sdxl that suits the "
+           "model. All other settings are as above in every preset.\n\n";
     std::vector<std::string> titles = {"Setting"};
-    for (const auto& name : named_presets()) titles.push_back(code(name));
+    for (const auto& [preset, name] : shown_presets()) titles.push_back(code(name));
     add_head(out, titles);
     for (const auto& field : train_setting_fields()) {
         if (field.name == "preset" || field.name == "compute") continue;

@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/setting_options.h"
 
+#include "core/duration.h"
 #include "core/niceness.h"
 #include "train/personalize.h"
 

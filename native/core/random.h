@@ -24,6 +24,7 @@ enum class Stream : std::uint32_t {
     stratum = 9,      // the order of the parts of a timestep range
     caption = 10,     // which of a picture's captions a step takes
     validation = 11,  // the samples that validation looks at
+    sensitivity = 12,  // the probes of sensitive directions
 };
 
 // Ten rounds of Philox on one counter block.

@@ -1,6 +1,7 @@
 #include "objective/word_space.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -18,6 +19,8 @@
 
 namespace zoodip {
 namespace {
+
+constexpr std::int64_t rows_at_once = 4096;  // of a vocabulary, in float32
 
 at::Tensor related_rows(const std::string& words, const TextEncoder& text_encoder) {
     std::vector<at::Tensor> rows;
@@ -50,10 +53,16 @@ at::Tensor scale_by_table(const TokenLayout& layout, const TextEncoders& text_en
     return at::cat(parts);
 }
 
-DirectionSpace unscaled_space(const TrainSettings& settings, const TokenLayout& layout,
-                              const TextEncoders& text_encoders) {
+DirectionSpace unscaled_space(const TrainSettings& settings, const SensitivityProbe& probe,
+                              const at::Tensor& theta) {
+    const TokenLayout& layout = probe.layout;
+    const TextEncoders& text_encoders = probe.text_encoders;
     if (settings.directions == Directions::normal || settings.method == exact_gradient) {
         return DirectionSpace(layout.size());
+    }
+    if (settings.directions == Directions::sensitive) {
+        return DirectionSpace::orthogonal(
+            sensitive_directions(probe, theta, settings.direction_rank));
     }
     std::map<std::string, at::Tensor> bases;
     for (const auto& encoder : text_encoders.all()) {
@@ -72,7 +81,6 @@ DirectionSpace unscaled_space(const TrainSettings& settings, const TokenLayout& 
 }  // namespace
 
 double mean_row_norm(const at::Tensor& table) {
-    constexpr std::int64_t rows_at_once = 4096;  // of a vocabulary, in float32
     double sum = 0;
     for (std::int64_t begin = 0; begin < table.size(0); begin += rows_at_once) {
         const at::Tensor part = table.slice(0, begin, begin + rows_at_once).to(at::kFloat);
@@ -81,11 +89,23 @@ double mean_row_norm(const at::Tensor& table) {
     return sum / static_cast<double>(std::max<std::int64_t>(table.size(0), 1));
 }
 
-DirectionSpace direction_space(const TrainSettings& settings, const TokenLayout& layout,
-                               const TextEncoders& text_encoders) {
-    DirectionSpace space = unscaled_space(settings, layout, text_encoders);
+double typical_number(const at::Tensor& table) {
+    double sum = 0;
+    std::int64_t count = 0;
+    for (std::int64_t begin = 0; begin < table.size(0); begin += rows_at_once) {
+        const at::Tensor part = table.slice(0, begin, begin + rows_at_once).to(at::kFloat);
+        sum += part.square().sum(at::kDouble).item<double>();
+        count += part.ne(0).any(1).sum().item<std::int64_t>();
+    }
+    const auto numbers = static_cast<double>(std::max<std::int64_t>(count * table.size(1), 1));
+    return std::sqrt(sum / numbers);
+}
+
+DirectionSpace direction_space(const TrainSettings& settings, const SensitivityProbe& probe,
+                               const at::Tensor& theta) {
+    DirectionSpace space = unscaled_space(settings, probe, theta);
     if (settings.mu_scale == MuScale::table && settings.method != exact_gradient) {
-        space.set_scale(scale_by_table(layout, text_encoders));
+        space.set_scale(scale_by_table(probe.layout, probe.text_encoders));
     }
     return space;
 }

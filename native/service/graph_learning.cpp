@@ -9,6 +9,7 @@
 
 #include "service/run_bridge.h"
 
+#include "core/duration.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "nn/inventory.h"
@@ -138,13 +139,6 @@ void copy_kept(const fs::path& from, const fs::path& to) {
     }
 }
 
-std::string duration(double seconds) {
-    if (seconds < 90) return concat(std::lround(seconds), " s");
-    const long minutes = std::lround(seconds / 60);
-    return minutes < 90 ? concat(minutes, " min")
-                        : concat(minutes / 60, " h ", minutes % 60, " min");
-}
-
 std::string two_digits(double value) {
     char text[32];
     std::snprintf(text, sizeof(text), "%.2g", value);
@@ -165,7 +159,7 @@ class GraphBridge : public RunBridge {
     }
     void on_forecast(double seconds, std::int64_t steps_left) override {
         log_info("'", job_.job().request.word, "': ", steps_left, " steps at ", two_digits(seconds),
-                 " s: about ", duration(seconds * static_cast<double>(steps_left)));
+                 " s: about ", format_duration(seconds * static_cast<double>(steps_left)));
     }
     double preview_share() const override { return host_.preview_share(); }
     void on_preview(std::int64_t step, const at::Tensor& latents) override {

@@ -6,13 +6,10 @@ Method usual_estimate() {
     return {all_estimators().front()};
 }
 
-const NameTable<const Family*>& preset_names() {
-    static const NameTable<const Family*> names = [] {
-        NameTable<const Family*> all;
-        for (const Family* family : all_families()) {
-            all.insert(all.begin(), {family, family->preset});
-        }
-        all.insert(all.begin(), {nullptr, open_name});
+const NameTable<Preset>& preset_names() {
+    static const NameTable<Preset> names = [] {
+        NameTable<Preset> all = {{{}, open_name}, {{.of_paper = true}, "paper"}};
+        for (const Family* family : all_families()) all.push_back({{true, family}, family->preset});
         return all;
     }();
     return names;
@@ -42,7 +39,8 @@ const NameTable<MuScale>& mu_scale_names() {
 }
 
 const NameTable<Directions>& directions_names() {
-    static const NameTable<Directions> names = {{Directions::normal, "normal"},
+    static const NameTable<Directions> names = {{Directions::sensitive, "sensitive"},
+                                                {Directions::normal, "normal"},
                                                 {Directions::principal, "principal"},
                                                 {Directions::related, "related"}};
     return names;
@@ -50,6 +48,7 @@ const NameTable<Directions>& directions_names() {
 
 const NameTable<LearningRateSchedule>& learning_rate_schedule_names() {
     static const NameTable<LearningRateSchedule> names = {
+        {LearningRateSchedule::inverse, "inverse"},
         {LearningRateSchedule::constant, "constant"},
         {LearningRateSchedule::linear, "linear"},
         {LearningRateSchedule::cosine, "cosine"}};

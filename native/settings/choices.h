@@ -15,10 +15,18 @@ namespace zoodip {
 
 enum class Slope { loss, residual };
 enum class MuScale { same, table };
-enum class Directions { normal, principal, related };
-enum class LearningRateSchedule { constant, linear, cosine };
+enum class Directions { sensitive, normal, principal, related };
+enum class LearningRateSchedule { inverse, constant, linear, cosine };
 enum class PictureSizes { training, original };
 enum class Take { last, best };
+
+// Whose values what is not chosen takes: this engine's own, as measured; or the paper's, for the
+// model's family or for one that is named.
+struct Preset {
+    bool of_paper = false;
+    const Family* family = nullptr;
+    bool operator==(const Preset&) const = default;
+};
 
 // How the gradient is found: by an estimator from forward passes, or exactly, by back-propagation.
 struct Method {
@@ -31,7 +39,7 @@ inline constexpr Method exact_gradient;
 Method usual_estimate();
 
 // Where std::nullopt is among the values it is called "auto".
-const NameTable<const Family*>& preset_names();  // nullptr, "auto": that of the model
+const NameTable<Preset>& preset_names();  // "auto": its own
 const NameTable<std::optional<Method>>& method_names();
 const NameTable<Slope>& slope_names();
 const NameTable<MuScale>& mu_scale_names();

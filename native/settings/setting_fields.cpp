@@ -63,12 +63,17 @@ std::string passes_of_methods() {
 std::vector<Field> method_fields() {
     return {
         choice("preset", &S::preset, preset_names(),
-               {"The paper's values for a family of models; auto takes those of the model. Other "
-                "settings go before it."}),
-        number(
-            "steps", &S::steps, 0, 1e7,
-            {"How many updates of the word to make. 0 takes 30000, with the exact gradient 1000.",
-             "", "steps"}),
+               {"Whose values stand for what is not chosen: auto, what was measured best with this "
+                "engine; paper, those of the paper for the model's family; or the paper's for a "
+                "named one.",
+                "", "",
+                "paper is ZOODiP to the letter: normal directions, n 2, subspace, a constant "
+                "learning rate, adam_eps 1e-3, 30000 steps."}),
+        number("steps", &S::steps, 0, 1e7,
+               {"How many updates of the word to make. 0 takes 1000, with the exact gradient 500; "
+                "with "
+                "the paper's preset 30000 and 1000.",
+                "", "steps"}),
         choice(
             "method", &S::method, method_names(),
             {concat("How the gradient is found: from forward passes alone (", estimator_list(),
@@ -84,7 +89,7 @@ std::vector<Field> method_fields() {
                 "Measured, the residual's slope agrees with the exact one as well as the loss's, "
                 "and no better where activations are rounded."}),
         number("n", &S::n, 1, 64,
-               {"Slopes a step, each along a random direction.",
+               {"Slopes a step, each along a direction of its own; a step makes one pass more.",
                 "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"}),
         number("mu", &S::mu, 0, 1,
                {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
@@ -95,11 +100,17 @@ std::vector<Field> method_fields() {
                 "each in proportion to the mean norm of its table's rows, which inspect shows.",
                 "table: mu_e = mu norm_e / norm_1"}),
         choice("directions", &S::directions, directions_names(),
-               {"Where the random directions lie: anywhere; within the leading principal "
-                "directions of the model's vocabulary; or within what the related words span.",
-                "e_i ~ N(0, I), or e_i = z_i U, z_i ~ N(0, I)"}),
+               {"Where the directions lie: within those that the text the UNet reads is most "
+                "sensitive to; anywhere (normal); within the leading principal directions of the "
+                "vocabulary; or within what the related words span.",
+                "sensitive: e_i = sqrt(k) q_i U with orthonormal q_i; normal: e_i ~ N(0, I); else "
+                "e_i = z_i U, z_i ~ N(0, I)",
+                "",
+                "The sensitive ones are found from the text encoder alone, before the first step: "
+                "leading eigenvectors of J^T M^T M J, J from the word to its captions' states, M "
+                "the keys and values of the UNet's cross-attention."}),
         number("direction_rank", &S::direction_rank, 1, 4096,
-               {"How many principal directions of the vocabulary."}),
+               {"How many sensitive or principal directions."}),
         plain("related_words", &S::related_words,
               {"Words that the model knows, with spaces between, whose vectors span the "
                "directions: dog puppy wolf brown fur."}),
@@ -110,11 +121,16 @@ std::vector<Field> method_fields() {
                {"How many points pass through the UNet at once; fewer take less memory. 0 takes "
                 "all, or fewer where memory is short."}),
         number("learning_rate", &S::learning_rate, 0, 10,
-               {"Step size of ZOAdam. 0 takes 5e-3, with the exact gradient 1e-2.",
-                "theta -= learning_rate mhat / (sqrt(vhat) + 1e-3)"}),
+               {"Step size of Adam. 0 takes a share of what the numbers of the model's words are "
+                "like; with the paper's preset 5e-3, with the exact gradient 1e-2.",
+                "theta -= learning_rate mhat / (sqrt(vhat) + adam_eps)"}),
+        number("adam_eps", &S::adam_eps, 0, 1,
+               {"Keeps Adam from dividing by zero; one as large as the paper's 1e-3 makes steps go "
+                "with the slopes' own scale. 0 takes 1e-8, with the paper's preset 1e-3."}),
         choice("learning_rate_schedule", &S::learning_rate_schedule, learning_rate_schedule_names(),
-               {"How the learning rate falls over the steps: not; in a line to zero; along half a "
-                "cosine to zero."}),
+               {"How the learning rate falls: by the steps done so far, whatever is to come "
+                "(inverse); not; in a line to zero; along half a cosine to zero.",
+                "inverse: 1 / (1 + step / 100)"}),
         number("average_steps", &S::average_steps, 0, 1e7,
                {"The word is the mean over the last so many steps; 0 takes the last one.", "",
                 "steps"}),

@@ -9,21 +9,40 @@
 namespace zoodip {
 namespace {
 
-const Family& preset_of(const TrainSettings& settings, const Architecture& architecture) {
-    return settings.preset != nullptr ? *settings.preset : family_with_preset(architecture.preset);
+// The paper's method where its values are not this engine's own (section 4 and the supplement's A).
+const std::vector<std::pair<const char*, nlohmann::json>>& paper_values() {
+    static const std::vector<std::pair<const char*, nlohmann::json>> values = {
+        {"directions", "normal"},
+        {"n", 2},
+        {"subspace", true},
+        {"adam_eps", 1e-3},
+        {"steps", 30000},
+        {"learning_rate", 5e-3},
+        {"learning_rate_schedule", "constant"},
+    };
+    return values;
 }
 
-// The values of a preset suit its estimates; the exact gradient has its own.
+// What a preset knows of estimates alone; the exact gradient has its own.
 const std::set<std::string> of_estimates = {"steps", "learning_rate"};
 
-// A preset's values, for what was not chosen.
-void apply_preset(const AskedSettings& asked, const Family& preset, TrainSettings& settings) {
-    for (const auto& [name, value] : preset.values) {
-        if (asked.chosen.contains(name)) continue;
-        if (settings.method == exact_gradient && of_estimates.contains(name)) continue;
+// Puts a preset's values in the place of what was not chosen. Of a family this engine's own preset
+// takes what the model asks for, not how fast and how long the paper learned on it.
+void apply_preset(const AskedSettings& asked, const Family& of_model, TrainSettings& settings) {
+    const bool exact = settings.method == exact_gradient, of_paper = settings.preset.of_paper;
+    const auto take = [&](const std::string& name, const nlohmann::json& value) {
+        if (asked.chosen.contains(name)) return;
+        if (of_estimates.contains(name) && (exact || !of_paper)) return;
+        set_field(settings, find_setting(train_setting_fields(), name), value);
+    };
+    if (of_paper) {
+        for (const auto& [name, value] : paper_values()) take(name, value);
+    }
+    const Family* named = settings.preset.family;
+    for (const auto& [name, value] : (named != nullptr ? *named : of_model).values) {
         const bool whole = std::floor(value) == value;
-        set_field(settings, find_setting(train_setting_fields(), name),
-                  whole ? nlohmann::json(static_cast<std::int64_t>(value)) : nlohmann::json(value));
+        take(name,
+             whole ? nlohmann::json(static_cast<std::int64_t>(value)) : nlohmann::json(value));
     }
 }
 
@@ -47,8 +66,12 @@ void fill_in_zeros(TrainSettings& settings, const Architecture& architecture) {
     const bool integers = settings.compute == ComputeType::int8;
     const bool coarse =
         settings.compute == ComputeType::bfloat16 || settings.weights == WeightType::int4;
-    if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
-    if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
+    if (settings.preset.of_paper) {
+        if (settings.steps == 0) settings.steps = exact ? 1000 : 30000;
+        if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
+    }
+    if (settings.steps == 0) settings.steps = exact ? 500 : 1000;
+    if (settings.adam_eps == 0) settings.adam_eps = 1e-8;
     if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width());
     if (settings.resolution == 0) settings.resolution = architecture.resolution;
@@ -62,7 +85,7 @@ void require_least(const char* name, double least, double value) {
 
 void check(const TrainSettings& settings) {
     require_least("mu", 1e-8, settings.mu);
-    require_least("learning_rate", 1e-8, settings.learning_rate);
+    if (settings.learning_rate != 0) require_least("learning_rate", 1e-8, settings.learning_rate);
     require_least("tau", 2, static_cast<double>(settings.tau));
     require_least("resolution", 64, static_cast<double>(settings.resolution));
     require(settings.resolution % 8 == 0, "resolution: needs a multiple of 8, got ",
@@ -115,7 +138,7 @@ TrainSettings fill_in(const AskedSettings& asked, const Architecture& architectu
     TrainSettings settings = asked.values;
     settings.method = settings.method.value_or(usual_estimate());
     settings.compute = settings.compute.value_or(ComputeType::float32);
-    apply_preset(asked, preset_of(settings, architecture), settings);
+    apply_preset(asked, family_with_preset(architecture.preset), settings);
     fill_in_zeros(settings, architecture);
     fill_in_noise(settings, architecture);
     check(settings);

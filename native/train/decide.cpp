@@ -101,6 +101,11 @@ DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit
     return decided;
 }
 
+bool fits(const TrainSettings& settings, const WeightSource& source) {
+    const Memory memory{source, take_inventory(source), memory_for(settings)};
+    return memory.there.bytes != 0 && memory.fits(settings);
+}
+
 DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {
     return decide(read_settings(chosen), source, fit);
 }

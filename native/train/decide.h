@@ -24,7 +24,11 @@ struct DecidedSettings {
 // even point by point.
 DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit = true);
 
-// The same of settings by name.
+// Whether a run of these settings, decided, fits into the memory that is there, all points of a
+// step at once. false where that is not known.
+bool fits(const TrainSettings& settings, const WeightSource& source);
+
+// What `decide` makes of settings by name.
 DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,
                              bool fit = true);
 

@@ -52,6 +52,8 @@ json without_its_end(json identity) {
     if (settings != identity.end() && settings->is_object()) {
         settings->erase("steps");
         settings->erase("take");
+        // What it was before it was a setting.
+        if (!settings->contains("adam_eps")) (*settings)["adam_eps"] = 1e-3;
     }
     return identity;
 }
@@ -78,9 +80,10 @@ void require_reachable(const SavedRun& saved, const TrainSettings& asked,
     if (begun == asked.steps) return;
     require(at <= asked.steps, "steps: the run in ", file.string(), " is at step ", at,
             " already; ask for at least as many, got ", asked.steps);
-    require(asked.learning_rate_schedule == LearningRateSchedule::constant,
-            "steps: the learning rate of the run in ", file.string(), " falls over all of its ",
-            begun, " steps (learning_rate_schedule ",
+    const bool by_what_is_done = asked.learning_rate_schedule == LearningRateSchedule::constant ||
+                                 asked.learning_rate_schedule == LearningRateSchedule::inverse;
+    require(by_what_is_done, "steps: the learning rate of the run in ", file.string(),
+            " falls over all of its ", begun, " steps (learning_rate_schedule ",
             name_of(learning_rate_schedule_names(), asked.learning_rate_schedule),
             "), so that one of ", asked.steps,
             " steps is another run from its first step on. Start it anew, with `overwrite` or "

@@ -152,6 +152,21 @@ struct LearningInputs {
     at::Tensor theta;
 };
 
+DirectionSpace find_directions(const Plan& plan, const TextEncoders& text_encoders,
+                               const at::Tensor& start, PersonalizeObserver& observer) {
+    const TrainSettings& settings = plan.settings;
+    if (settings.method != exact_gradient && settings.directions == Directions::sensitive) {
+        observer.on_stage("finding the directions that the text encoder is sensitive to");
+    }
+    const DiffusionObjective::Texts texts = texts_of(plan);
+    return direction_space(
+        settings,
+        {*plan.source, plan.load, text_encoders, plan.layout, texts, settings.clip_skip,
+         PictureSize::whole(settings.resolution, settings.resolution),
+         static_cast<std::uint64_t>(settings.seed)},
+        start);
+}
+
 void note(LogLevel level, const std::string& text, PersonalizeObserver& observer) {
     log(level, text);
     observer.on_note(text);
@@ -167,9 +182,22 @@ void check_prediction(const Plan& plan, const DiffusionObjective::Parts& parts,
     if (!doubt.empty()) note(LogLevel::warning, doubt, observer);
 }
 
+// The learning rate that 0 stands for. Adam moves every number by about its rate in a step, so that
+// this is a share of what the numbers of the words that the model knows are like: one value suits
+// models whose words are of another length.
+double automatic_rate(const TrainSettings& settings, const TextEncoders& text_encoders) {
+    const double share = settings.method == exact_gradient ? 0.6 : 1;
+    const double typical = typical_number(text_encoders.all().front()->token_table().whole());
+    require(typical > 0, "learning_rate: 0 takes a share of what the text encoder's table holds, ",
+            "which is all zeros; give a rate");
+    return share * typical;
+}
+
 PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts,
                         const LearningInputs& inputs, PersonalizeObserver& observer) {
-    const TrainSettings& settings = plan.settings;
+    TrainSettings settings = plan.settings;
+    if (settings.learning_rate == 0)
+        settings.learning_rate = automatic_rate(settings, parts.text_encoders);
     Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
                         settings.resolution);
     if (plan.prediction_guessed && !plan.output.resume)
@@ -197,8 +225,9 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const std::vector<LatentPicture> latents = make_latents(plan, observer);
     give_back_memory();
     const TextEncoders text_encoders = load_text(plan, observer);
-    const LearningInputs inputs{latents, direction_space(plan.settings, plan.layout, text_encoders),
-                                start_vector(plan, text_encoders)};
+    const at::Tensor start = start_vector(plan, text_encoders);
+    const LearningInputs inputs{latents, find_directions(plan, text_encoders, start, observer),
+                                start};
     const Prediction prediction = plan.settings.prediction.value_or(plan.architecture.prediction);
     const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);

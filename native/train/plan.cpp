@@ -126,6 +126,8 @@ void complete(Plan& plan, const AskedSettings& asked, const CancelToken& cancel,
         }
     }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
+    if (fit && !plan.output.resume)
+        plan.exact_offer = exact_offer(plan.settings, asked, *plan.source);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
     for (const TextEncoderSpec& spec : plan.architecture.encoders) {
@@ -176,6 +178,7 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
 // What was not chosen is taken from the run that made a token. The words' names are the request's.
 PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& before) {
     nlohmann::json settings = before["settings"];
+    if (!settings.contains("adam_eps")) settings["adam_eps"] = 1e-3;  // before it was a setting
     settings.update(request.settings);
     request.settings = settings;
     if (request.word.empty()) request.word = before["word"].get<std::string>();

@@ -18,6 +18,7 @@
 #include "objective/self_check.h"
 #include "settings/settings.h"
 #include "train/decide.h"
+#include "train/exact_offer.h"
 #include "train/memory_estimate.h"
 #include "train/run_outputs.h"
 #include "words/token_layout.h"
@@ -70,6 +71,7 @@ struct Plan {
     TrainSettings settings;
     std::string compute_choice;  // as in DecidedSettings
     MemoryEstimate memory;
+    std::optional<ExactOffer> exact_offer;  // of a run that begins
     NoiseSchedule schedule;
     bool own_schedule = true;         // false: the graph brought another
     bool prediction_guessed = false;  // neither the files nor a setting say what the UNet predicts

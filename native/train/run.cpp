@@ -191,6 +191,11 @@ Evaluation Run::forecast() {
     observer_.on_forecast(took, steps);
     tell("forecast", {{"seconds_a_step", took},
                       {"seconds_left", took * static_cast<double>(steps) + row * others}});
+    if (plan_.exact_offer) {
+        const std::string offer = to_text(*plan_.exact_offer, took, steps, plan_.memory.peak());
+        log_info(offer);
+        observer_.on_note(offer);
+    }
     budget_.emplace(observer_.preview_share(), row * static_cast<double>(Previewer::rows()),
                     seconds_now);
     observer_.on_stage("training");

@@ -15,12 +15,15 @@
 namespace zoodip {
 namespace {
 
+constexpr double steps_to_half = 100;  // of the inverse schedule
 constexpr const char* what_helps = ". A smaller `learning_rate`, or `compute fp32`, helps";
 
 }  // namespace
 
 double schedule_factor(LearningRateSchedule schedule, std::int64_t step, std::int64_t steps) {
     const double done = static_cast<double>(step) / static_cast<double>(steps);
+    if (schedule == LearningRateSchedule::inverse)
+        return 1 / (1 + static_cast<double>(step) / steps_to_half);
     if (schedule == LearningRateSchedule::linear) return 1 - done;
     if (schedule == LearningRateSchedule::cosine)
         return 0.5 * (1 + std::cos(std::numbers::pi * done));
@@ -38,7 +41,7 @@ Trainer::Trainer(const TrainSettings& settings, Objective& objective, Sampling s
       subspace_(settings.subspace
                     ? std::make_unique<Subspace>(settings.tau, settings.nu, theta.numel())
                     : nullptr),
-      adam_(theta.numel(), {.learning_rate = settings.learning_rate}),
+      adam_(theta.numel(), {.learning_rate = settings.learning_rate, .eps = settings.adam_eps}),
       theta_(theta.to(at::kFloat).clone()),
       average_(at::zeros({theta.numel()}, at::kDouble)) {
     require(space_.size() == theta.numel(), "trainer: directions have ", space_.size(),

@@ -1,12 +1,14 @@
 #include "zo/directions.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
@@ -79,6 +81,23 @@ DirectionSpace::DirectionSpace(std::vector<DirectionBlock> blocks) : blocks_(std
     }
 }
 
+DirectionSpace DirectionSpace::orthogonal(const at::Tensor& basis) {
+    DirectionSpace space({{1, basis}});
+    space.orthogonal_ = true;
+    return space;
+}
+
+// z: float32 [n, rank], N(0, I). Gram and Schmidt's vectors of its rows: QR with a positive
+// diagonal of R, whatever the library's signs.
+at::Tensor DirectionSpace::draw_orthogonal(const at::Tensor& z) const {
+    require(z.size(0) <= rank_, "n: needs at most ", rank_,
+            " slopes a step, the dimensions that the directions span; got ", z.size(0));
+    const auto [q, r] = at::linalg_qr(z.t().to(at::kDouble));
+    const at::Tensor rows = (q * r.diagonal().sign()).t();
+    const double length = std::sqrt(static_cast<double>(rank_));
+    return (length * at::matmul(rows, blocks_.front().basis.to(at::kDouble))).to(at::kFloat);
+}
+
 void DirectionSpace::set_scale(at::Tensor scale) {
     require(scale.dim() == 1 && scale.size(0) == size_ && scale.scalar_type() == at::kFloat &&
                 scale.gt(0).all().item<bool>(),
@@ -90,6 +109,7 @@ void DirectionSpace::set_scale(at::Tensor scale) {
 at::Tensor DirectionSpace::draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const {
     const at::Tensor z = draw_directions(n, rank_, seed, step);
     if (blocks_.empty()) return z;
+    if (orthogonal_) return draw_orthogonal(z);
     at::Tensor out = at::empty({n, size_}, at::kFloat);
     for (std::int64_t row = 0; row < n; ++row) {
         std::int64_t from = 0, to = 0;

@@ -28,6 +28,13 @@ class DirectionSpace {
     // The blocks lie one after another in theta. Throws Error for a basis without rows.
     explicit DirectionSpace(std::vector<DirectionBlock> blocks);
 
+    // Directions within the span of U, float32 [rank, d] with orthonormal rows, of which the n of a
+    // step are orthogonal: e = sqrt(rank) q U with q, orthonormal rows, uniform among all such.
+    // E e e^T = U^T U as for a normal z, but of |g|^2 an estimate has rank / n times as much, not
+    // (rank + n + 1) / n, and with n = rank it is the projection itself. Throws Error for another
+    // type.
+    static DirectionSpace orthogonal(const at::Tensor& basis);
+
     // How far each number is moved for one of mu, float32 [d], positive; undefined for one each. A
     // slope along s e tells (s e) . g, so that g is estimated from e / s. Throws Error for another
     // size.
@@ -35,7 +42,7 @@ class DirectionSpace {
     const at::Tensor& scale() const { return scale_; }
 
     // float32 [n, d], without the scale; the same bits for the same (seed, step, row), whatever n
-    // is.
+    // is, but for orthogonal ones. Throws Error for more of those than there are dimensions.
     at::Tensor draw(std::int64_t n, std::uint64_t seed, std::uint64_t step) const;
 
     // Dimensions that an estimate keeps when those of P, float32 [rows, d] with orthonormal rows,
@@ -46,7 +53,10 @@ class DirectionSpace {
     std::int64_t rank() const { return rank_; }  // dimensions that directions span
 
   private:
+    at::Tensor draw_orthogonal(const at::Tensor& z) const;
+
     std::vector<DirectionBlock> blocks_;  // empty: everything
+    bool orthogonal_ = false;             // of the one block
     std::int64_t size_ = 0, rank_ = 0;
     at::Tensor scale_;
 };

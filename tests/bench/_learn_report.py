@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._jobs import write_text
 
@@ -26,8 +28,7 @@ class Result:
     place: float  # share of pictures before the prompted background
     passes: int  # of the UNet; for the gradient those of its best run, forward alone
     seconds: float
-    # (UNet passes, held-out loss, similarity, attributes); empty where the word does not move
-    curve: list[tuple[int, float, float, float]]
+    curve: list[tuple[int, float]]  # UNet passes, held-out loss; empty where no word moves
 
 
 LEAST_GAIN = 0.03  # of the gradient, for a subject to be worth measuring on
@@ -66,11 +67,44 @@ def share_of_gradient(
     return float(total[0] / total[1]), float(low), float(high)
 
 
+def shares(results: list[Result], method: str) -> NDArray[np.float64]:
+    """Of each run alone: its part of the gradient's gain."""
+    runs = by_method(results)
+    before, gradient = runs["initialiser"], runs["gradient"]
+    return np.array(
+        [
+            (before[key].loss - run.loss) / (before[key].loss - gradient[key].loss)
+            for key, run in runs[method].items()
+        ]
+    )
+
+
+def passes_to(results: list[Result], method: str, part: float) -> float:
+    """Passes until a run first has `part` of the gradient's gain, by a line between looks: the
+    median over all runs; infinite where half of them do not get there."""
+    runs = by_method(results)
+    found = []
+    for key, run in runs[method].items():
+        start, goal = runs["initialiser"][key].loss, runs["gradient"][key].loss
+        wanted = start - part * (start - goal)
+        passes = float("inf")
+        for (first, high), (last, low) in itertools.pairwise(run.curve):
+            if low <= wanted:
+                passes = first + (last - first) * (high - wanted) / (high - low)
+                break
+        found.append(passes)
+    return float(np.median(found))
+
+
+def _reached(passes: float) -> str:
+    return f"{passes:.0f}" if np.isfinite(passes) else "not"
+
+
 def _table(results: list[Result]) -> str:
     lines = [
-        "| | held-out loss | share of the gradient's gain (95 %) | similarity | attributes | "
-        "background | UNet passes |",
-        "|-|-|-|-|-|-|-|",
+        "| | held-out loss | share of the gradient's gain (95 %) | median of the runs | "
+        "similarity | attributes | background | UNet passes | to 50 % | to 90 % |",
+        "|-|-|-|-|-|-|-|-|-|-|",
     ]
     for method, runs in by_method(results).items():
         loss, similarity, attributes, place, passes = np.mean(
@@ -78,9 +112,12 @@ def _table(results: list[Result]) -> str:
             axis=0,
         )
         share, low, high = share_of_gradient(results, method)
+        moves = all(run.curve for run in runs.values())
+        reached = [_reached(passes_to(results, method, p)) if moves else "" for p in (0.5, 0.9)]
         lines.append(
-            f"| {method} | {loss:.5f} | {share:.2f} ({low:.2f} to {high:.2f}) | {similarity:.3f} | "
-            f"{attributes:.2f} | {place:.2f} | {passes:.0f} |"
+            f"| {method} | {loss:.5f} | {share:.2f} ({low:.2f} to {high:.2f}) | "
+            f"{np.median(shares(results, method)):.2f} | {similarity:.3f} | "
+            f"{attributes:.2f} | {place:.2f} | {passes:.0f} | {reached[0]} | {reached[1]} |"
         )
     return "\n".join(lines)
 
@@ -113,29 +150,29 @@ def _plot(results: list[Result], path: Path) -> None:
     from matplotlib import pyplot
 
     runs = by_method(results)
-    before = runs["initialiser"]
-    room = sum(start.loss - runs["gradient"][key].loss for key, start in before.items())
-    goal = {"similarity": 0.0, "attributes": 0.0}
-    for name in goal:
-        goal[name] = float(np.mean([getattr(r, name) for r in runs["gradient"].values()]))
-    figure, (top, left, right) = pyplot.subplots(1, 3, figsize=(13, 4))
+    before, gradient = runs["initialiser"], runs["gradient"]
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for method, mine in runs.items():
         if not all(result.curve for result in mine.values()):
             continue
-        curves = np.array([mine[key].curve for key in before])  # [runs, looks, 4]
-        passes, losses = curves[0, :, 0], curves[:, :, 1]
-        top.plot(passes, (losses[:, :1] - losses).sum(0) / room, marker="o", label=method)
-        left.plot(passes, curves[:, :, 2].mean(0), marker="o")
-        right.plot(passes, curves[:, :, 3].mean(0), marker="o")
-    described = sum(start.loss - runs["description"][key].loss for key, start in before.items())
-    top.axhline(described / room, color="grey", linestyle=":", label="full description in words")
-    for axes, level in ((top, 1.0), (left, goal["similarity"]), (right, goal["attributes"])):
-        axes.axhline(level, color="black", linewidth=1, label="gradient descent")
-        axes.set_xlabel("UNet forward passes")
-    top.set_title("share of the gradient's gain in held-out loss")
-    left.set_title("similarity to the subject's pictures")
-    right.set_title("attributes drawn as the subject's")
-    top.legend()
+        of_runs = np.array(
+            [
+                [
+                    (start.loss - loss) / (start.loss - gradient[key].loss)
+                    for _, loss in mine[key].curve
+                ]
+                for key, start in before.items()
+            ]
+        )
+        passes = [passes for passes, _ in next(iter(mine.values())).curve]
+        low, middle, high = np.percentile(of_runs, [25, 50, 75], axis=0)
+        (line,) = axes.plot(passes, middle, marker="o", markersize=3, label=method)
+        axes.fill_between(passes, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    axes.axhline(1.0, color="black", linewidth=1, label="gradient descent, best of three rates")
+    axes.set_xlabel("UNet passes; a forward and backward one count as three")
+    axes.set_ylabel("share of the gradient's gain, held-out loss")
+    axes.set_ylim(-0.05, 1.1)
+    axes.legend(loc="lower right", fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=90)
 

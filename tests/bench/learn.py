@@ -1,14 +1,15 @@
-"""What zeroth-order learning reaches on the demo world, beside words and gradient descent.
+"""What learning reaches on the demo world, beside words and gradient descent.
 
     python -m zoodip.bench learn [--model sd1|xl] [--quick] [--work FOLDER] [--out FOLDER]
 
 For each subject and seed: the initialiser word, a full description in plain words, gradient
-descent (textual inversion, best of three learning rates), plain zeroth-order RGE (no SG, no PUTS),
-RGE with PUTS alone, and ZOODiP with fp32 and INT8 weights. Each word is judged on the same fixed
-tuples of held-out pictures, at all timesteps, before backgrounds that its training pictures do not
-have, by diffusers; and by pictures that it draws. Half of the initialisers are of a wrong class.
-Runs are independent and go side by side, one a core. What is done is kept in the work folder and
-not done again.
+descent (textual inversion, best of three learning rates), the engine as it is by default (forward
+passes alone) and with the exact gradient, and the paper's method: plain zeroth-order RGE (no SG, no
+PUTS), RGE with PUTS alone, and ZOODiP with fp32 and INT8 weights. Each word is judged on the same
+fixed tuples of held-out pictures, at all timesteps, before backgrounds that its training pictures
+do not have, by diffusers, several times on its way; and by pictures that it draws at its end. Half
+of the initialisers are of a wrong class. Runs are independent and go side by side, one a core. What
+is done is kept in the work folder and not done again.
 """
 
 from __future__ import annotations
@@ -36,29 +37,47 @@ from ._jobs import side_by_side, write_text
 from ._judge import Judge, judge_of
 from ._learn_report import Result, report
 
-ZEROTH_ORDER: dict[str, dict[str, Any]] = {
-    "RGE": {"weights": "dense", "subspace": False, "t_lower": 0, "t_upper": 1000},
-    "RGE, PUTS": {"weights": "dense", "subspace": False},
-    "ZOODiP fp32": {"weights": "dense"},
-    "ZOODiP INT8": {"weights": "int8"},
+
+@dataclass(frozen=True)
+class Method:
+    """What a training is asked for. A forward and backward pass together count as three."""
+
+    settings: dict[str, Any]
+    passes: int  # of the UNet, in the whole run
+    a_step: int  # of them
+    looks: int = 12  # at the word on its way
+
+    def steps(self, part: float) -> int:
+        return max(self.looks, int(self.passes * part) // self.a_step)
+
+
+PAPER = {"preset": "paper"}
+TRAINED = {
+    "exact": Method({"method": "exact"}, 450, 3),
+    "forward passes alone": Method({}, 2400, 9),
+    "RGE": Method(
+        PAPER | {"weights": "dense", "subspace": False, "t_lower": 0, "t_upper": 1000}, 1440, 3, 3
+    ),
+    "RGE, PUTS": Method(PAPER | {"weights": "dense", "subspace": False}, 1440, 3, 3),
+    "ZOODiP fp32": Method(PAPER | {"weights": "dense"}, 1440, 3, 3),
+    "ZOODiP INT8": Method(PAPER, 1440, 3, 3),
 }
-SLOPES = 2  # of a step: the engine's own n
-PAIRS = [("ZOODiP fp32", "RGE"), ("ZOODiP INT8", "RGE"), ("RGE, PUTS", "RGE")]
+PAIRS = [("exact", "forward passes alone"), ("forward passes alone", "ZOODiP INT8")]
+PAIRS += [("ZOODiP fp32", "RGE"), ("ZOODiP INT8", "RGE"), ("RGE, PUTS", "RGE")]
 PAIRS += [("ZOODiP fp32", "RGE, PUTS"), ("ZOODiP INT8", "ZOODiP fp32")]
 WITHOUT_SEED = ("initialiser", "description", "gradient")  # once for each initialiser
-METHODS = (*WITHOUT_SEED, *ZEROTH_ORDER)
+METHODS = (*WITHOUT_SEED, *TRAINED)
 
 
 @dataclass(frozen=True)
 class Plan:
     seeds: tuple[int, ...]
-    steps: int  # of the zeroth-order methods
-    looks: int  # at the word during a run
+    part: float  # of the methods' passes
     gradient_steps: int  # at most, for each learning rate
 
 
-FULL = Plan((0, 1, 2), 480, 3, 200)
-QUICK = Plan((0,), 60, 1, 50)
+FULL = Plan((0, 1, 2), 1.0, 200)
+QUICK = Plan((0,), 0.1, 50)
 
 
 def initialiser_of(subject: Subject, index: int, seed: int) -> str:
@@ -84,52 +103,55 @@ class Job:
 
 
 def all_jobs(model: str, plan: Plan) -> list[Job]:
-    """The references first, then seed by seed; the method that only explains others comes last."""
+    """The references first, then seed by seed; what only explains others comes last."""
     jobs = [
         Job(model, subject.name, seed, method, initialiser_of(subject, index, seed))
         for seed in plan.seeds
         for index, subject in enumerate(all_subjects())
         for method in METHODS
     ]
-    late = ("RGE, PUTS",)
+    late = ("RGE", "RGE, PUTS", "ZOODiP fp32")
     return sorted(jobs, key=lambda job: (job.method not in WITHOUT_SEED, job.method in late))
 
 
-def run_zeroth_order(
-    judge: Judge, job: Job, plan: Plan
-) -> tuple[list[tuple[int, torch.Tensor]], int]:
-    """The words along one native training as (step, theta), and the UNet passes of a step."""
-    every = plan.steps // plan.looks
+def train(judge: Judge, job: Job, plan: Plan) -> list[tuple[int, torch.Tensor]]:
+    """The words along one native training as (UNet passes, theta)."""
+    method = TRAINED[job.method]
+    steps = method.steps(plan.part)
     words: list[tuple[int, torch.Tensor]] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "word.safetensors"
 
         def on_event(event: Mapping[str, Any]) -> None:
-            if event["event"] == "checkpoint":
-                words.append((event["step"], load_token(out, judge.model.kind)))
+            if event["event"] == "checkpoint" and event["step"] < steps:
+                words.append((method.a_step * event["step"], load_token(out, judge.model.kind)))
 
-        zoodip.train(
+        result = zoodip.train(
             FILES[job.model].unpack(),
             judge.subject.folder,
             word="zwx",
             init=job.initialiser,
             out=out,
             on_event=on_event,
-            **ZEROTH_ORDER[job.method],
-            steps=plan.steps,
+            **method.settings,
+            steps=steps,
             seed=job.seed,
-            checkpoint_every=every,
+            checkpoint_every=steps // method.looks,
             threads=1,
         )
-        words.append((plan.steps, load_token(out, judge.model.kind)))
-    return words, SLOPES + 1
+        made = result.forward_passes + 2 * result.backward_passes
+        if made != method.a_step * steps:
+            raise RuntimeError(f"{job.method}: the engine made {made} passes in {steps} steps")
+        words.append((made, load_token(out, judge.model.kind)))
+    return words
 
 
 def run_job(job: Job, plan: Plan, work: Path) -> Result:
     begun = time.monotonic()
     judge = judge_of(job.subject, job.model)
     start = judge.model.row(job.initialiser)
-    passes, curve, words = 0, [], "{}"
+    passes, words = 0, "{}"
+    curve: list[tuple[int, float]] = []
     if job.method == "initialiser":
         loss = judge.loss(start)
     elif job.method == "description":
@@ -142,10 +164,9 @@ def run_job(job: Job, plan: Plan, work: Path) -> Result:
         )
         passes, loss = GRADIENT_TUPLES * best.steps, judge.loss(best.theta)
     else:
-        thetas, each = run_zeroth_order(judge, job, plan)
-        for step, theta in [(0, start), *thetas]:
-            loss, passes = judge.loss(theta), step * each
-            curve.append((passes, loss, *judge.scores()[:2]))
+        for passes, theta in [(0, start), *train(judge, job, plan)]:
+            loss = judge.loss(theta)
+            curve.append((passes, loss))
     scores = judge.scores(words)
     seconds = time.monotonic() - begun
     return Result(
@@ -206,7 +227,7 @@ def main(arguments: list[str]) -> None:
         earlier.unlink()
     settings = {
         "plan": asdict(plan),
-        "methods": ZEROTH_ORDER,
+        "methods": {name: asdict(method) for name, method in TRAINED.items()},
         "model_sha256": hashlib.sha256(FILES[options.model].packed.read_bytes()).hexdigest(),
         "zoodip": zoodip.__version__,
     }

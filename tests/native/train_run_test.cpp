@@ -86,6 +86,10 @@ class RunTest : public ::testing::Test {
         fs::create_directories(folder);
         set_log_sink([this](LogLevel, const std::string& text) { warnings.push_back(text); });
         settings.steps = 60;
+        settings.n = 2;
+        settings.adam_eps = 1e-3;
+        settings.learning_rate_schedule = LearningRateSchedule::constant;
+        settings.subspace = true;
         settings.tau = 8;
         settings.mu = 1e-3;
         settings.learning_rate = 0.05;

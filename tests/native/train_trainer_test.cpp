@@ -68,6 +68,10 @@ TrainSettings settings() {
     s.tau = 8;
     s.mu = 1e-3;
     s.learning_rate = 0.05;
+    s.n = 2;
+    s.adam_eps = 1e-3;
+    s.learning_rate_schedule = LearningRateSchedule::constant;
+    s.subspace = true;
     s.seed = 3;
     return s;
 }
@@ -232,6 +236,9 @@ TEST(Trainer, ScheduleFactors) {
     for (const std::int64_t step : {0, 1, 50, 99}) {
         const double done = static_cast<double>(step) / 100;
         EXPECT_EQ(schedule_factor(LearningRateSchedule::constant, step, 100), 1);
+        // However many steps are to come.
+        EXPECT_EQ(schedule_factor(LearningRateSchedule::inverse, step, 100), 1 / (1 + done));
+        EXPECT_EQ(schedule_factor(LearningRateSchedule::inverse, step, 7), 1 / (1 + done));
         EXPECT_EQ(schedule_factor(LearningRateSchedule::linear, step, 100), 1 - done);
         EXPECT_EQ(schedule_factor(LearningRateSchedule::cosine, step, 100),
                   0.5 * (1 + std::cos(std::numbers::pi * done)));
@@ -477,9 +484,10 @@ TEST(Settings, DefaultsFollowWidthAndComputeType) {
     EXPECT_EQ(resolve_settings(none, narrow).resolution, 128);
     EXPECT_EQ(resolve_settings({{"resolution", 256}}, narrow).resolution, 256);
     EXPECT_THROW(resolve_settings({{"t_lower", 900}}), Error);
-    EXPECT_EQ(resolve_settings(none).steps, 30000);
-    EXPECT_EQ(resolve_settings(none).learning_rate, 5e-3);
-    EXPECT_EQ(resolve_settings({{"method", "exact"}}).steps, 1000);
+    EXPECT_EQ(resolve_settings(none).steps, 1000);
+    EXPECT_EQ(resolve_settings(none).learning_rate, 0);  // a share of what the model's words are
+    EXPECT_EQ(resolve_settings(none).adam_eps, 1e-8);
+    EXPECT_EQ(resolve_settings({{"method", "exact"}}).steps, 500);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}}).t_lower, 700);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"t_lower", 600}}).t_lower, 600);
     EXPECT_THROW(resolve_settings({{"mu", 1e-9}}), Error);
@@ -495,6 +503,26 @@ TEST(Settings, WhatIsChosenGoesBeforeThePresetEvenWhereItIsTheDefault) {
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}}).steps, 20000);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"method", "exact"}}).steps, 1000);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"method", "exact"}, {"steps", 7}}).steps, 7);
+}
+
+TEST(Settings, ThePapersPresetIsThePapersMethod) {
+    const TrainSettings paper = resolve_settings({{"preset", "paper"}});
+    EXPECT_EQ(paper.directions, Directions::normal);
+    EXPECT_EQ(paper.n, 2);
+    EXPECT_TRUE(paper.subspace);
+    EXPECT_EQ(paper.adam_eps, 1e-3);
+    EXPECT_EQ(paper.learning_rate, 5e-3);
+    EXPECT_EQ(paper.learning_rate_schedule, LearningRateSchedule::constant);
+    EXPECT_EQ(paper.steps, 30000);
+    EXPECT_EQ(resolve_settings({{"preset", "paper"}, {"n", 4}}).n, 4);
+    EXPECT_EQ(resolve_settings({{"preset", "paper"}, {"method", "exact"}}).learning_rate, 1e-2);
+    // That of the model's family, or of one that is named; its own preset takes no rate of it.
+    Architecture sd2;
+    sd2.preset = "sd21";
+    EXPECT_EQ(resolve_settings({{"preset", "paper"}}, sd2).learning_rate, 1e-2);
+    EXPECT_EQ(resolve_settings({{"preset", "sd21"}}).learning_rate, 1e-2);
+    EXPECT_EQ(resolve_settings(nlohmann::json::object(), sd2).learning_rate, 0);
+    EXPECT_EQ(resolve_settings(nlohmann::json::object(), sd2).mu, 1e-2);
 }
 
 TEST(Settings, WhatIsOpenIsFoundAndNamedAsItWasGiven) {

@@ -163,5 +163,52 @@ TEST(SpanBasis, SpansTheRowsAndNothingElse) {
     EXPECT_THROW(span_basis(at::zeros({3})), Error);
 }
 
+// Of a step the rows are orthogonal, sqrt(rank) long and within the basis; a row is a sum of five
+// products, rounded once.
+TEST(DirectionSpace, OrthogonalDirectionsAreAFrameOfTheBasis) {
+    const at::Tensor u = orthonormal(5, 12, 4);
+    const DirectionSpace space = DirectionSpace::orthogonal(u);
+    EXPECT_EQ(space.size(), 12);
+    EXPECT_EQ(space.rank(), 5);
+    for (const std::int64_t n : {1, 3, 5}) {
+        const at::Tensor e = space.draw(n, 7, 2).to(at::kDouble);
+        ASSERT_EQ(e.sizes(), at::IntArrayRef({n, 12}));
+        const at::Tensor expected = 5 * at::eye(n, at::kDouble);
+        EXPECT_LT((at::matmul(e, e.t()) - expected).abs().max().item<double>(),
+                  5 * 16 * float_unit);
+        const at::Tensor wide = u.to(at::kDouble);
+        const at::Tensor outside = e - at::matmul(at::matmul(e, wide.t()), wide);
+        EXPECT_LT(outside.abs().max().item<double>(), 5 * 4 * float_unit);
+        EXPECT_TRUE(at::equal(space.draw(n, 7, 2), e.to(at::kFloat)));
+    }
+    EXPECT_FALSE(at::equal(space.draw(3, 7, 2), space.draw(3, 7, 3)));
+    EXPECT_THROW(space.draw(6, 7, 2), Error);
+}
+
+// With as many slopes as dimensions the estimate is the projection of the gradient itself.
+TEST(DirectionSpace, AWholeFrameGivesTheProjectionOfAGradient) {
+    const at::Tensor u = orthonormal(5, 12, 4).to(at::kDouble);
+    const at::Tensor g = at::arange(12, at::kDouble) - 4;
+    const at::Tensor e = DirectionSpace::orthogonal(u.to(at::kFloat)).draw(5, 1, 9).to(at::kDouble);
+    const at::Tensor found = at::matmul(at::matmul(e, g), e) / 5;
+    const at::Tensor expected = at::matmul(at::matmul(u, g), u);
+    EXPECT_LT((found - expected).abs().max().item<double>(),
+              16 * float_unit * g.norm().item<double>());
+}
+
+// E e e^T = U^T U: of 1 000 draws of two rows the mean is off by less than six deviations, each at
+// most sqrt(rank) of a product.
+TEST(DirectionSpace, OrthogonalDirectionsSpreadEvenly) {
+    const at::Tensor u = orthonormal(5, 12, 4), wide = u.to(at::kDouble);
+    const DirectionSpace space = DirectionSpace::orthogonal(u);
+    at::Tensor sum = at::zeros({12, 12}, at::kDouble);
+    for (std::uint64_t step = 0; step < 1000; ++step) {
+        const at::Tensor e = space.draw(2, 3, step).to(at::kDouble);
+        sum += at::matmul(e.t(), e) / 2;
+    }
+    const at::Tensor expected = at::matmul(wide.t(), wide);
+    EXPECT_LT((sum / 1000 - expected).abs().max().item<double>(), 6 * std::sqrt(5.0 / 2000));
+}
+
 }  // namespace
 }  // namespace zoodip

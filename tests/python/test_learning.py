@@ -12,7 +12,7 @@ import pytest
 from demo.subjects import find_subject
 from tests.bench import learn
 from tests.bench._judge import judge_of
-from tests.bench._learn_report import Result, report, share_of_gradient
+from tests.bench._learn_report import Result, passes_to, report, share_of_gradient, shares
 from tests.bench.spread import fall_of_loss
 
 # `python -m zoodip.bench spread`: over eight seeds the loss fell by .0268 from .1277 in the mean,
@@ -28,19 +28,19 @@ def test_a_word_is_learned_from_an_initialiser_of_the_wrong_class() -> None:
 
 def test_a_word_is_looked_at_on_its_way() -> None:
     """The benchmark's curve: the words of the checkpoints, and the last one."""
-    plan = learn.Plan(seeds=(0,), steps=6, looks=3, gradient_steps=0)
+    plan = learn.Plan(seeds=(0,), part=6 * 3 / 1440, gradient_steps=0)
     subject = find_subject("blue_spotted_dog")
     job = learn.Job("sd1", subject.name, 0, "ZOODiP INT8", "dog")
-    words, passes = learn.run_zeroth_order(judge_of(subject.name, "sd1"), job, plan)
-    assert [step for step, _ in words] == [2, 4, 6] and passes == 3
+    words = learn.train(judge_of(subject.name, "sd1"), job, plan)
+    assert [passes for passes, _ in words] == [6, 12, 18]
     assert len({tuple(word.flatten().tolist()) for _, word in words}) == 3
 
 
 # --- the benchmark's arithmetic -------------------------------------------------------------------
 
 
-def curve(loss: float) -> list[tuple[int, float, float, float]]:
-    return [(0, 1.0, 0.2, 0.3), (9, loss, 0.5, 0.5)]
+def curve(loss: float) -> list[tuple[int, float]]:
+    return [(0, 1.0), (9, loss)]
 
 
 def made_up(losses: dict[str, list[float]]) -> list[Result]:
@@ -80,6 +80,16 @@ def test_methods_are_compared_on_the_same_runs() -> None:
     assert share_of_gradient(results, "half", other="half") == pytest.approx((0, 0, 0))
 
 
+def test_passes_are_counted_to_where_a_run_first_gets_there(tmp_path: Path) -> None:
+    """Of four runs that gain 1.5, 1.5, 0.6 and 0.6 of the gradient's, by a line from 0 to 9 passes:
+    half after 3, 3, 7.5 and 7.5; nine tenths after 5.4 and 5.4 alone."""
+    results = made_up(LOSSES | {"half": [0.25, 0.25, 0.88, 0.88]})
+    assert shares(results, "half") == pytest.approx([1.5, 1.5, 0.6, 0.6])
+    assert passes_to(results, "half", 0.5) == pytest.approx((3 + 7.5) / 2)
+    assert passes_to(results, "half", 0.9) == float("inf")
+    assert "| 5 | not |" in report(results, {}, [], tmp_path)
+
+
 def test_the_report_is_a_table_json_and_a_plot(tmp_path: Path) -> None:
     results = made_up(LOSSES)
     table = report(results, {"plan": 1}, [("half", "uneven")], tmp_path)
@@ -96,7 +106,7 @@ def test_half_of_the_initialisers_are_of_a_wrong_class() -> None:
     pairs = {(job.subject, job.seed): job.initialiser for job in jobs}
     right = [find_subject(name).look.kind == word for (name, _), word in pairs.items()]
     assert sum(right) * 2 == len(right)
-    moving = [job.file for job in jobs if job.method in learn.ZEROTH_ORDER]
+    moving = [job.file for job in jobs if job.method in learn.TRAINED]
     assert len(set(moving)) == len(moving)
 
 

@@ -16,6 +16,7 @@
 #include "nn/family.h"
 #include "objective/engine.h"
 #include "objective/objective.h"
+#include "objective/sensitivity.h"
 
 namespace py = pybind11;
 
@@ -98,9 +99,40 @@ class OwnedObjective {
     std::unique_ptr<DiffusionObjective> objective_;
 };
 
+at::Tensor find_sensitive(const std::shared_ptr<WeightSource>& source,
+                          const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
+                          std::int64_t size_width, const PlacedWord& word,
+                          const std::vector<std::string>& captions, const at::Tensor& theta,
+                          std::int64_t rank, std::uint64_t seed) {
+    TokenLayout layout;
+    for (const auto& encoder : text_encoders)
+        layout.add(word.word, encoder->spec().key, word.vectors, encoder->width());
+    DiffusionObjective::Texts texts;
+    for (const auto& caption : captions) texts.push_back({prepare(caption, word)});
+    const TextEncoders all({text_encoders.begin(), text_encoders.end()}, size_width);
+    const LoadOptions load;
+    return sensitive_directions(
+        {*source, load, all, layout, texts, 1, PictureSize::whole(128, 128), seed}, theta, rank);
+}
+
 }  // namespace
 
 void bind_objective(py::module_& module) {
+    module.def(
+        "sensitive_directions",
+        [](const std::shared_ptr<WeightSource>& source,
+           const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
+           const std::vector<std::string>& captions, const at::Tensor& theta, std::int64_t rank,
+           std::uint64_t seed, std::int64_t size_width, std::int64_t vectors) {
+            return run_engine([&] {
+                return find_sensitive(source, text_encoders, size_width, {"zwx", vectors}, captions,
+                                      theta, rank, seed);
+            });
+        },
+        py::arg("source"), py::arg("text_encoders"), py::arg("captions"), py::arg("theta"),
+        py::arg("rank"), py::arg("seed") = 0, py::arg("size_width") = 0, py::arg("vectors") = 1,
+        "The leading directions that what the UNet reads of captions with {} depends on, float32 "
+        "[rank, d].");
     py::class_<OwnedObjective>(module, "Objective",
                                "mean over all elements of (target - UNet(z_t, t, c_theta))^2.")
         .def(py::init([](const std::vector<std::shared_ptr<TextEncoder>>& text_encoders,
