@@ -45,7 +45,7 @@ AT_ONCE = {"method", "n", "learning_rate", "subspace", "vectors", "resolution", 
 AT_ONCE |= {"preview_percent"}
 
 # Those whose 0 stands for a value that is found, as a label says where there is room.
-AUTOMATIC = {"mu", "chunk", "learning_rate", "tau", "vectors", "resolution", "threads"}
+AUTOMATIC = {"mu", "chunk", "learning_rate", "adam_eps", "tau", "vectors", "resolution", "threads"}
 AUTOMATIC |= {"memory_limit"}
 
 # Those that only some methods look at. They follow the method, so that a graph's list of values is
@@ -55,7 +55,7 @@ OF_METHODS = {"slope": ("rge", "auto"), "n": _ESTIMATES, "mu": _ESTIMATES}
 OF_METHODS |= dict.fromkeys(("directions", "direction_rank", "related_words"), _ESTIMATES)
 
 # Younger than the node: a saved graph knows widgets by their places, so they come behind.
-YOUNGER = ("take", "mu_scale", "picture_sizes")
+YOUNGER = ("take", "mu_scale", "picture_sizes", "adam_eps")
 
 
 @cache

@@ -77,9 +77,9 @@ void add_group(std::ostream& out, const json& fields, const std::string& group) 
     }
 }
 
-// auto, and the paper's for each family.
+// That for few passes, and the paper's for each family.
 NameTable<Preset> shown_presets() {
-    NameTable<Preset> shown = {{{}, open_name}};
+    NameTable<Preset> shown = {{{Preset::few_passes}, "few_passes"}};
     for (const auto& [preset, name] : preset_names()) {
         if (preset.family != nullptr) shown.push_back({preset, name});
     }
@@ -107,9 +107,10 @@ bool follows_files(const std::string& name) {
 void add_presets(std::ostream& out) {
     out << "\n## Presets\n\n"
            "What is chosen goes before a preset. Where 0 is the default, this is what it stands "
-           "for, `mu` with `compute`\nfp32; a `learning_rate` of 0 stays a share of what the "
-           "model's words are like. `paper` is the one of\nsd15, sd21 and sdxl that suits the "
-           "model. All other settings are as above in every preset.\n\n";
+           "for by estimates, `mu` with\n`compute` fp32; a `learning_rate` of 0 stays a share of "
+           "what the model's words are like. `paper`, and by estimates\n`auto`, are the one of "
+           "sd15, sd21 and sdxl that suits the model. All other settings are as above in every\n"
+           "preset.\n\n";
     std::vector<std::string> titles = {"Setting"};
     for (const auto& [preset, name] : shown_presets()) titles.push_back(code(name));
     add_head(out, titles);

@@ -8,8 +8,11 @@ Method usual_estimate() {
 
 const NameTable<Preset>& preset_names() {
     static const NameTable<Preset> names = [] {
-        NameTable<Preset> all = {{{}, open_name}, {{.of_paper = true}, "paper"}};
-        for (const Family* family : all_families()) all.push_back({{true, family}, family->preset});
+        NameTable<Preset> all = {
+            {{}, open_name}, {{Preset::few_passes}, "few_passes"}, {{Preset::paper}, "paper"}};
+        for (const Family* family : all_families()) {
+            all.push_back({{Preset::paper, family}, family->preset});
+        }
         return all;
     }();
     return names;
@@ -39,19 +42,19 @@ const NameTable<MuScale>& mu_scale_names() {
 }
 
 const NameTable<Directions>& directions_names() {
-    static const NameTable<Directions> names = {{Directions::sensitive, "sensitive"},
-                                                {Directions::normal, "normal"},
+    static const NameTable<Directions> names = {{Directions::normal, "normal"},
                                                 {Directions::principal, "principal"},
-                                                {Directions::related, "related"}};
+                                                {Directions::related, "related"},
+                                                {Directions::sensitive, "sensitive"}};
     return names;
 }
 
 const NameTable<LearningRateSchedule>& learning_rate_schedule_names() {
     static const NameTable<LearningRateSchedule> names = {
-        {LearningRateSchedule::inverse, "inverse"},
         {LearningRateSchedule::constant, "constant"},
         {LearningRateSchedule::linear, "linear"},
-        {LearningRateSchedule::cosine, "cosine"}};
+        {LearningRateSchedule::cosine, "cosine"},
+        {LearningRateSchedule::inverse, "inverse"}};
     return names;
 }
 

@@ -15,15 +15,16 @@ namespace zoodip {
 
 enum class Slope { loss, residual };
 enum class MuScale { same, table };
-enum class Directions { sensitive, normal, principal, related };
-enum class LearningRateSchedule { inverse, constant, linear, cosine };
+enum class Directions { normal, principal, related, sensitive };
+enum class LearningRateSchedule { constant, linear, cosine, inverse };
 enum class PictureSizes { training, original };
 enum class Take { last, best };
 
-// Whose values what is not chosen takes: this engine's own, as measured; or the paper's, for the
-// model's family or for one that is named.
+// Whose values what is not chosen takes: the paper's for estimates and this engine's for the exact
+// gradient (usual); this engine's for few passes; or the paper's alone, for the model's family or
+// for one that is named.
 struct Preset {
-    bool of_paper = false;
+    enum Kind { usual, few_passes, paper } kind = usual;
     const Family* family = nullptr;
     bool operator==(const Preset&) const = default;
 };
@@ -39,7 +40,7 @@ inline constexpr Method exact_gradient;
 Method usual_estimate();
 
 // Where std::nullopt is among the values it is called "auto".
-const NameTable<Preset>& preset_names();  // "auto": its own
+const NameTable<Preset>& preset_names();  // "auto": the usual one
 const NameTable<std::optional<Method>>& method_names();
 const NameTable<Slope>& slope_names();
 const NameTable<MuScale>& mu_scale_names();

@@ -62,18 +62,20 @@ std::string passes_of_methods() {
 
 std::vector<Field> method_fields() {
     return {
-        choice("preset", &S::preset, preset_names(),
-               {"Whose values stand for what is not chosen: auto, what was measured best with this "
-                "engine; paper, those of the paper for the model's family; or the paper's for a "
-                "named one.",
-                "", "",
-                "paper is ZOODiP to the letter: normal directions, n 2, subspace, a constant "
-                "learning rate, adam_eps 1e-3, 30000 steps."}),
-        number("steps", &S::steps, 0, 1e7,
-               {"How many updates of the word to make. 0 takes 1000, with the exact gradient 500; "
-                "with "
-                "the paper's preset 30000 and 1000.",
-                "", "steps"}),
+        choice(
+            "preset", &S::preset, preset_names(),
+            {"Whose values stand for what is not chosen: auto, the paper's for estimates and this "
+             "engine's for the exact gradient; few_passes, this engine's for estimates too; "
+             "paper, the paper's alone, for the model's family or a named one.",
+             "", "",
+             "few_passes learns from 8 slopes a step within 32 directions that the text encoder "
+             "is sensitive to, by residuals, with a falling learning rate: several times fewer "
+             "passes, in fp32 or bf16."}),
+        number(
+            "steps", &S::steps, 0, 1e7,
+            {"How many updates of the word to make. 0 takes 30000; 500 with the exact gradient or "
+             "preset few_passes; 1000 with the exact gradient and the paper's preset.",
+             "", "steps"}),
         choice(
             "method", &S::method, method_names(),
             {concat("How the gradient is found: from forward passes alone (", estimator_list(),
@@ -86,10 +88,10 @@ std::vector<Field> method_fields() {
                {"What a slope is made of: the difference of two losses; or, for rge, the residual "
                 "times the change of the prediction, which lacks the squared term.",
                 "residual: (2/N) <eps(theta) - eps, eps(theta + mu e_i) - eps(theta)> / mu", "",
-                "Measured, the residual's slope agrees with the exact one as well as the loss's, "
-                "and no better where activations are rounded."}),
+                "The squared term, mu/2 e' H e, can be as large as the slope itself along "
+                "directions that the loss is sensitive to."}),
         number("n", &S::n, 1, 64,
-               {"Slopes a step, each along a direction of its own; a step makes one pass more.",
+               {"Slopes a step, each along a random direction.",
                 "g = 1/n sum_i (L(theta + mu e_i) - L(theta)) / mu e_i"}),
         number("mu", &S::mu, 0, 1,
                {"How far along a direction the loss is looked at. 0 takes 1e-3, with bf16 "
@@ -100,10 +102,10 @@ std::vector<Field> method_fields() {
                 "each in proportion to the mean norm of its table's rows, which inspect shows.",
                 "table: mu_e = mu norm_e / norm_1"}),
         choice("directions", &S::directions, directions_names(),
-               {"Where the directions lie: within those that the text the UNet reads is most "
-                "sensitive to; anywhere (normal); within the leading principal directions of the "
-                "vocabulary; or within what the related words span.",
-                "sensitive: e_i = sqrt(k) q_i U with orthonormal q_i; normal: e_i ~ N(0, I); else "
+               {"Where the directions lie: anywhere (normal); within the leading principal "
+                "directions of the vocabulary; within what the related words span; or within those "
+                "that what the UNet reads of a caption is most sensitive to.",
+                "normal: e_i ~ N(0, I); sensitive: e_i = sqrt(k) q_i U with orthonormal q_i; else "
                 "e_i = z_i U, z_i ~ N(0, I)",
                 "",
                 "The sensitive ones are found from the text encoder alone, before the first step: "
@@ -121,15 +123,17 @@ std::vector<Field> method_fields() {
                {"How many points pass through the UNet at once; fewer take less memory. 0 takes "
                 "all, or fewer where memory is short."}),
         number("learning_rate", &S::learning_rate, 0, 10,
-               {"Step size of Adam. 0 takes a share of what the numbers of the model's words are "
-                "like; with the paper's preset 5e-3, with the exact gradient 1e-2.",
+               {"Step size of ZOAdam. 0 takes 5e-3; with the exact gradient or preset few_passes "
+                "a share of what the numbers of the model's words are like.",
                 "theta -= learning_rate mhat / (sqrt(vhat) + adam_eps)"}),
         number("adam_eps", &S::adam_eps, 0, 1,
-               {"Keeps Adam from dividing by zero; one as large as the paper's 1e-3 makes steps go "
-                "with the slopes' own scale. 0 takes 1e-8, with the paper's preset 1e-3."}),
+               {"Keeps ZOAdam from dividing by zero; one as large as the paper's makes steps go "
+                "with the slopes' own scale. 0 takes the paper's 1e-3, with the exact gradient or "
+                "preset few_passes 1e-8."}),
         choice("learning_rate_schedule", &S::learning_rate_schedule, learning_rate_schedule_names(),
-               {"How the learning rate falls: by the steps done so far, whatever is to come "
-                "(inverse); not; in a line to zero; along half a cosine to zero.",
+               {"How the learning rate falls over the steps: not; in a line to zero; along half a "
+                "cosine to zero; or by the steps done so far, whatever is to come, as the exact "
+                "gradient and preset few_passes do unless another is chosen.",
                 "inverse: 1 / (1 + step / 100)"}),
         number("average_steps", &S::average_steps, 0, 1e7,
                {"The word is the mean over the last so many steps; 0 takes the last one.", "",

@@ -21,19 +21,19 @@ struct TrainSettings {
     std::int64_t steps = 0;
     std::optional<Method> method = usual_estimate();
     Slope slope = Slope::loss;
-    std::int64_t n = 8;
+    std::int64_t n = 2;
     double mu = 0;
     MuScale mu_scale = MuScale::same;
-    Directions directions = Directions::sensitive;
+    Directions directions = Directions::normal;
     std::int64_t direction_rank = 32;
     std::string related_words;
     std::int64_t batch = 1;
     std::int64_t chunk = 0;
     double learning_rate = 0;
     double adam_eps = 0;
-    LearningRateSchedule learning_rate_schedule = LearningRateSchedule::inverse;
+    LearningRateSchedule learning_rate_schedule = LearningRateSchedule::constant;
     std::int64_t average_steps = 0;
-    bool subspace = false;
+    bool subspace = true;
     std::int64_t tau = 0;
     double nu = 1e-3;
     Timesteps timesteps = Timesteps::puts;
@@ -85,11 +85,12 @@ struct AskedSettings {
 AskedSettings read_settings(const nlohmann::json& chosen);
 
 // The defaults for a model with what was chosen on top. A preset goes between the two. 0 stands for
-// what depends on other things:
-//   steps          1000 by estimates, 500 by the exact gradient; of the paper 30000 and 1000
-//   learning_rate  stays 0, for a share of what the model's words are made of (automatic_rate); of
-//                  the paper 5e-3 by estimates, 1e-2 by the exact gradient
-//   adam_eps       1e-8, of the paper 1e-3
+// what depends on other things; by the exact gradient, by estimates for few passes, and by the
+// paper's method, to which other estimates keep:
+//   steps          500; 500; 30000 (of the paper with the exact gradient 1000)
+//   learning_rate  stays 0, for a share of what the model's words are made of (automatic_rate), for
+//                  the first two; 5e-3 (1e-2)
+//   adam_eps       1e-8; 1e-8; 1e-3
 //   mu             1e-3, or 1e-2 with compute bf16, whose rounding drowns smaller differences, and
 //                  with weights int4
 //   tau            128, or round(text_width / 6) for a width under 768: the paper's proportion

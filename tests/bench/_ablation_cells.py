@@ -25,6 +25,7 @@ BASELINE: dict[str, Any] = {
     "mu": 1e-3,
     "batch": 1,
     "learning_rate": 5e-3,
+    "adam_eps": 1e-3,
     "learning_rate_schedule": "constant",
     "average_steps": 0,
     "subspace": True,

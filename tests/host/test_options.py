@@ -62,7 +62,14 @@ def test_a_side_that_no_model_takes_is_refused_before_anything_runs(comfy, side)
 
 
 def test_presets_of_all_families_are_offered(comfy):
-    assert spec(comfy)["preset"][1]["options"] == ["auto", "sd15", "sd21", "sdxl"]
+    assert spec(comfy)["preset"][1]["options"] == [
+        "auto",
+        "few_passes",
+        "paper",
+        "sd15",
+        "sd21",
+        "sdxl",
+    ]
 
 
 @pytest.mark.parametrize(("name", "other"), [("preset", "flux"), ("method", "adam")])

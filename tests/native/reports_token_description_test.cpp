@@ -30,7 +30,7 @@ TEST(TokenDescription, GivesWhatTheRecordHolds) {
                   {"format", "pt"},
                   {"zoodip",
                    R"({"zoodip":"0.1.0","family":"F","initialiser":"dog","model":"abc","word":"sks",
-              "settings":{"seed":5,"steps":12,"n":8},"start":"def",
+              "settings":{"seed":5,"steps":12,"n":2},"start":"def",
               "pictures":[{"name":"0.png","sha256":"123","caption":"a {}","other_words":"x"},7]})"},
                   {"other", "thing"}});
     EXPECT_TRUE(token.ours);

@@ -484,10 +484,9 @@ TEST(Settings, DefaultsFollowWidthAndComputeType) {
     EXPECT_EQ(resolve_settings(none, narrow).resolution, 128);
     EXPECT_EQ(resolve_settings({{"resolution", 256}}, narrow).resolution, 256);
     EXPECT_THROW(resolve_settings({{"t_lower", 900}}), Error);
-    EXPECT_EQ(resolve_settings(none).steps, 1000);
-    EXPECT_EQ(resolve_settings(none).learning_rate, 0);  // a share of what the model's words are
-    EXPECT_EQ(resolve_settings(none).adam_eps, 1e-8);
-    EXPECT_EQ(resolve_settings({{"method", "exact"}}).steps, 500);
+    EXPECT_EQ(resolve_settings(none).steps, 30000);
+    EXPECT_EQ(resolve_settings(none).learning_rate, 5e-3);
+    EXPECT_EQ(resolve_settings(none).adam_eps, 1e-3);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}}).t_lower, 700);
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"t_lower", 600}}).t_lower, 600);
     EXPECT_THROW(resolve_settings({{"mu", 1e-9}}), Error);
@@ -505,24 +504,51 @@ TEST(Settings, WhatIsChosenGoesBeforeThePresetEvenWhereItIsTheDefault) {
     EXPECT_EQ(resolve_settings({{"preset", "sdxl"}, {"method", "exact"}, {"steps", 7}}).steps, 7);
 }
 
-TEST(Settings, ThePapersPresetIsThePapersMethod) {
-    const TrainSettings paper = resolve_settings({{"preset", "paper"}});
-    EXPECT_EQ(paper.directions, Directions::normal);
-    EXPECT_EQ(paper.n, 2);
-    EXPECT_TRUE(paper.subspace);
-    EXPECT_EQ(paper.adam_eps, 1e-3);
-    EXPECT_EQ(paper.learning_rate, 5e-3);
+TEST(Settings, TheExactGradientHasValuesOfItsOwnUnlessThePapersAreAskedFor) {
+    const TrainSettings own = resolve_settings({{"method", "exact"}});
+    EXPECT_EQ(own.steps, 500);
+    EXPECT_EQ(own.learning_rate, 0);  // a share of what the model's words are like
+    EXPECT_EQ(own.learning_rate_schedule, LearningRateSchedule::inverse);
+    EXPECT_EQ(own.adam_eps, 1e-8);
+    EXPECT_FALSE(own.subspace);
+    EXPECT_TRUE(resolve_settings({{"method", "exact"}, {"subspace", true}}).subspace);
+    const TrainSettings paper = resolve_settings({{"method", "exact"}, {"preset", "paper"}});
+    EXPECT_EQ(paper.steps, 1000);
+    EXPECT_EQ(paper.learning_rate, 1e-2);
     EXPECT_EQ(paper.learning_rate_schedule, LearningRateSchedule::constant);
-    EXPECT_EQ(paper.steps, 30000);
-    EXPECT_EQ(resolve_settings({{"preset", "paper"}, {"n", 4}}).n, 4);
-    EXPECT_EQ(resolve_settings({{"preset", "paper"}, {"method", "exact"}}).learning_rate, 1e-2);
-    // That of the model's family, or of one that is named; its own preset takes no rate of it.
+    EXPECT_EQ(paper.adam_eps, 1e-3);
+    EXPECT_TRUE(paper.subspace);
+}
+
+TEST(Settings, FewPassesIsAPresetOfEstimates) {
+    const TrainSettings few = resolve_settings({{"preset", "few_passes"}});
+    EXPECT_EQ(few.directions, Directions::sensitive);
+    EXPECT_EQ(few.slope, Slope::residual);
+    EXPECT_EQ(few.n, 8);
+    EXPECT_FALSE(few.subspace);
+    EXPECT_EQ(few.steps, 500);
+    EXPECT_EQ(few.learning_rate, 0);
+    EXPECT_EQ(few.adam_eps, 1e-8);
+    EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"n", 4}}).n, 4);
+    // Without a loss at theta itself there is no residual to multiply with.
+    EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"method", "spsa"}}).slope, Slope::loss);
+    // What a family's model asks for it keeps; how fast the paper learned on it, not.
     Architecture sd2;
     sd2.preset = "sd21";
-    EXPECT_EQ(resolve_settings({{"preset", "paper"}}, sd2).learning_rate, 1e-2);
-    EXPECT_EQ(resolve_settings({{"preset", "sd21"}}).learning_rate, 1e-2);
-    EXPECT_EQ(resolve_settings(nlohmann::json::object(), sd2).learning_rate, 0);
-    EXPECT_EQ(resolve_settings(nlohmann::json::object(), sd2).mu, 1e-2);
+    EXPECT_EQ(resolve_settings({{"preset", "few_passes"}}, sd2).mu, 1e-2);
+    EXPECT_EQ(resolve_settings({{"preset", "few_passes"}}, sd2).learning_rate, 0);
+}
+
+TEST(Settings, ThePapersPresetIsThatOfTheModelsFamily) {
+    Architecture sd2;
+    sd2.preset = "sd21";
+    const auto rate = [&](const char* preset, const Architecture& of) {
+        return resolve_settings({{"preset", preset}}, of).learning_rate;
+    };
+    EXPECT_EQ(rate("paper", {}), 5e-3);
+    EXPECT_EQ(rate("paper", sd2), 1e-2);
+    EXPECT_EQ(rate("auto", sd2), 1e-2);
+    EXPECT_EQ(rate("sd15", sd2), 5e-3);
 }
 
 TEST(Settings, WhatIsOpenIsFoundAndNamedAsItWasGiven) {

@@ -22,7 +22,7 @@ NAMES = {
         "learning_rate learning_rate_schedule average_steps subspace tau nu timesteps t_lower "
         "t_upper vectors resolution flip threads memory_limit validate_every validation_samples "
         "early_stop divergence checkpoint_every checkpoints_kept preview_percent take "
-        "mu_scale picture_sizes",
+        "mu_scale picture_sizes adam_eps",
         "options",
     ),
     "LoadTrainingImagesZO": ("folder size caption", "images captions count"),

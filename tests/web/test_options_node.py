@@ -58,12 +58,12 @@ def saved(page, names: list) -> str:
     )
 
 
-YOUNGER = ["mu_scale", "picture_sizes"]  # settings that came after the first graphs
+YOUNGER = ["mu_scale", "picture_sizes", "adam_eps"]  # settings that came after the first graphs
 
 
 @pytest.mark.parametrize(
     "names",
-    [BESIDE, FOLDED_EXACT, BESIDE + YOUNGER, FOLDED_EXACT + ["picture_sizes"]],
+    [BESIDE, FOLDED_EXACT, BESIDE + YOUNGER, FOLDED_EXACT + ["picture_sizes", "adam_eps"]],
     ids=["beside", "folded", "beside, of today", "folded, of today"],
 )
 def test_a_graph_of_either_kind_of_host_is_read(page, names):
