@@ -99,10 +99,19 @@ SavedRun from_bytes(const std::string& bytes) {
         all.at("metadata").get_to(contents.metadata);
         for (const auto& [name, stored] : all.at("tensors").items()) {
             const bool wide = stored.at("type") == at::toString(at::kDouble);
-            at::Tensor tensor = at::empty(stored.at("shape").get<std::vector<std::int64_t>>(),
-                                          wide ? at::kDouble : at::kFloat);
+            const auto shape = stored.at("shape").get<std::vector<std::int64_t>>();
             const auto& data = stored.at("data").get_binary();
-            require(data.size() == tensor.nbytes(), from, ": '", name, "' is cut off");
+            const auto bytes_there = static_cast<std::int64_t>(data.size());
+            constexpr std::int64_t most = 64 << 20;  // far from where a product overflows
+            std::int64_t count = 1;
+            bool fits = true;
+            for (const std::int64_t size : shape) {
+                fits = fits && size >= 0 && size <= most && count <= most;
+                if (fits) count *= size;
+            }
+            require(fits && bytes_there == count * (wide ? 8 : 4), from, ": '", name,
+                    "' has another size than it says");
+            at::Tensor tensor = at::empty(shape, wide ? at::kDouble : at::kFloat);
             std::memcpy(tensor.mutable_data_ptr(), data.data(), data.size());
             contents.tensors[name] = tensor;
         }

@@ -10,6 +10,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "ranks/distributed_objective.h"
 #include "thread_ranks.h"
@@ -20,6 +21,8 @@
 
 namespace zoodip {
 namespace {
+
+using nlohmann::json;
 
 constexpr std::int64_t width = 24;
 
@@ -312,6 +315,12 @@ TEST(RunStateBytes, AreTheStateAgain) {
     EXPECT_FALSE(again.state.best.defined());
     for (std::size_t length = 0; length < bytes.size(); length += 41) {
         EXPECT_THROW(from_bytes(bytes.substr(0, length)), Error) << length;
+    }
+    for (const json& shape : {json{-1}, json{width + 1}, json{1LL << 62, 1LL << 62}}) {
+        json changed = json::from_cbor(bytes);
+        changed["tensors"]["theta"]["shape"] = shape;
+        const auto other = json::to_cbor(changed);
+        EXPECT_THROW(from_bytes({other.begin(), other.end()}), Error) << shape;
     }
 }
 
