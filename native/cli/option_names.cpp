@@ -11,8 +11,9 @@ namespace zoodip {
 namespace {
 
 // Options of the program that are no settings of a run.
-constexpr std::array<std::string_view, 9> others = {
-    "log", "model", "out", "overwrite", "previews", "resume", "to", "token_file", "word"};
+constexpr std::array<std::string_view, 10> others = {
+    "log",        "model",  "out", "overwrite",  "previews",
+    "rank_limit", "resume", "to",  "token_file", "word"};
 
 bool is_option(std::string_view name) {
     const auto& fields = train_setting_fields();

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <memory>
 #include <string>
 
 #ifdef __GLIBC__
@@ -22,9 +23,15 @@
 namespace zoodip {
 namespace {
 
-void install_edges() {
+// Whether this process is a rank that leaves the talking to rank 0.
+bool is_quiet(const std::shared_ptr<Wire>& wire) {
+    return wire != nullptr && wire->rank() > 0;
+}
+
+void install_edges(bool quiet) {
     watch_for_interruption();
     watch_for_want_of_memory();
+    if (quiet) return set_log_sink({});
     set_log_sink([](LogLevel level, const std::string& message) {
         std::cerr << (level == LogLevel::warning ? "zoodip: warning: " : "zoodip: ")
                   << with_options(message) << '\n';
@@ -42,8 +49,10 @@ void prepare_memory() {
 #endif
 }
 
-int report(const std::string& message) {
-    std::cerr << "\rzoodip: error: " << with_options(message) << '\n';
+// who: which rank says it; empty for one that speaks for all.
+int report(const std::string& who, const std::string& message) {
+    // As one piece: ranks share a terminal.
+    std::cerr << concat("\rzoodip: error: ", who, with_options(message), "\n");
     return 1;
 }
 
@@ -61,24 +70,33 @@ bool was_heard() {
     std::_Exit(status);
 }
 
-int run_command(const Command& command) {
+int run_command(const Command& command, const std::shared_ptr<Wire>& wire) {
+    const std::string who = is_quiet(wire) ? wire->name_of(wire->rank()) + ": " : "";
     try {
         const at::NoGradGuard no_grad;
         const int status = command(interruption());
         return status == 0 && !was_heard() ? exit_status(1) : status;
     } catch (const Cancelled&) {
-        std::cerr << "\nzoodip: stopped; nothing was written\n";
+        if (!is_quiet(wire)) std::cerr << "\nzoodip: stopped; nothing was written\n";
         return exit_status(130);
     } catch (const std::exception& error) {
-        const int status = report(plain_message(error));
+        const int status = report(who, plain_message(error));
         if (is_want_of_memory(error)) leave(status);
         return status;
     }
 }
 
+int refuse_usage(const std::shared_ptr<Wire>& wire, const std::string& why) {
+    if (!is_quiet(wire)) {
+        std::cerr << "zoodip: error: " << why
+                  << "\nRun zoodip --help, or zoodip COMMAND --help, for what there is.\n";
+    }
+    return 2;
+}
+
 }  // namespace
 
-int run_program(int argc, const char* const* argv) {
+int run_program(int argc, const char* const* argv, const std::shared_ptr<Wire>& wire) {
     prepare_memory();
     CLI::App app{
         "zoodip teaches a frozen, quantised Stable Diffusion a new word from a few "
@@ -89,7 +107,7 @@ int run_program(int argc, const char* const* argv) {
     app.set_help_all_flag("--help-all", "Help for every command");
     app.failure_message(CLI::FailureMessage::help);
     Command chosen;
-    add_train_command(app, chosen);
+    add_train_command(app, chosen, wire);
     add_sample_command(app, chosen);
     add_inspect_command(app, chosen);
     add_settings_command(app, chosen);
@@ -98,13 +116,18 @@ int run_program(int argc, const char* const* argv) {
     try {
         app.parse(plain_arguments(argc, argv));
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) return app.exit(error);  // help, version
-        std::cerr << "zoodip: error: " << usage_error(app, argc, argv, error)
-                  << "\nRun zoodip --help, or zoodip COMMAND --help, for what there is.\n";
-        return 2;
+        if (error.get_exit_code() != 0) {
+            return refuse_usage(wire, usage_error(app, argc, argv, error));
+        }
+        return is_quiet(wire) ? 0 : app.exit(error);  // help, version
     }
-    install_edges();
-    return run_command(chosen);
+    const std::string command = app.get_subcommands().front()->get_name();
+    if (wire != nullptr && command != "train") {
+        return refuse_usage(wire, concat(command, ": runs in one process, and ", wire->size(),
+                                         " ranks were started; start it without torchrun"));
+    }
+    install_edges(is_quiet(wire));
+    return run_command(chosen, wire);
 }
 
 }  // namespace zoodip

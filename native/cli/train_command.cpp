@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -117,10 +118,21 @@ class TerminalObserver : public PersonalizeObserver {
     std::int64_t seen_ = 0;
 };
 
+// The ranks of torchrun, each alone, would write over one another's word.
+void refuse_unknown_ranks() {
+    const char *run = std::getenv("TORCHELASTIC_RUN_ID"), *size = std::getenv("WORLD_SIZE");
+    if (run == nullptr || size == nullptr || std::atoi(size) < 2) return;
+    fail("train: torchrun has started ", size, " ranks of the program `zoodip`, which runs alone. ",
+         "Have it start `-m -- zoodip train ...`");
+}
+
 int train(const TrainOptions& options, const CancelToken& cancel) {
     const PersonalizeRequest& request = options.request;
+    if (request.wire == nullptr) refuse_unknown_ranks();
+    const bool quiet = request.wire != nullptr && request.wire->rank() > 0;
     TerminalObserver observer(value_named(on_off_names(), "nice", options.nice));
     const PersonalizeResult result = personalize(request, observer, cancel);
+    if (quiet) return result.finished ? 0 : exit_status(130);
     if (result.finished) {
         std::cerr << "done: " << result.token.string() << '\n';
         if (result.word_step != result.steps) {
@@ -139,10 +151,14 @@ int train(const TrainOptions& options, const CancelToken& cancel) {
 
 }  // namespace
 
-void add_train_command(CLI::App& app, Command& chosen) {
+void add_train_command(CLI::App& app, Command& chosen, const std::shared_ptr<Wire>& wire) {
     auto options = std::make_shared<TrainOptions>();
     CLI::App* command = app.add_subcommand("train", "Learn a word from a folder of pictures");
+    command->footer(
+        "Several processes or machines share a run: torchrun --nproc-per-node 2 -m -- zoodip train "
+        "...; docs/RANKS.md");
     auto& request = options->request;
+    request.wire = wire;
     command->add_option("--model", request.model, "Checkpoint (.safetensors) or diffusers folder")
         ->required();
     command
@@ -170,6 +186,12 @@ void add_train_command(CLI::App& app, Command& chosen) {
                      "Let other programs go first while they need the processor; auto does for a "
                      "run of more than ten minutes on a machine with a desktop")
         ->check(CLI::IsMember(names_in(on_off_names())))
+        ->capture_default_str();
+    command
+        ->add_option("--rank-limit", request.rank_limit,
+                     "Seconds that ranks wait for one of them before the run ends with what was "
+                     "learned; 0 takes a minute and a hundred steps' time")
+        ->check(CLI::Range(0.0, 1e6))
         ->capture_default_str();
     options->settings.add_to(*command);
     command->callback([options, command, &chosen] {

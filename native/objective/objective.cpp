@@ -19,6 +19,19 @@ at::Tensor mean_product(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace
 
+at::Tensor mean_in_order(const std::vector<at::Tensor>& losses) {
+    at::Tensor sum = losses.front().clone();
+    for (std::size_t i = 1; i < losses.size(); ++i) sum += losses[i];
+    return sum / static_cast<double>(losses.size());
+}
+
+at::Tensor Objective::mean_losses(const at::Tensor& thetas, const std::vector<Sample>& samples,
+                                  LossForm form) {
+    std::vector<at::Tensor> all;
+    for (const Sample& sample : samples) all.push_back(losses(thetas, sample, form));
+    return mean_in_order(all);
+}
+
 DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout, Texts texts,
                                        std::int64_t chunk)
     : parts_(std::move(parts)),

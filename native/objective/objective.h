@@ -54,6 +54,12 @@ class Objective {
     // [d] on the CPU. Throws Error, unless overridden: not every objective can be differentiated.
     virtual LossGradient gradient(const at::Tensor& theta, const Sample& sample);
 
+    // What a step takes of several samples: the mean of losses() and of gradient() over them, added
+    // up in their order.
+    virtual at::Tensor mean_losses(const at::Tensor& thetas, const std::vector<Sample>& samples,
+                                   LossForm form = LossForm::squared);
+    virtual LossGradient mean_gradient(const at::Tensor& theta, const std::vector<Sample>& samples);
+
     // Finds the static scales of integer activations where there are such, from what the model does
     // at theta on these samples; nothing else may be computed before. Throws Cancelled.
     virtual void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples);
@@ -63,6 +69,9 @@ class Objective {
     // As messages call it.
     virtual std::string name() const { return "this objective"; }
 };
+
+// The mean of what losses() gave for each of several samples, [k] of [k], added up in their order.
+at::Tensor mean_in_order(const std::vector<at::Tensor>& losses);
 
 // The denoising loss of Eq. 1: mean over all elements of (target - UNet(z_t, t, c_theta))^2.
 class DiffusionObjective : public Objective {

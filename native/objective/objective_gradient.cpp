@@ -1,3 +1,4 @@
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
@@ -8,6 +9,18 @@ namespace zoodip {
 
 LossGradient Objective::gradient(const at::Tensor&, const Sample&) {
     fail("gradient: ", name(), " has no exact gradient; use `method rge`");
+}
+
+LossGradient Objective::mean_gradient(const at::Tensor& theta, const std::vector<Sample>& samples) {
+    LossGradient mean;
+    const auto count = static_cast<double>(samples.size());
+    for (const Sample& sample : samples) {
+        const LossGradient one = gradient(theta, sample);
+        const at::Tensor part = one.gradient / count;
+        mean.loss += one.loss / count;
+        mean.gradient = mean.gradient.defined() ? mean.gradient + part : part;
+    }
+    return mean;
 }
 
 LossGradient DiffusionObjective::gradient(const at::Tensor& theta, const Sample& sample) {

@@ -19,13 +19,12 @@ Validation::Validation(Objective& objective, Sampling sampling, std::int64_t cou
       cancel_(std::move(cancel)) {}
 
 double Validation::loss(const at::Tensor& theta) const {
-    double sum = 0;
+    std::vector<Sample> samples;
     for (std::int64_t i = 0; i < count_; ++i) {
         cancel_.check();
-        const Sample sample = sampling_.draw(static_cast<std::uint64_t>(i));
-        sum += objective_.losses(theta.unsqueeze(0), sample)[0].item<double>();
+        samples.push_back(sampling_.draw(static_cast<std::uint64_t>(i)));
     }
-    return sum / static_cast<double>(count_);
+    return objective_.mean_losses(theta.unsqueeze(0), samples)[0].item<double>();
 }
 
 Sampling Validation::samples(const std::vector<LatentPicture>& latents,

@@ -14,6 +14,7 @@ void bind_graph(pybind11::module_& module);
 void bind_folder(pybind11::module_& module);
 void bind_token(pybind11::module_& module);
 void bind_service(pybind11::module_& module);
+void bind_ranks(pybind11::module_& module);
 
 // The engine's parts one by one, for the tests and benchmarks; nobody else has them.
 void bind_nn(pybind11::module_& module);

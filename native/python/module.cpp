@@ -21,6 +21,7 @@ PYBIND11_MODULE(_native, module) {
     zoodip::bind_folder(module);
     zoodip::bind_token(module);
     zoodip::bind_service(module);
+    zoodip::bind_ranks(module);
 #ifdef ZOODIP_TESTS
     zoodip::bind_nn(module);
     zoodip::bind_zo(module);

@@ -20,9 +20,12 @@ struct MemoryThere {
     bool for_program = false;  // whether that is for the whole program, or beside what it has
 };
 
-MemoryThere memory_for(const TrainSettings& settings) {
+MemoryThere memory_for(const TrainSettings& settings, int processes) {
     const at::Device device = open_device(settings.device);
-    if (settings.memory_limit == 0) return {free_memory(device)};
+    // Each process on a graphics card has one of its own.
+    if (settings.memory_limit == 0) {
+        return {free_memory(device) / (device.is_cpu() ? processes : 1)};
+    }
     return {settings.memory_limit * 1'000'000, device.is_cpu()};
 }
 
@@ -85,10 +88,10 @@ std::int64_t choose_chunk(TrainSettings settings, const Memory& memory) {
 
 }  // namespace
 
-DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit) {
+DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit, int processes) {
     const Architecture architecture = detect_architecture(source);
     const TrainSettings open = fill_in(asked, architecture);
-    const Memory memory{source, take_inventory(source), memory_for(open)};
+    const Memory memory{source, take_inventory(source), memory_for(open, processes)};
     if (!asked.values.method) asked.values.method = choose_method(asked, architecture, memory);
     DecidedSettings decided;
     if (!asked.values.compute) {

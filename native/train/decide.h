@@ -20,9 +20,10 @@ struct DecidedSettings {
 // where the memory is not known), compute (what the processor is quickest in), and what follows
 // from both and from the model. Then the chunk: 0 stays 0 where all points of a step fit, else it
 // becomes the largest that does. fit false leaves the chunk open and refuses nothing for want of
-// memory. Throws Error for settings that cannot be, and, by parts, for a run that would not fit
-// even point by point.
-DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit = true);
+// memory. processes: that take the same at the same time, and share what is free. Throws Error for
+// settings that cannot be, and, by parts, for a run that would not fit even point by point.
+DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit = true,
+                       int processes = 1);
 
 // Whether a run of these settings, decided, fits into the memory that is there, all points of a
 // step at once. false where that is not known.

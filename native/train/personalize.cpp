@@ -1,11 +1,16 @@
 #include "train/personalize.h"
 
 #include <algorithm>
+#include <exception>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
+
+#include "ranks/distributed_objective.h"
 
 #include "core/error.h"
 #include "core/log.h"
@@ -16,7 +21,9 @@
 #include "objective/preview.h"
 #include "objective/validation.h"
 #include "objective/word_space.h"
+#include "ops/plain_message.h"
 #include "pictures/prompt_signs.h"
+#include "train/rank_facts.h"
 #include "train/run.h"
 #include "train/trainer.h"
 
@@ -200,9 +207,12 @@ PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts
         settings.learning_rate = automatic_rate(settings, parts.text_encoders);
     Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
                         settings.resolution);
-    if (plan.prediction_guessed && !plan.output.resume)
+    if (plan.prediction_guessed && !plan.output.resume && !plan.told_elsewhere())
         check_prediction(plan, parts, inputs, observer);
-    DiffusionObjective objective(parts, plan.layout, texts_of(plan), settings.chunk);
+    DiffusionObjective alone(parts, plan.layout, texts_of(plan), settings.chunk);
+    std::optional<DistributedObjective> shared;
+    if (plan.ranks) shared.emplace(alone, *plan.ranks, settings.chunk);
+    Objective& objective = shared ? static_cast<Objective&>(*shared) : alone;
     const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
                                  plan.schedule);
     Trainer trainer(
@@ -231,6 +241,7 @@ PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
     const Prediction prediction = plan.settings.prediction.value_or(plan.architecture.prediction);
     const UNet unet = load_unet(plan, prediction, observer);
     warn_unless_repeated(plan);
+    if (plan.ranks) plan.ranks->compare(facts_of_weights(plan, inputs.theta));
     return learn(
         plan,
         {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device, plan.schedule,
@@ -265,22 +276,58 @@ struct GiveBackAtEnd {
     ~GiveBackAtEnd() { give_back_memory(); }
 };
 
-template <class Request>
+template <class Request, class... More>
 PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& observer,
-                               const CancelToken& cancel) {
+                               const CancelToken& cancel, const More&... more) {
     const GiveBackAtEnd at_end;
     observer.on_stage("checking");
-    const Plan plan = make_plan(request, cancel);
+    const Plan plan = make_plan(request, cancel, more...);
+    if (plan.ranks) plan.ranks->compare(facts_of(plan));
     if (!plan.compute_choice.empty()) note(LogLevel::info, plan.compute_choice, observer);
     tell_of_pictures(plan, observer);
     return run(plan, observer);
+}
+
+void tell_of_wire(const Ranks& ranks, std::int64_t steps) {
+    if (steps == 0) return;
+    log_info(ranks.size(), " ranks: each has sent and received ", ranks.bytes_of_steps() / steps,
+             " bytes a step");
+}
+
+// However the run ends on this rank, the others hear of it.
+PersonalizeResult on_ranks(const PersonalizeRequest& request, PersonalizeObserver& observer,
+                           const CancelToken& cancel) {
+    const auto ranks = std::make_shared<Ranks>(request.wire, request.rank_limit);
+    PersonalizeObserver quiet;
+    try {
+        const PersonalizeResult result = plan_and_run(request, ranks->is_first() ? observer : quiet,
+                                                      cancel, /*fit=*/true, ranks);
+        if (!result.finished) {
+            ranks->leave(Ranks::Departure::stopped);
+        } else {
+            ranks->gather(Ranks::Call::end, {});  // rank 0 has written its files
+        }
+        tell_of_wire(*ranks, result.steps);
+        return result;
+    } catch (const Cancelled&) {
+        ranks->leave(Ranks::Departure::stopped);
+        throw;
+    } catch (const std::exception& error) {
+        try {
+            ranks->leave(Ranks::Departure::failed, plain_message(error));
+        } catch (const Error&) {
+            // Its own failure is what there is to say.
+        }
+        throw;
+    }
 }
 
 }  // namespace
 
 PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObserver& observer,
                               const CancelToken& cancel) {
-    return plan_and_run(request, observer, cancel);
+    return request.wire ? on_ranks(request, observer, cancel)
+                        : plan_and_run(request, observer, cancel);
 }
 
 PersonalizeResult personalize(const GraphRequest& request, PersonalizeObserver& observer,

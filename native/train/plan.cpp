@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ranks/shares.h"
+
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -33,12 +35,8 @@ std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
     return std::max(asked, words);
 }
 
-// What a stopped run decided by the memory and the processor of its time holds for it to the end;
-// and its steps, where no others are asked for.
-AskedSettings as_decided(AskedSettings asked, const Output& output) {
-    if (!output.resume) return asked;
-    const auto before = saved_run(output.token);
-    const auto settings = before ? before->identity.value("settings", nlohmann::json()) : nullptr;
+// What was left open of that which depends on a machine and its files, as it was decided before.
+AskedSettings with_open(AskedSettings asked, const nlohmann::json& settings) {
     if (!settings.is_object()) return asked;
     const std::pair<const char*, bool> parts[] = {{"steps", asked.values.steps == 0},
                                                   {"method", !asked.values.method},
@@ -48,6 +46,44 @@ AskedSettings as_decided(AskedSettings asked, const Output& output) {
         if (open && settings.contains(name)) asked.choose(name, settings[name]);
     }
     return asked;
+}
+
+// What a stopped run decided by the memory and the processor of its time holds for it to the end;
+// and its steps, where no others are asked for.
+AskedSettings as_decided(AskedSettings asked, const Output& output) {
+    if (!output.resume) return asked;
+    const auto before = saved_run(output.token);
+    return before
+               ? with_open(std::move(asked), before->identity.value("settings", nlohmann::json()))
+               : asked;
+}
+
+// One with which each rank has something to do.
+std::int64_t chunk_for(const TrainSettings& settings, const Ranks& ranks) {
+    if (settings.method == exact_gradient) return settings.chunk;
+    const std::int64_t points = points_of(settings);
+    const std::int64_t chunk = best_chunk(settings.batch, points, settings.chunk, ranks.size());
+    return chunk == points ? settings.chunk : chunk;
+}
+
+// Rank 0's decisions are those of all; a run of one process decides for itself.
+DecidedSettings decide_for_all(const Plan& plan, const AskedSettings& asked, bool fit) {
+    if (plan.ranks == nullptr) return decide(as_decided(asked, plan.output), *plan.source, fit);
+    Ranks& ranks = *plan.ranks;
+    const int here = ranks.local_size();
+    if (!ranks.is_first()) {
+        const nlohmann::json first = parse_json(ranks.share({}));
+        DecidedSettings decided = decide(with_open(asked, first), *plan.source, fit, here);
+        decided.settings.preview_every = 0;
+        return decided;
+    }
+    const AskedSettings known = as_decided(asked, plan.output);
+    DecidedSettings decided = decide(known, *plan.source, fit, here);
+    if (!known.chosen.contains("chunk")) {
+        decided.settings.chunk = chunk_for(decided.settings, ranks);
+    }
+    ranks.share(show_json(result_settings(decided.settings)));
+    return decided;
 }
 
 // Why the run of an identity took its products; empty where it does not say.
@@ -110,7 +146,7 @@ void require_integers(const LoadOptions& load) {
 // What follows from source, settings and word.
 void complete(Plan& plan, const AskedSettings& asked, const CancelToken& cancel, bool fit = true) {
     plan.architecture = detect_architecture(*plan.source);
-    const DecidedSettings decided = decide(as_decided(asked, plan.output), *plan.source, fit);
+    const DecidedSettings decided = decide_for_all(plan, asked, fit);
     plan.settings = decided.settings;
     plan.prediction_guessed = plan.architecture.prediction_guessed && !asked.values.prediction;
     plan.compute_choice = decided.compute_choice;
@@ -238,8 +274,10 @@ std::int64_t count_of(const StartVectors& start) {
     return first.dim() == 2 ? first.size(0) : 1;
 }
 
-Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool fit) {
+Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool fit,
+               std::shared_ptr<Ranks> ranks) {
     Plan plan;
+    plan.ranks = std::move(ranks);
     PersonalizeRequest request = given;
     if (!request.like.empty()) {
         plan.like = identity_to_repeat(request.like);
@@ -258,11 +296,15 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     if (plan.output.previews.empty()) {
         plan.output.previews = fs::path(request.out).replace_extension(".previews");
     }
-    plan.outputs = hold_outputs(plan.output,
-                                {{request.model, "the model"},
-                                 pictures_in(request.images),
-                                 {request.like, "the token to repeat"}},
-                                settings.preview_every);
+    if (plan.told_elsewhere()) {
+        plan.output.log.clear();
+    } else {
+        plan.outputs = hold_outputs(plan.output,
+                                    {{request.model, "the model"},
+                                     pictures_in(request.images),
+                                     {request.like, "the token to repeat"}},
+                                    settings.preview_every);
+    }
     plan.source = open_weights(request.model);
     complete(plan, asked, cancel, fit);
     const bool open = !read_settings(given.settings).values.compute;

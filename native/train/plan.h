@@ -11,6 +11,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "ranks/ranks.h"
+
 #include "core/cancel.h"
 #include "diffusion/schedule.h"
 #include "nn/loader.h"
@@ -38,6 +40,8 @@ struct PersonalizeRequest {
     std::filesystem::path log = {};       // JSON lines; empty for none
     std::filesystem::path previews = {};  // folder; empty puts them into OUT.previews
     std::filesystem::path like = {};      // a token whose run to repeat; empty for none
+    std::shared_ptr<Wire> wire = {};      // to the other ranks of the run; null for one process
+    double rank_limit = 0;                // seconds to wait for them (Ranks)
 };
 
 // The words that the new one starts from: rows of the tables, or vectors [count, width] for each
@@ -81,11 +85,18 @@ struct Plan {
     TokenLayout layout;
     PreparedText empty_text;
     SelfCheck check;
-    nlohmann::json like;  // the identity to repeat; null for none
+    nlohmann::json like;           // the identity to repeat; null for none
+    std::shared_ptr<Ranks> ranks;  // that share the run; null for one process
+
+    // Whether another process writes the files, asks and tells.
+    bool told_elsewhere() const { return ranks != nullptr && !ranks->is_first(); }
 };
 
-// Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as `decide`.
-Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel, bool fit = true);
+// Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as `decide`. Of a
+// run on several ranks each makes the same plan: what depends on the machine rank 0 decides for
+// all, and it alone holds outputs. Throws what Ranks::gather does, too.
+Plan make_plan(const PersonalizeRequest& request, const CancelToken& cancel, bool fit = true,
+               std::shared_ptr<Ranks> ranks = nullptr);
 Plan make_plan(const GraphRequest& request, const CancelToken& cancel);
 
 // What a run is. Two runs with equal identities make the same word; "folder", what was read and

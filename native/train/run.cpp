@@ -34,7 +34,7 @@ Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previ
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
       files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept,
-             plan.output.of_graph) {
+             plan.output.of_graph, plan.told_elsewhere()) {
     if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.log_goes_on);
 }
 
@@ -104,9 +104,18 @@ PersonalizeResult Run::finish() {
     return result(true);
 }
 
+// Only rank 0 has the files.
+SavedRun Run::newest() const {
+    if (plan_.ranks == nullptr) return files_.newest();
+    if (plan_.told_elsewhere()) return from_bytes(plan_.ranks->share({}));
+    const SavedRun saved = files_.newest();
+    plan_.ranks->share(to_bytes(saved));
+    return saved;
+}
+
 void Run::restore() {
     files_.forget_leftovers();
-    const SavedRun saved = files_.newest();
+    const SavedRun saved = newest();
     require_reachable(saved, plan_.settings, state_path(plan_.output.token));
     const RunState state = state_for(saved, plan_.settings);
     trainer_.restore(state);
@@ -125,7 +134,7 @@ LossWatch::Word Run::word_to_give() const {
 
 // Called while an exception is handled: a run that breaks keeps what it had learned.
 void Run::keep_what_was_learned(const std::string& why) {
-    if (trainer_.step() == 0) throw;
+    if (trainer_.step() == 0 || plan_.told_elsewhere()) throw;
     tell("failure", {{"why", why}});
     LossWatch::Word word = word_to_give();
     if (diverged_ && word.step == trainer_.step()) word = watch_.sound();

@@ -39,6 +39,7 @@ class Run {
     PersonalizeResult execute();
 
   private:
+    SavedRun newest() const;
     void restore();
     void loop();
     void calibrate();

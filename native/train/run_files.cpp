@@ -100,12 +100,13 @@ fs::path best_path(const fs::path& token) {
 }
 
 RunFiles::RunFiles(fs::path token, TokenLayout layout, const nlohmann::json& identity,
-                   std::int64_t kept, bool of_graph)
+                   std::int64_t kept, bool of_graph, bool elsewhere)
     : token_(std::move(token)),
       layout_(std::move(layout)),
       identity_(nlohmann::json::parse(as_line(identity))),
       kept_(kept),
-      of_graph_(of_graph) {}
+      of_graph_(of_graph),
+      elsewhere_(elsewhere) {}
 
 // It was there when the run began. What was deleted since with all that is in it, by mistake or for
 // room, does not take the word with it.
@@ -116,6 +117,7 @@ void RunFiles::make_folder() const {
 
 void RunFiles::write_token_of(const fs::path& file, const LossWatch::Word& word,
                               const nlohmann::json& more) const {
+    if (elsewhere_) return;
     make_folder();
     std::map<std::string, std::string> metadata = {{"word", layout_.slots().front().word},
                                                    {"step", std::to_string(word.step)},
@@ -153,12 +155,14 @@ void RunFiles::rotate(std::int64_t next_step) const {
 }
 
 void RunFiles::keep(const RunState& state, const LossWatch::Word& word) const {
+    if (elsewhere_) return;
     write_word(word, state.step);
     rotate(state.step);
     save_run(state_path(token_), {state, identity_});
 }
 
 void RunFiles::finish(const RunState& state, const LossWatch::Word& word) const {
+    if (elsewhere_) return;
     write_word(word, state.step, /*finished=*/true);
     save_run(state_path(token_), {state, identity_});
     remove_all(older_states(token_));
@@ -205,6 +209,7 @@ SavedRun RunFiles::newest() const {
 }
 
 void RunFiles::forget_leftovers() const {
+    if (elsewhere_) return;
     std::vector<fs::path> files;
     for (const fs::path& file : neighbours(token_)) {
         if (is_leftover(file, token_)) files.push_back(file);
@@ -213,12 +218,14 @@ void RunFiles::forget_leftovers() const {
 }
 
 void RunFiles::forget_states() const {
+    if (elsewhere_) return;
     remove_all(older_states(token_));
     remove_all({state_path(token_)});
     forget_leftovers();
 }
 
 void RunFiles::forget_earlier() const {
+    if (elsewhere_) return;
     forget_states();
     remove_all({best_path(token_)});
 }

@@ -25,9 +25,10 @@ std::filesystem::path best_path(const std::filesystem::path& token);
 class RunFiles {
   public:
     // kept: how many states there are at most. identity: what the run is; bytes that are no UTF-8
-    // (of a picture's name, say) are replaced. of_graph: as in Output.
+    // (of a picture's name, say) are replaced. of_graph: as in Output. elsewhere: another process
+    // writes them, and nothing here touches the disk.
     RunFiles(std::filesystem::path token, TokenLayout layout, const nlohmann::json& identity,
-             std::int64_t kept, bool of_graph = false);
+             std::int64_t kept, bool of_graph = false, bool elsewhere = false);
 
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
     // process is killed, the newest whole state is there.
@@ -68,7 +69,7 @@ class RunFiles {
     TokenLayout layout_;
     nlohmann::json identity_;
     std::int64_t kept_;
-    bool of_graph_;
+    bool of_graph_, elsewhere_;
 };
 
 // The step at which the run of a token ended; nothing where it did not come to its end, or there is

@@ -33,4 +33,8 @@ void save_run(const std::filesystem::path& file, const SavedRun& run);
 // Throws Error when the file is missing, damaged or of another kind.
 SavedRun load_run(const std::filesystem::path& file);
 
+// The same for another process; of what comes from one, Error is thrown as well.
+std::string to_bytes(const SavedRun& run);
+SavedRun from_bytes(const std::string& bytes);
+
 }  // namespace zoodip

@@ -65,20 +65,17 @@ const Activations* Trainer::calibrate() {
     return objective_.activations();
 }
 
-Sample Trainer::draw(std::int64_t of_batch) const {
-    return sampling_.draw(static_cast<std::uint64_t>(step_ * settings_.batch + of_batch));
+std::vector<Sample> Trainer::draw() const {
+    std::vector<Sample> samples;
+    for (std::int64_t i = 0; i < settings_.batch; ++i) {
+        samples.push_back(sampling_.draw(static_cast<std::uint64_t>(step_ * settings_.batch + i)));
+    }
+    return samples;
 }
 
 Evaluation Trainer::exact() const {
-    Evaluation evaluation;
-    const auto batch = static_cast<double>(settings_.batch);
-    for (std::int64_t i = 0; i < settings_.batch; ++i) {
-        const LossGradient one = objective_.gradient(theta_, draw(i));
-        evaluation.loss += one.loss / batch;
-        const at::Tensor part = one.gradient / batch;
-        evaluation.gradient = i == 0 ? part : evaluation.gradient + part;
-    }
-    return evaluation;
+    const LossGradient mean = objective_.mean_gradient(theta_, draw());
+    return {mean.loss, mean.gradient};
 }
 
 Evaluation Trainer::estimated() const {
@@ -90,11 +87,7 @@ Evaluation Trainer::estimated() const {
         estimator_->points(theta_, scale.defined() ? directions * scale : directions);
     const LossForm form =
         settings_.slope == Slope::residual ? LossForm::linearised : LossForm::squared;
-    at::Tensor losses = at::zeros({points.size(0)}, at::kDouble);
-    for (std::int64_t i = 0; i < settings_.batch; ++i) {
-        losses += objective_.losses(points, draw(i), form);
-    }
-    losses /= static_cast<double>(settings_.batch);
+    const at::Tensor losses = objective_.mean_losses(points, draw(), form);
     const double loss = estimator_->loss(losses);
     if (!std::isfinite(loss)) return {loss, {}};
     return {loss, estimator_->estimate(losses, scale.defined() ? directions / scale : directions)};

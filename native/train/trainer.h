@@ -1,7 +1,8 @@
 // The loop's inside: one step of training, top to bottom.
 //
-//   sample = sampling.draw -> losses = objective.losses(thetas, sample) -> g = estimate(losses)
-//   -> g = subspace.project(g) -> theta = adam.step(theta, g) -> subspace.record(theta)
+//   samples = sampling.draw -> losses = objective.mean_losses(thetas, samples)
+//   -> g = estimate(losses) -> g = subspace.project(g) -> theta = adam.step(theta, g) ->
+//   subspace.record(theta)
 #pragma once
 
 #include <cstdint>
@@ -61,7 +62,8 @@ class Trainer {
   private:
     Evaluation exact() const;
     Evaluation estimated() const;
-    Sample draw(std::int64_t of_batch) const;
+    // Of the next step.
+    std::vector<Sample> draw() const;
     // Dimensions that an estimate cannot have: those outside of the directions, and P's within.
     std::int64_t left_out() const;
 

@@ -29,14 +29,23 @@ def open_pipe(path: Path) -> int:
 class GatedRun:
     """The program with `--log` to a pipe in `folder`; its events are read one after another."""
 
-    def __init__(self, program: Path, words: list[str], folder: Path) -> None:
+    def __init__(
+        self,
+        program: Path,
+        words: list[str],
+        folder: Path,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         pipe = folder / "log.pipe"
         pipe.unlink(missing_ok=True)
         self._reader = open_pipe(pipe)
         self._held = b""
         self.said = ""
         self.process = subprocess.Popen(
-            [program, *words, "--log", str(pipe)], stderr=subprocess.PIPE, text=True
+            [program, *words, "--log", str(pipe)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
     def read(self, *others: int) -> bool:
