@@ -13,17 +13,17 @@ namespace zoodip {
 
 // One independent stream for each use of randomness.
 enum class Stream : std::uint32_t {
-    picture = 1,      // which picture a step takes
-    flip = 2,         // whether it is mirrored
-    timestep = 3,     // t
-    noise = 4,        // eps
-    latent = 5,       // the VAE posterior's sample
-    direction = 6,    // e_i
-    sampler = 7,      // the sampler's initial noise
-    test_data = 8,    // made-up weights and inputs
-    stratum = 9,      // the order of the parts of a timestep range
-    caption = 10,     // which of a picture's captions a step takes
-    validation = 11,  // the samples that validation looks at
+    picture = 1,       // which picture a step takes
+    flip = 2,          // whether it is mirrored
+    timestep = 3,      // t
+    noise = 4,         // eps
+    latent = 5,        // the VAE posterior's sample
+    direction = 6,     // e_i
+    sampler = 7,       // the sampler's initial noise
+    test_data = 8,     // made-up weights and inputs
+    stratum = 9,       // the order of the parts of a timestep range
+    caption = 10,      // which of a picture's captions a step takes
+    validation = 11,   // the samples that validation looks at
     sensitivity = 12,  // the probes of sensitive directions
 };
 

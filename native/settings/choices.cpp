@@ -10,8 +10,9 @@ const NameTable<Preset>& preset_names() {
     static const NameTable<Preset> names = [] {
         NameTable<Preset> all = {
             {{}, open_name}, {{Preset::few_passes}, "few_passes"}, {{Preset::paper}, "paper"}};
-        for (const Family* family : all_families()) {
-            all.push_back({{Preset::paper, family}, family->preset});
+        const auto& families = all_families();  // the latest first
+        for (auto family = families.rbegin(); family != families.rend(); ++family) {
+            all.push_back({{Preset::paper, *family}, (*family)->preset});
         }
         return all;
     }();

@@ -105,7 +105,7 @@ DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit
 }
 
 bool fits(const TrainSettings& settings, const WeightSource& source) {
-    const Memory memory{source, take_inventory(source), memory_for(settings)};
+    const Memory memory{source, take_inventory(source), memory_for(settings, 1)};
     return memory.there.bytes != 0 && memory.fits(settings);
 }
 

@@ -162,7 +162,7 @@ void complete(Plan& plan, const AskedSettings& asked, const CancelToken& cancel,
         }
     }
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
-    if (fit && !plan.output.resume)
+    if (fit && !plan.output.resume && plan.ranks == nullptr)
         plan.exact_offer = exact_offer(plan.settings, asked, *plan.source);
     plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);

@@ -3,9 +3,9 @@
     python -m zoodip.bench learn [--model sd1|xl] [--quick] [--work FOLDER] [--out FOLDER]
 
 For each subject and seed: the initialiser word, a full description in plain words, gradient
-descent (textual inversion, best of three learning rates), the engine's exact gradient, its estimates
-for few passes, and the paper's method: plain zeroth-order RGE (no SG, no PUTS), RGE with PUTS
-alone, and ZOODiP with fp32 and INT8 weights. Each word is judged on the same
+descent (textual inversion, best of three learning rates), the engine's exact gradient, its
+estimates for few passes, and the paper's method: plain zeroth-order RGE (no SG, no PUTS), RGE with
+PUTS alone, and ZOODiP with fp32 and INT8 weights. Each word is judged on the same
 fixed tuples of held-out pictures, at all timesteps, before backgrounds that its training pictures
 do not have, by diffusers, several times on its way; and by pictures that it draws at its end. Half
 of the initialisers are of a wrong class. Runs are independent and go side by side, one a core. What

@@ -439,7 +439,7 @@ def test_a_default_and_its_value_are_the_same_training(wanted, house):
         named = house.named(chosen(wanted, **{name: declared()[name]["default"]}))
         assert named["id"] == key, name
     exact = house.named(chosen(wanted, steps=0, method="exact"))
-    assert exact["settings"]["steps"] == 1000
+    assert exact["settings"]["steps"] == 500
 
 
 # What is resolved once, before the first step.
