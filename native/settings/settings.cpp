@@ -124,6 +124,10 @@ void check(const TrainSettings& settings) {
             related ? "needs words, with spaces between, for directions related; got none"
                     : "is for directions related, got directions " +
                           name_of(directions_names(), settings.directions));
+    require(exact || settings.directions != Directions::sensitive ||
+                settings.n <= settings.direction_rank,
+            "n: needs at most direction_rank slopes a step, ", settings.direction_rank,
+            ", as sensitive directions of a step are orthogonal; got ", settings.n);
     require(settings.early_stop == 0 || settings.validate_every > 0,
             "early_stop: needs validate_every above 0, got 0");
     require(settings.take == Take::last || settings.validate_every > 0,

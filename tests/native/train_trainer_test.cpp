@@ -532,6 +532,9 @@ TEST(Settings, FewPassesIsAPresetOfEstimates) {
     EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"n", 4}}).n, 4);
     // Without a loss at theta itself there is no residual to multiply with.
     EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"method", "spsa"}}).slope, Slope::loss);
+    // Its directions of a step are orthogonal.
+    EXPECT_THROW(resolve_settings({{"preset", "few_passes"}, {"n", 33}}), Error);
+    EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"n", 32}}).n, 32);
     // What a family's model asks for it keeps; how fast the paper learned on it, not.
     Architecture sd2;
     sd2.preset = "sd21";
