@@ -116,7 +116,9 @@ def read_wires(
     model: Any, clip: Any, vae: Any, merge: Merge, settle: Settle = lambda patcher: None
 ) -> WiredModel:
     """Raises WireError for what cannot be trained on, by name."""
-    for name, wire in (("MODEL", model), ("CLIP", clip), ("VAE", vae)):
+    # Of a checkpoint without one the host makes a VAE around nothing.
+    decoder = None if vae is None else vae.first_stage_model
+    for name, wire in (("MODEL", model), ("CLIP", clip), ("VAE", decoder)):
         if wire is None:
             raise WireError(
                 f"{name}: is empty; the checkpoint that it comes from has none. Load it separately"

@@ -575,3 +575,11 @@ def test_an_empty_wire_is_named(missing):
     given[missing] = None
     with pytest.raises(WireError, match=f"{missing}: is empty"):
         read_wires(*given.values(), merge)
+
+
+def test_a_vae_around_nothing_is_empty():
+    """As the host makes it of a checkpoint without one."""
+    with pytest.raises(
+        WireError, match="VAE: is empty; the checkpoint that it comes from has none"
+    ):
+        read_wires(Patcher(UNET), clip(), SimpleNamespace(first_stage_model=None), merge)

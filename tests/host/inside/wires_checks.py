@@ -3,6 +3,7 @@
 import comfy.lora
 import comfy.model_management
 import comfy.model_sampling
+import comfy.sd
 import setup
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
@@ -205,6 +206,15 @@ def check_the_hosts_padded_vae_is_the_checkpoints_narrow_one():
         narrow = native_module.LatentEncoder(native_module.open_weights(path), weights="dense")
         mine, _ = narrow.encode(pixels.movedim(-1, 1).clone() * 2 - 1)
     assert relative(mine, theirs) < 1e-4
+
+
+def check_the_hosts_vae_of_a_checkpoint_without_one_is_named():
+    try:
+        read(vae=comfy.sd.VAE(sd={}))
+    except wires.WireError as error:
+        assert str(error).startswith("VAE: is empty; the checkpoint that it comes from has none")
+    else:
+        raise AssertionError("a VAE without weights was read")
 
 
 def check_what_reads_leaves_the_wires_as_they_were():
