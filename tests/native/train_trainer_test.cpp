@@ -448,6 +448,15 @@ TEST(RunState, NamesTheFirstDifference) {
     }
 }
 
+// A run that was begun before Adam's eps was a setting had the paper's.
+TEST(RunState, KnowsTheEpsOfRunsThatDoNotSay) {
+    const nlohmann::json saved = {{"settings", {{"seed", 1}}}};
+    nlohmann::json asked = {{"settings", {{"seed", 1}, {"adam_eps", 1e-3}}}};
+    EXPECT_NO_THROW(require_same_run(saved, asked, "run"));
+    asked["settings"]["adam_eps"] = 1e-8;
+    EXPECT_THROW(require_same_run(saved, asked, "run"), Error);
+}
+
 TEST(Settings, ComputeIsChosenForARunAndIsExactWithoutOne) {
     const auto compute = [](nlohmann::json chosen) { return resolve_settings(chosen).compute; };
     EXPECT_EQ(compute(nlohmann::json::object()), ComputeType::float32);

@@ -644,6 +644,20 @@ def test_a_token_s_run_is_repeated(run, learn, model, images, out, tmp_path):
     assert load_file(named)["clip_l"].shape == (1, 64)
 
 
+def test_a_run_from_before_adam_s_eps_was_a_setting_is_repeated(
+    learn, model, images, out, tmp_path
+):
+    """Its eps was the paper's, also where the exact gradient takes another one by default."""
+    learn(method="exact", preset="paper")
+    told = identity(out)
+    assert told["settings"].pop("adam_eps") == 1e-3
+    del told["settings"]["preset"]  # a name of its time
+    older = tmp_path / "older.safetensors"
+    save_file(load_file(out), older, {"word": "sks", "zoodip": json.dumps(told)})
+    again = zoodip.train(model, images, out=tmp_path / "again.safetensors", like=older)
+    assert torch.equal(load_file(again.token)["clip_l"], load_file(out)["clip_l"])
+
+
 def test_a_repetition_with_other_things_gets_a_warning(learn, model, images, out, tmp_path, caplog):
     learn()
     fewer = Path(shutil.copytree(images, tmp_path / "fewer"))
