@@ -79,9 +79,10 @@ void add_group(std::ostream& out, const json& fields, const std::string& group) 
 
 // That for few passes, and the paper's for each family.
 NameTable<Preset> shown_presets() {
-    NameTable<Preset> shown = {{{Preset::few_passes}, "few_passes"}};
+    NameTable<Preset> shown;
     for (const auto& [preset, name] : preset_names()) {
-        if (preset.family != nullptr) shown.push_back({preset, name});
+        const bool few = preset.kind == Preset::few_passes;
+        if (few || preset.family != nullptr) shown.push_back({preset, name});
     }
     return shown;
 }

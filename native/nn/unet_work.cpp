@@ -74,11 +74,11 @@ bool sees_one_vector(std::string_view name) {
            name.starts_with("label_emb.");
 }
 
+}  // namespace
+
 bool sees_text(std::string_view name) {
     return name.ends_with(".attn2.to_k.weight") || name.ends_with(".attn2.to_v.weight");
 }
-
-}  // namespace
 
 UNetWork unet_work(const WeightSource& source, std::int64_t height, std::int64_t width) {
     const Levels levels(source);

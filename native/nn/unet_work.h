@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "nn/weight_source.h"
@@ -26,6 +27,9 @@ struct UNetWork {
     std::vector<LayerWork> layers;  // the one with the most multiply-adds first
     std::vector<AttentionWork> attention;
 };
+
+// Whether a layer's weight, by its name, makes keys or values of the text.
+bool sees_text(std::string_view name);
 
 // Of latents of this size. Layers that see a single vector (the time's) are left out.
 UNetWork unet_work(const WeightSource& source, std::int64_t height, std::int64_t width);

@@ -10,12 +10,12 @@
 #include <ATen/ops/empty.h>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "diffusion/sampler.h"
 #include "nn/manifest.h"
 #include "nn/vae.h"
 #include "objective/denoise.h"
 #include "objective/engine.h"
+#include "objective/normal_draw.h"
 #include "objective/objective.h"
 #include "words/prompt.h"
 
@@ -106,10 +106,7 @@ void RenderNames::put_into(RenderRequest& request) const {
 }
 
 at::Tensor initial_noise(std::uint64_t seed, std::int64_t height, std::int64_t width) {
-    at::Tensor noise = at::empty({1, 4, height / 8, width / 8}, at::kFloat);
-    RandomBlock(seed, Stream::sampler, 0)
-        .fill_normal({noise.mutable_data_ptr<float>(), static_cast<std::size_t>(noise.numel())});
-    return noise;
+    return draw_normal({1, 4, height / 8, width / 8}, seed, Stream::sampler, 0);
 }
 
 Picture to_picture(const at::Tensor& pixels) {

@@ -3,25 +3,12 @@
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 
 #include "core/error.h"
 #include "core/random.h"
+#include "objective/normal_draw.h"
 
 namespace zoodip {
-namespace {
-
-// float32 N(0, 1) of the same shape as `like`, on the CPU.
-at::Tensor draw_normal(const at::Tensor& like, std::uint64_t seed, Stream stream,
-                       std::uint64_t index) {
-    at::Tensor out = at::empty(like.sizes(), at::kFloat);
-    RandomBlock(seed, stream, index)
-        .fill_normal({out.mutable_data_ptr<float>(), static_cast<std::size_t>(out.numel())});
-    return out;
-}
-
-}  // namespace
-
 Sampling::Sampling(const std::vector<LatentPicture>& latents, TimestepPlan plan, double flip,
                    std::uint64_t seed)
     : latents_(latents), plan_(std::move(plan)), flip_(flip), seed_(seed) {
@@ -43,9 +30,9 @@ Sample Sampling::draw(std::uint64_t index) const {
     sample.mirrored = RandomBlock(seed_, Stream::flip, index).uniform(0) < flip_;
     sample.timestep = plan_.draw(seed_, index);
     const Moments& moments = latent.moments[sample.mirrored ? 1 : 0];
-    const at::Tensor noise = draw_normal(moments.mean, seed_, Stream::latent, index);
+    const at::Tensor noise = draw_normal(moments.mean.sizes(), seed_, Stream::latent, index);
     sample.z = moments.mean + moments.deviation * noise.to(moments.mean.device());
-    sample.eps = draw_normal(moments.mean, seed_, Stream::noise, index);
+    sample.eps = draw_normal(moments.mean.sizes(), seed_, Stream::noise, index);
     return sample;
 }
 

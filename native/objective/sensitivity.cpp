@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_cholesky.h>
 #include <ATen/ops/linalg_svd.h>
@@ -16,7 +16,8 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/random.h"
+#include "nn/unet_work.h"
+#include "objective/normal_draw.h"
 #include "ops/gradient.h"
 
 namespace zoodip {
@@ -54,14 +55,11 @@ struct Reading {
 };
 
 Reading reading_of(const SensitivityProbe& probe) {
-    constexpr const char* ends[] = {".attn2.to_k.weight", ".attn2.to_v.weight"};
+    constexpr std::string_view of_weight = ".weight";
     std::vector<std::string> attended;
     for (const WeightInfo& info : probe.source.list()) {
-        for (const std::string end : ends) {
-            if (!info.name.ends_with(end)) continue;
-            attended.push_back(
-                info.name.substr(0, info.name.size() - std::string(".weight").size()));
-        }
+        if (!sees_text(info.name)) continue;
+        attended.push_back(info.name.substr(0, info.name.size() - of_weight.size()));
     }
     require(!attended.empty(), "directions: sensitive ones need a UNet that attends to a text");
     LoadOptions load = probe.load;
@@ -73,14 +71,6 @@ Reading reading_of(const SensitivityProbe& probe) {
     const std::string pooled = "model.diffusion_model.label_emb.0.0";
     return {root(gram(loader, attended)),
             loader.has(pooled + ".weight") ? root(gram(loader, {pooled})) : at::Tensor()};
-}
-
-// float32 of these sizes, N(0, 1), number `index` of the seed.
-at::Tensor draw(at::IntArrayRef sizes, std::uint64_t seed, std::uint64_t index) {
-    at::Tensor out = at::empty(sizes, at::kFloat);
-    RandomBlock(seed, Stream::sensitivity, index)
-        .fill_normal({out.mutable_data_ptr<float>(), static_cast<std::size_t>(out.numel())});
-    return out;
 }
 
 // J^T M^T w of `rows` draws w for one caption, float32 [rows, d].
@@ -96,7 +86,8 @@ at::Tensor probe_caption(const SensitivityProbe& probe, const Reading& reading,
         std::vector<std::int64_t> one = x.sizes().slice(1).vec();
         for (std::int64_t row = 0; row < rows; ++row) {
             const std::uint64_t index = 2 * (first + static_cast<std::uint64_t>(row)) + part;
-            w.push_back(at::matmul(draw(one, probe.seed, index), root.t()));
+            w.push_back(
+                at::matmul(draw_normal(one, probe.seed, Stream::sensitivity, index), root.t()));
         }
         return (at::stack(w).to(x.device()) * x).sum();
     };

@@ -10,7 +10,6 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include "core/error.h"
-#include "ops/plain_message.h"
 
 namespace zoodip {
 namespace {
@@ -45,23 +44,6 @@ at::Tensor in_their_places(const std::vector<std::string>& told, std::int64_t sa
 DistributedObjective::DistributedObjective(Objective& inner, Ranks& ranks, std::int64_t chunk)
     : inner_(inner), ranks_(ranks), chunk_(chunk) {}
 
-template <class Work>
-auto DistributedObjective::told_of(const Work& work) {
-    try {
-        return work();
-    } catch (const Cancelled&) {
-        ranks_.leave(Ranks::Departure::stopped);
-        throw;
-    } catch (const std::exception& error) {
-        try {
-            ranks_.leave(Ranks::Departure::failed, plain_message(error));
-        } catch (const Error&) {
-            // Its own failure is what there is to say.
-        }
-        throw;
-    }
-}
-
 at::Tensor DistributedObjective::losses_of(const Share& share, const at::Tensor& thetas,
                                            const Sample& sample, LossForm form) {
     const std::int64_t k = thetas.size(0);
@@ -84,7 +66,7 @@ at::Tensor DistributedObjective::mean_losses(const at::Tensor& thetas,
                                              const std::vector<Sample>& samples, LossForm form) {
     const auto count = static_cast<std::int64_t>(samples.size());
     const auto shares = share_out(count, thetas.size(0), chunk_, ranks_.size());
-    const std::string own = told_of([&] {
+    const std::string own = ranks_.telling([&] {
         std::string bytes;
         for (const Share& share : shares[static_cast<std::size_t>(ranks_.rank())]) {
             const Sample& sample = samples[static_cast<std::size_t>(share.sample)];
@@ -109,7 +91,7 @@ LossGradient DistributedObjective::mean_gradient(const at::Tensor& theta,
     const auto divisor = static_cast<double>(count);
     std::string told;
     std::vector<at::Tensor> parts;
-    told_of([&] {
+    ranks_.telling([&] {
         for (const Share& share : own) {
             const LossGradient one =
                 inner_.gradient(theta, samples[static_cast<std::size_t>(share.sample)]);
@@ -155,7 +137,7 @@ at::Tensor DistributedObjective::sum_in_order(const std::vector<at::Tensor>& own
 // What was found is compared by the next step's losses alone: it decides which those are, and not
 // what is made of them.
 void DistributedObjective::calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) {
-    told_of([&] { inner_.calibrate(theta, samples); });
+    ranks_.telling([&] { inner_.calibrate(theta, samples); });
 }
 
 }  // namespace zoodip

@@ -43,9 +43,6 @@ class DistributedObjective : public Objective {
                          LossForm form);
     // The sum of all ranks' parts, float32 [d] each. any_before: whether a lower rank has some.
     at::Tensor sum_in_order(const std::vector<at::Tensor>& own, bool any_before, std::int64_t d);
-    // What this rank makes; a failure is told to the others, who wait for it.
-    template <class Work>
-    auto told_of(const Work& work);
 
     Objective& inner_;
     Ranks& ranks_;

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,6 +15,10 @@
 #include <vector>
 
 #include "ranks/wire.h"
+
+#include "core/cancel.h"
+#include "core/error.h"
+#include "ops/plain_message.h"
 
 namespace zoodip {
 
@@ -56,6 +61,23 @@ class Ranks {
     // In place of the next gather: the others learn there why this rank goes no further. Throws
     // Error where another one has failed or is gone.
     void leave(Departure why, std::string_view message = {});
+    // What `work` gives. Where it is stopped or fails, the others are told, and it is thrown on.
+    template <class Work>
+    auto telling(const Work& work) {
+        try {
+            return work();
+        } catch (const Cancelled&) {
+            leave(Departure::stopped);
+            throw;
+        } catch (const std::exception& error) {
+            try {
+                leave(Departure::failed, plain_message(error));
+            } catch (const Error&) {
+                // Its own failure is what there is to say.
+            }
+            throw;
+        }
+    }
     // Whether there is nobody to tell any more.
     bool over() const { return over_; }
 

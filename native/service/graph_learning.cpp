@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -139,12 +138,6 @@ void copy_kept(const fs::path& from, const fs::path& to) {
     }
 }
 
-std::string two_digits(double value) {
-    char text[32];
-    std::snprintf(text, sizeof(text), "%.2g", value);
-    return text;
-}
-
 // A run of the engine told to the job, with the host's previews and its progress bar.
 class GraphBridge : public RunBridge {
   public:
@@ -158,8 +151,9 @@ class GraphBridge : public RunBridge {
         host_.on_step(step, steps);
     }
     void on_forecast(double seconds, std::int64_t steps_left) override {
-        log_info("'", job_.job().request.word, "': ", steps_left, " steps at ", two_digits(seconds),
-                 " s: about ", format_duration(seconds * static_cast<double>(steps_left)));
+        log_info("'", job_.job().request.word, "': ", steps_left, " steps at ",
+                 format_step_time(seconds), ": about ",
+                 format_duration(seconds * static_cast<double>(steps_left)));
     }
     double preview_share() const override { return host_.preview_share(); }
     void on_preview(std::int64_t step, const at::Tensor& latents) override {

@@ -1,7 +1,6 @@
 #include "train/exact_offer.h"
 
 #include <cmath>
-#include <cstdio>
 #include <set>
 
 #include "core/duration.h"
@@ -13,6 +12,11 @@
 
 namespace zoodip {
 namespace {
+
+// Settings that are chosen for an estimate alone.
+const std::set<std::string> of_estimate = {"method", "steps",     "learning_rate",  "slope",
+                                           "n",      "mu",        "direction_rank", "related_words",
+                                           "chunk",  "directions"};
 
 // A backward pass takes as long as two forward ones, and computes each block once more.
 constexpr double exact_step_in_passes = 4;
@@ -27,12 +31,6 @@ double ratio_of(const TrainSettings& estimate, const TrainSettings& exact,
     return exact_step_in_passes / static_cast<double>(points_of(estimate));
 }
 
-std::string seconds_text(double seconds) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.2g s", seconds);
-    return text;
-}
-
 long megabytes(std::int64_t bytes) {
     return std::lround(static_cast<double>(bytes) / 1e6);
 }
@@ -42,12 +40,8 @@ long megabytes(std::int64_t bytes) {
 std::optional<ExactOffer> exact_offer(const TrainSettings& settings, const AskedSettings& asked,
                                       const WeightSource& source) {
     if (settings.method == exact_gradient) return std::nullopt;
-    // What was chosen for the estimate alone is left out; the rest is the run's own.
-    AskedSettings other;
+    AskedSettings other;  // all else is the run's own
     for (const auto& field : train_setting_fields()) {
-        static const std::set<std::string> of_estimate = {
-            "method", "steps",          "learning_rate", "slope", "n",
-            "mu",     "direction_rank", "related_words", "chunk", "directions"};
         const bool integers = field.name == "compute" && settings.compute == ComputeType::int8;
         if (!asked.chosen.contains(field.name) || of_estimate.contains(field.name) || integers)
             continue;
@@ -63,11 +57,11 @@ std::optional<ExactOffer> exact_offer(const TrainSettings& settings, const Asked
 std::string to_text(const ExactOffer& offer, double seconds_a_step, std::int64_t steps,
                     std::int64_t memory) {
     const double each = seconds_a_step * offer.step_ratio;
-    return concat("`method exact` would take about ", offer.steps, " steps of ", seconds_text(each),
-                  ", ", format_duration(each * static_cast<double>(offer.steps)), ", in ",
-                  megabytes(offer.memory), " MB; this run takes ",
-                  format_duration(seconds_a_step * static_cast<double>(steps)), " in ",
-                  megabytes(memory), " MB");
+    return concat(
+        "`method exact` would take about ", offer.steps, " steps of ", format_step_time(each), ", ",
+        format_duration(each * static_cast<double>(offer.steps)), ", in ", megabytes(offer.memory),
+        " MB; this run takes ", format_duration(seconds_a_step * static_cast<double>(steps)),
+        " in ", megabytes(memory), " MB");
 }
 
 }  // namespace zoodip

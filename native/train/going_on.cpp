@@ -52,8 +52,7 @@ json without_its_end(json identity) {
     if (settings != identity.end() && settings->is_object()) {
         settings->erase("steps");
         settings->erase("take");
-        // What it was before it was a setting.
-        if (!settings->contains("adam_eps")) (*settings)["adam_eps"] = 1e-3;
+        add_younger_settings(*settings);
     }
     return identity;
 }
@@ -66,6 +65,10 @@ std::int64_t steps_of(const SavedRun& saved) {
 }
 
 }  // namespace
+
+void add_younger_settings(json& settings) {
+    if (!settings.contains("adam_eps")) settings["adam_eps"] = 1e-3;
+}
 
 void require_same_run(const json& saved, const json& asked, const std::filesystem::path& file) {
     const std::string difference =

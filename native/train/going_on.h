@@ -11,6 +11,9 @@
 
 namespace zoodip {
 
+// Adds to a run's settings, as they were kept, what has become a setting since: what it was then.
+void add_younger_settings(nlohmann::json& settings);
+
 // Throws Error that names the first thing in which the saved run differs from the one asked for.
 // How many steps it makes, and which of its words it takes in the end, may differ.
 void require_same_run(const nlohmann::json& saved, const nlohmann::json& asked,

@@ -1,7 +1,6 @@
 #include "train/personalize.h"
 
 #include <algorithm>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -21,7 +20,6 @@
 #include "objective/preview.h"
 #include "objective/validation.h"
 #include "objective/word_space.h"
-#include "ops/plain_message.h"
 #include "pictures/prompt_signs.h"
 #include "train/rank_facts.h"
 #include "train/run.h"
@@ -299,7 +297,7 @@ PersonalizeResult on_ranks(const PersonalizeRequest& request, PersonalizeObserve
                            const CancelToken& cancel) {
     const auto ranks = std::make_shared<Ranks>(request.wire, request.rank_limit);
     PersonalizeObserver quiet;
-    try {
+    return ranks->telling([&] {
         const PersonalizeResult result = plan_and_run(request, ranks->is_first() ? observer : quiet,
                                                       cancel, /*fit=*/true, ranks);
         if (!result.finished) {
@@ -309,17 +307,7 @@ PersonalizeResult on_ranks(const PersonalizeRequest& request, PersonalizeObserve
         }
         tell_of_wire(*ranks, result.steps);
         return result;
-    } catch (const Cancelled&) {
-        ranks->leave(Ranks::Departure::stopped);
-        throw;
-    } catch (const std::exception& error) {
-        try {
-            ranks->leave(Ranks::Departure::failed, plain_message(error));
-        } catch (const Error&) {
-            // Its own failure is what there is to say.
-        }
-        throw;
-    }
+    });
 }
 
 }  // namespace

@@ -214,7 +214,7 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
 // What was not chosen is taken from the run that made a token. The words' names are the request's.
 PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& before) {
     nlohmann::json settings = before["settings"];
-    if (!settings.contains("adam_eps")) settings["adam_eps"] = 1e-3;  // before it was a setting
+    add_younger_settings(settings);
     settings.update(request.settings);
     request.settings = settings;
     if (request.word.empty()) request.word = before["word"].get<std::string>();

@@ -55,7 +55,7 @@ class Place:
                 return int(text)
             raise RanksError(
                 f"{name}: needs a number from {least} to {most}, got {text!r}. torchrun sets it: "
-                "torchrun --nproc-per-node 2 -m zoodip train ..."
+                "torchrun --nproc-per-node 2 -m -- zoodip train ..."
             )
 
         size = number("WORLD_SIZE", 1, 4096)
