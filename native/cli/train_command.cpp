@@ -3,19 +3,24 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/interruption.h"
 #include "cli/progress.h"
 #include "cli/setting_options.h"
+#include "cli/subject_observer.h"
+#include "cli/subject_options.h"
 
 #include "core/duration.h"
 #include "core/niceness.h"
+#include "ops/plain_message.h"
 #include "train/personalize.h"
 
 namespace zoodip {
@@ -23,6 +28,7 @@ namespace {
 
 struct TrainOptions {
     PersonalizeRequest request;
+    SubjectOptions subjects;
     SettingOptions settings;
     std::string nice = open_name;
 };
@@ -126,27 +132,71 @@ void refuse_unknown_ranks() {
          "Have it start `-m -- zoodip train ...`");
 }
 
-int train(const TrainOptions& options, const CancelToken& cancel) {
+void tell_of_result(const PersonalizeResult& result) {
+    if (!result.finished) {
+        std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
+                  << result.token.string() << "; the same command with --resume goes on\n";
+        return;
+    }
+    std::cerr << "done: " << result.token.string() << '\n';
+    if (result.word_step != result.steps) {
+        std::cerr << "it is the word of step " << result.word_step
+                  << ", which had the lowest validation loss\n";
+    } else if (!result.best.empty() && result.best_step != result.steps) {
+        std::cerr << "lowest validation loss at step " << result.best_step << ": "
+                  << result.best.string() << '\n';
+    }
+}
+
+int train_one(const TrainOptions& options, const CancelToken& cancel) {
     const PersonalizeRequest& request = options.request;
+    require(!request.images.empty(), "train: needs --images, the folder of pictures, or --subject");
     if (request.wire == nullptr) refuse_unknown_ranks();
     const bool quiet = request.wire != nullptr && request.wire->rank() > 0;
     TerminalObserver observer(value_named(on_off_names(), "nice", options.nice));
     const PersonalizeResult result = personalize(request, observer, cancel);
-    if (quiet) return result.finished ? 0 : exit_status(130);
-    if (result.finished) {
-        std::cerr << "done: " << result.token.string() << '\n';
-        if (result.word_step != result.steps) {
-            std::cerr << "it is the word of step " << result.word_step
-                      << ", which had the lowest validation loss\n";
-        } else if (!result.best.empty() && result.best_step != result.steps) {
-            std::cerr << "lowest validation loss at step " << result.best_step << ": "
-                      << result.best.string() << '\n';
-        }
-        return 0;
+    if (!quiet) tell_of_result(result);
+    return result.finished ? 0 : exit_status(130);
+}
+
+// Says how one of several ended; the exit status for it.
+int tell_of_ending(const std::string& word, const Ending& ending) {
+    if (ending.result) {
+        tell_of_result(*ending.result);
+        return ending.result->finished ? 0 : exit_status(130);
     }
-    std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
-              << result.token.string() << "; the same command with --resume goes on\n";
-    return exit_status(130);
+    try {
+        std::rethrow_exception(ending.failure);
+    } catch (const Cancelled&) {
+        std::cerr << "stopped before the first step of '" << word << "'\n";
+        return exit_status(130);
+    } catch (const std::exception& error) {
+        std::cerr << concat("zoodip: error: subject '", word, "': ", plain_message(error), '\n');
+        return 1;
+    }
+}
+
+int train_all(const TrainOptions& options, const CancelToken& cancel) {
+    if (options.request.wire == nullptr) refuse_unknown_ranks();
+    TerminalObserver terminal(value_named(on_off_names(), "nice", options.nice));
+    SubjectProgress progress(terminal);
+    std::vector<std::unique_ptr<SubjectObserver>> observers;
+    std::vector<Subject<PersonalizeRequest>> subjects;
+    int status = 0;  // a failure's rather than a stop's
+    for (const PersonalizeRequest& request : options.subjects.requests(options.request)) {
+        observers.push_back(progress.add());
+        subjects.push_back({request, observers.back().get(), cancel,
+                            [&status, word = request.word](const Ending& ending) {
+                                const int own = tell_of_ending(word, ending);
+                                if (own == 1 || status == 0) status = own;
+                            }});
+    }
+    personalize(subjects);
+    return status;
+}
+
+int train(const TrainOptions& options, const CancelToken& cancel) {
+    return options.subjects.given() ? train_all(options, cancel) : train_one(options, cancel);
 }
 
 }  // namespace
@@ -161,17 +211,19 @@ void add_train_command(CLI::App& app, Command& chosen, const std::shared_ptr<Wir
     request.wire = wire;
     command->add_option("--model", request.model, "Checkpoint (.safetensors) or diffusers folder")
         ->required();
-    command
-        ->add_option("--images", request.images,
-                     "Folder of 4 to 6 pictures of the subject; "
-                     "NAME.txt beside NAME.jpg is its caption; NAME.caption, NAME.jpg.txt, "
-                     "metadata.jsonl and folders such as \"10_sks dog\" are read as well")
-        ->required();
+    command->add_option("--images", request.images,
+                        "Folder of 4 to 6 pictures of the subject; "
+                        "NAME.txt beside NAME.jpg is its caption; NAME.caption, NAME.jpg.txt, "
+                        "metadata.jsonl and folders such as \"10_sks dog\" are read as well");
     command->add_option("--word", request.word, "The new word, for example sks");
     command->add_option("--init", request.initialiser,
                         "A known word for the kind of thing, for example dog; several make a word "
                         "of as many vectors");
-    command->add_option("--out", request.out, "The token file to write, .safetensors")->required();
+    command
+        ->add_option("--out", request.out,
+                     "The token file to write, .safetensors; of several subjects their folder")
+        ->required();
+    options->subjects.add_to(*command);
     command->add_option("--like", request.like,
                         "A token whose run to repeat: word, init and settings are its own unless "
                         "they are given");

@@ -167,7 +167,7 @@ void GraphJob::start(std::int64_t step, const Job* earlier) {
     });
     if (earlier == nullptr) jobs_.folders_.discard_learned(job().id);
     jobs_.save_curve(*entry_);
-    jobs_.enqueue(entry_);
+    jobs_.enqueue({entry_});
 }
 
 bool GraphJob::wait(std::chrono::milliseconds time) {

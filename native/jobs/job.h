@@ -64,6 +64,7 @@ struct Job {
     std::uint64_t sequence = 0;  // the order in which jobs were accepted
     std::string origin = "api";  // or "graph"
     std::string device = "cpu";  // a device does one training at a time
+    std::string group;           // shared by jobs that are done together; empty for none
     JobRequest request;
     std::string model_file, images_folder;  // what its names stood for; no folder: its own pictures
     JobState state = JobState::queued;

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -74,6 +75,15 @@ class Jobs {
     // refuses it; nothing is left of it then.
     Job submit(const JobRequest& request, const JobTask& files,
                std::span<const NewPicture> pictures);
+
+    // One of several trainings that are done together, over one copy of the model.
+    struct Subject {
+        JobRequest request;
+        JobTask files;
+    };
+    // Accepts all of them as one group, or throws as submit and leaves none. They have one model
+    // and equal settings; images are folders.
+    std::vector<Job> submit_together(const std::vector<Subject>& subjects);
 
     // Accepts a training that goes on where an ended one was, to so many steps; that one stays as
     // it is. Nothing for an unknown id. Throws WrongState when there is nothing to go on from, and
@@ -156,19 +166,28 @@ class Jobs {
     using Prepare = std::function<void(const std::filesystem::path& folder)>;
     Job admit(const JobRequest& request, const JobTask& files, std::span<const NewPicture> pictures,
               const Prepare& prepare);
+    struct Staged;
+    Staged stage(const JobRequest& request, const JobTask& files,
+                 std::span<const NewPicture> pictures);
     EntryPointer accept(Job& job);
+    void forget(Entry& entry);
     EntryPointer take_in(Job job, bool foreign = false);
     EntryPointer entry(const std::string& id) const;
     std::optional<Job> change(Entry& entry, const std::function<void(Job&)>& alter,
                               bool must_be_kept = true);
     std::optional<Job> ask(const std::string& id, StopRequest stop_request);
-    void enqueue(const EntryPointer& entry);
+    void enqueue(const std::vector<EntryPointer>& entries);
     bool dequeue(const Entry& entry);
-    void reserve_place();
+    std::shared_ptr<void> reserve_places(std::size_t count = 1);
     void work(Queue& queue);
-    EntryPointer next(Queue& queue);
-    void perform(const EntryPointer& entry);
+    using Group = std::vector<EntryPointer>;  // done together; most often one
+    Group next(Queue& queue);
+    void perform(const Group& group);
+    bool mark_running(Entry& entry);
     void train(const EntryPointer& entry);
+    void train_together(const Group& group);
+    void load_curve(Entry& entry);
+    void conclude(Entry& entry, const TrainingResult& result, const std::exception_ptr& failure);
     void give_turn(Entry& entry);
     JobTask training_of(const Job& job) const;
     PlaceNames places_of(const Job& job) const;

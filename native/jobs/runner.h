@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -48,6 +51,16 @@ class TrainingObserver {
     virtual void on_preview(std::int64_t step) = 0;
 };
 
+// One of several trainings that are done together.
+struct SharedTraining {
+    JobTask training;
+    TrainingObserver* observer;
+    CancelToken cancel;  // of this one
+    // Called once, from the thread that trains, when it has ended: `failure` is what run() would
+    // have thrown, or null.
+    std::function<void(const TrainingResult& result, const std::exception_ptr& failure)> on_end;
+};
+
 class Runner {
   public:
     virtual ~Runner() = default;
@@ -64,6 +77,12 @@ class Runner {
     // when nothing was learned. Throws Error otherwise.
     virtual TrainingResult run(const JobTask& training, TrainingObserver& observer,
                                const CancelToken& cancel) = 0;
+    // The same for trainings of one model and equal settings, over one copy of its weights. What
+    // refuses them together is thrown, and none ends then; else each ends by itself.
+    virtual void check_together(const std::vector<JobTask>& trainings) const {
+        for (const JobTask& training : trainings) check(training);
+    }
+    virtual void run_together(const std::vector<SharedTraining>& trainings) = 0;
     // Puts what an ended training left beside `token` to go on from beside another token, so that
     // `run` of that one goes on there. Says whether there was anything. Throws Error.
     virtual bool carry_over(const std::filesystem::path& token,

@@ -1,5 +1,7 @@
 // How jobs get done: one thread a device, each job in its turn.
 #include <algorithm>
+#include <exception>
+#include <memory>
 #include <system_error>
 #include <utility>
 
@@ -35,18 +37,21 @@ nlohmann::json state_event(const Job& job) {
     return {{"state", name_of(job.state)}, {"message", job.message}};
 }
 
-void Jobs::enqueue(const EntryPointer& entry) {
+// All at once: who takes one of a group takes those that wait with it.
+void Jobs::enqueue(const std::vector<EntryPointer>& entries) {
     const std::lock_guard lock(mutex_);
-    if (closing_) return;  // it is on the disk: the next process has it
-    auto& queue = queues_[entry->job.device];
-    if (queue == nullptr) queue = std::make_unique<Queue>();
-    // Two that were accepted at once may come in the other order.
-    const auto after = std::find_if(
-        queue->waiting.begin(), queue->waiting.end(),
-        [&](const auto& waiting) { return waiting->job.sequence > entry->job.sequence; });
-    queue->waiting.insert(after, entry);
-    if (!queue->thread.joinable()) {
-        queue->thread = std::thread([this, &queue = *queue] { work(queue); });
+    if (closing_) return;  // they are on the disk: the next process has them
+    for (const EntryPointer& entry : entries) {
+        auto& queue = queues_[entry->job.device];
+        if (queue == nullptr) queue = std::make_unique<Queue>();
+        // Two that were accepted at once may come in the other order.
+        const auto after = std::find_if(
+            queue->waiting.begin(), queue->waiting.end(),
+            [&](const auto& waiting) { return waiting->job.sequence > entry->job.sequence; });
+        queue->waiting.insert(after, entry);
+        if (!queue->thread.joinable()) {
+            queue->thread = std::thread([this, &queue = *queue] { work(queue); });
+        }
     }
     changed_.notify_all();
 }
@@ -61,40 +66,60 @@ bool Jobs::dequeue(const Entry& entry) {
 
 void Jobs::work(Queue& queue) {
     name_this_thread("zoodip-worker");
-    while (const EntryPointer entry = next(queue)) {
+    for (;;) {
+        const Group group = next(queue);
+        if (group.empty()) return;
         try {
-            perform(entry);
+            perform(group);
         } catch (const std::exception& error) {  // the disk, most likely: the worker lives on
-            end(*entry, JobState::failed, error.what());
+            for (const EntryPointer& entry : group) {
+                if (!has_ended(find(entry->job.id)->state))
+                    end(*entry, JobState::failed, error.what());
+            }
         }
     }
 }
 
-// Null when there is no more to do in this process.
-Jobs::EntryPointer Jobs::next(Queue& queue) {
+// The first that waits, with those of its group. Empty when there is no more to do in this process.
+Jobs::Group Jobs::next(Queue& queue) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return closing_ || !queue.waiting.empty(); });
-    if (closing_) return nullptr;
-    EntryPointer entry = queue.waiting.front();
+    if (closing_) return {};
+    Group group{queue.waiting.front()};
     queue.waiting.pop_front();
-    return entry;
+    const std::string name = group.front()->job.group;
+    if (name.empty()) return group;
+    std::erase_if(queue.waiting, [&](const EntryPointer& entry) {
+        if (entry->job.group != name) return false;
+        group.push_back(entry);
+        return true;
+    });
+    return group;
 }
 
-void Jobs::perform(const EntryPointer& entry) {
+// Whether there is still something to do.
+bool Jobs::mark_running(Entry& entry) {
     const Milliseconds now = now_in_milliseconds();
-    const bool is_of_graph = entry->job.origin == "graph";
     // A graph waits for its turn, whatever the disk says: the engine finds out by itself.
     const auto job = change(
-        *entry,
+        entry,
         [&](Job& changed) {
             if (has_ended(changed.state)) return;  // its graph gave up in this moment
             changed.state = JobState::running;
             if (changed.started == 0) changed.started = now;
         },
-        /*must_be_kept=*/!is_of_graph);
-    if (!job || has_ended(job->state)) return;
-    if (is_of_graph) return give_turn(*entry);
-    train(entry);
+        /*must_be_kept=*/entry.job.origin != "graph");
+    return job && !has_ended(job->state);
+}
+
+void Jobs::perform(const Group& group) {
+    Group going;
+    for (const EntryPointer& entry : group) {
+        if (mark_running(*entry)) going.push_back(entry);
+    }
+    if (going.empty()) return;
+    if (going.front()->job.origin == "graph") return give_turn(*going.front());
+    going.size() == 1 ? train(going.front()) : train_together(going);
 }
 
 void Jobs::give_turn(Entry& entry) {
@@ -116,19 +141,62 @@ JobTask Jobs::training_of(const Job& job) const {
         JobFolders::previews_in(folder)};
 }
 
-void Jobs::train(const EntryPointer& entry_pointer) {
-    Entry& entry = *entry_pointer;
-    const Job job = *find(entry.job.id);
-    Curve curve = Curve::read(folders_.folder(job.id));
-    {
-        const std::lock_guard lock(mutex_);
-        entry.curve = std::move(curve);
+void Jobs::load_curve(Entry& entry) {
+    Curve curve = Curve::read(folders_.folder(entry.job.id));
+    const std::lock_guard lock(mutex_);
+    entry.curve = std::move(curve);
+}
+
+void Jobs::train(const EntryPointer& entry) {
+    load_curve(*entry);
+    Reporter reporter(*this, entry);
+    TrainingResult result{false, 0};
+    std::exception_ptr failure;
+    try {
+        result = runner_->run(training_of(*find(entry->job.id)), reporter, entry->cancel);
+    } catch (...) {
+        failure = std::current_exception();
     }
-    Reporter reporter(*this, entry_pointer);
+    conclude(*entry, result, failure);
+}
+
+void Jobs::train_together(const Group& group) {
+    std::vector<std::unique_ptr<Reporter>> reporters;
+    std::vector<SharedTraining> trainings;
+    std::vector<bool> over(group.size());
+    for (std::size_t i = 0; i < group.size(); ++i) {
+        const EntryPointer& entry = group[i];
+        load_curve(*entry);
+        reporters.push_back(std::make_unique<Reporter>(*this, entry));
+        const auto on_end = [this, &over, &entry, i](const TrainingResult& result,
+                                                     const std::exception_ptr& failure) {
+            over[i] = true;
+            try {
+                conclude(*entry, result, failure);
+            } catch (const std::exception& error) {  // the disk, most likely: the others go on
+                log_warning("jobs: ", error.what());
+            }
+        };
+        trainings.push_back(
+            {training_of(*find(entry->job.id)), reporters.back().get(), entry->cancel, on_end});
+    }
+    std::exception_ptr failure;
+    try {
+        runner_->run_together(trainings);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+        if (!over[i]) conclude(*group[i], {false, 0}, failure);
+    }
+}
+
+// What a training has come to.
+void Jobs::conclude(Entry& entry, const TrainingResult& result, const std::exception_ptr& thrown) {
     std::string failure;
     bool finished = false;
     try {
-        const TrainingResult result = runner_->run(training_of(job), reporter, entry.cancel);
+        if (thrown) std::rethrow_exception(thrown);
         const std::lock_guard lock(mutex_);
         entry.job.progress.step = result.steps;
         finished = result.finished;
@@ -136,7 +204,7 @@ void Jobs::train(const EntryPointer& entry_pointer) {
     } catch (const std::exception& error) {
         failure = error.what();
     }
-    const StopRequest stop_request = find(job.id)->stop_request;
+    const StopRequest stop_request = find(entry.job.id)->stop_request;
     if (stop_request == StopRequest::cancel) return end_as_asked(entry, stop_request);
     if (!failure.empty()) return end(entry, JobState::failed, failure, true);
     if (finished) return end(entry, JobState::finished, "", true);

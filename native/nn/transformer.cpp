@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 
 #include "core/error.h"
+#include "ops/image_copies.h"
 
 namespace zoodip {
 
@@ -48,12 +49,13 @@ at::Tensor SpatialTransformer::forward(const at::Tensor& x, const at::Tensor& co
     const at::Tensor text = context.to(rounded_);
     for (const Block& block : blocks_) {
         const at::Tensor normed = block.norm1(h, rounded_);
-        h = attend(block.self, normed, normed, h);
+        // What the text does not reach yet is computed once for all rows of a sample.
+        h = rows_in_turn(attend(block.self, normed, normed, h), text.size(0));
         h = attend(block.cross, block.norm2(h, rounded_), text, h);
         const at::Tensor gated = block.feed1(block.norm3(h, rounded_), {.geglu = true});
         h = block.feed2(gated, {.residual = h, .out = stream_});
     }
-    h = proj_out_(h, {.residual = tokens(x)});
+    h = proj_out_(h, {.residual = rows_in_turn(tokens(x), text.size(0))});
     return h.view({h.size(0), height, width, channels}).permute({0, 3, 1, 2});
 }
 

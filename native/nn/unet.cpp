@@ -142,11 +142,8 @@ at::Tensor UNet::run_by_rows(const Layer& layer, const Fixed& fixed, const Tenso
     at::Tensor out;
     for (std::int64_t first = 0; first < rows; first += together) {
         const std::int64_t count = std::min(together, rows - first);
-        const auto part = [&](const at::Tensor& x) {
-            return x.size(0) == 1 ? x : x.narrow(0, first, count);
-        };
         Tensors own;
-        for (const at::Tensor& x : in) own.push_back(part(x));
+        for (const at::Tensor& x : in) own.push_back(rows_in_turn(x, rows, first, count));
         const at::Tensor y = run_layer(layer, fixed, own);
         if (!out.defined()) {
             out = at::empty({rows, y.size(1), y.size(2), y.size(3)}, y.options(),
@@ -162,10 +159,13 @@ at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
         return transformer->forward(in[0], in[1].to(stream_));
     }
+    std::int64_t rows = 1;
+    for (const at::Tensor& x : in) rows = std::max(rows, x.size(0));
+    const auto own = [&](std::size_t i) { return rows_in_turn(in[i], rows); };
     if (const auto* res = std::get_if<ResBlock>(&layer)) {
-        return res->forward(in.size() == 2 ? in[0] : join_channels(in[0], in[2]), in[1]);
+        return res->forward(in.size() == 2 ? own(0) : join_channels(own(0), own(2)), own(1));
     }
-    const at::Tensor x = in.size() == 1 ? in[0] : join_channels(in[0], in[1]);
+    const at::Tensor x = in.size() == 1 ? in[0] : join_channels(own(0), own(1));
     if (const auto* down = std::get_if<Downsample>(&layer)) return down->conv(x);
     if (const auto* up = std::get_if<Upsample>(&layer)) {
         return up->conv(upsample_nearest(x, fixed.size.first, fixed.size.second));
@@ -196,14 +196,23 @@ at::Tensor UNet::embedding_of(const at::Tensor& timesteps, const Conditioning& c
     require(y.dim() == 2 && y.size(1) == label1_->weight.in_features(),
             "unet: needs vector conditioning [rows, ", label1_->weight.in_features(), "], got ",
             concat(y.sizes()));
-    return time + (*label2_)(at::silu((*label1_)(y.to(stream_))));
+    return rows_in_turn(time, y.size(0)) + (*label2_)(at::silu((*label1_)(y.to(stream_))));
 }
 
 at::Tensor UNet::forward(const at::Tensor& sample, const at::Tensor& timesteps,
                          const Conditioning& conditioning) const {
     require(sample.dim() == 4, "unet: needs a sample [rows, channels, height, width], got ",
             concat(sample.sizes()));
-    if (activations_) activations_->set_timestep(timesteps[0].item<double>());
+    const std::int64_t samples = std::max(sample.size(0), timesteps.size(0));
+    const std::int64_t rows = conditioning.context.size(0);
+    require(samples > 0 && rows % samples == 0, "unet: ", samples, " samples do not serve ", rows,
+            " rows of conditioning");
+    if (activations_) {
+        const double first = timesteps[0].item<double>();
+        require((timesteps == first).all().item<bool>(),
+                "unet: integer activations take one timestep at a time");
+        activations_->set_timestep(first);
+    }
     State state{sample.to(stream_).contiguous(at::MemoryFormat::ChannelsLast),
                 conditioning.context,
                 at::silu(embedding_of(timesteps, conditioning)),

@@ -27,9 +27,11 @@ class UNet {
     // Weights under model.diffusion_model.
     UNet(const WeightSource& source, const LoadOptions& options, HeadRule heads);
 
-    // sample: float32 [rows, in_channels, height, width]; timesteps: float32 [rows]; both may have
-    // a single row, which then serves all rows of the conditioning, and what does not depend on it
-    // is computed once. Returns float32 [rows, out_channels, height, width].
+    // sample: float32 [samples, in_channels, height, width]; timesteps: float32 [samples]; both may
+    // have a single row, which then serves all. Of the conditioning's rows, a multiple of the
+    // samples, each sample serves as many in turn, and what does not depend on the conditioning is
+    // computed once for them. Activations of integers, whose scales are those of a timestep, take
+    // one timestep at a time. Returns float32 [rows, out_channels, height, width].
     // Throws Cancelled within one block after cancellation.
     // Under grad mode differentiable in the conditioning. No graph is kept, but what goes into each
     // block, which is computed again on the way back: nothing before the first one that the

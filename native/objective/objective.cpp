@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 
 #include "core/error.h"
 
@@ -51,9 +52,25 @@ const PictureSize& DiffusionObjective::size_of(const Sample& sample) const {
     return parts_.sizes.at(static_cast<std::size_t>(sample.picture))[sample.mirrored];
 }
 
-at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& sample,
-                                       const at::Tensor& z_t) {
-    const PreparedText& text = text_of(sample);
+Activations* DiffusionObjective::activations() {
+    Activations* activations = parts_.unet.activations();
+    if (activations != nullptr) activations->belong_to(this);
+    return activations;
+}
+
+Conditioning DiffusionObjective::condition(const at::Tensor& thetas, const Sample& sample) const {
+    return parts_.text_encoders.condition(text_of(sample), layout_, thetas, parts_.clip_skip,
+                                          size_of(sample));
+}
+
+at::Tensor DiffusionObjective::noised(const Sample& sample) const {
+    return parts_.schedule.add_noise(sample.z.to(parts_.device), sample.eps.to(parts_.device),
+                                     sample.timestep);
+}
+
+at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& sample) {
+    activations();
+    const at::Tensor z_t = noised(sample);
     const at::Tensor timestep = at::full({1}, static_cast<double>(sample.timestep), z_t.options());
     const std::int64_t rows = thetas.size(0), size = chunk_ == 0 ? rows : std::min(rows, chunk_);
     std::vector<at::Tensor> outputs;
@@ -61,19 +78,16 @@ at::Tensor DiffusionObjective::predict(const at::Tensor& thetas, const Sample& s
         const std::int64_t there = std::min(size, rows - begin);
         at::Tensor part = thetas.slice(0, begin, begin + there);
         if (there < size) part = at::cat({part, thetas.slice(0, 0, 1).expand({size - there, -1})});
-        const Conditioning conditioning =
-            parts_.text_encoders.condition(text, layout_, part, parts_.clip_skip, size_of(sample));
+        const Conditioning conditioning = condition(part, sample);
         outputs.push_back(parts_.unet.forward(z_t, timestep, conditioning).slice(0, 0, there));
         ++unet_calls_;
     }
     return outputs.size() == 1 ? outputs.front() : at::cat(outputs);
 }
 
-at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sample,
-                                      LossForm form) {
+at::Tensor DiffusionObjective::losses_of(const at::Tensor& output, const Sample& sample,
+                                         LossForm form) const {
     const at::Tensor z = sample.z.to(parts_.device), eps = sample.eps.to(parts_.device);
-    const at::Tensor z_t = parts_.schedule.add_noise(z, eps, sample.timestep);
-    const at::Tensor output = predict(thetas.to(parts_.device), sample, z_t);
     const at::Tensor target = parts_.schedule.target(z, eps, sample.timestep, parts_.prediction);
     const at::Tensor base = (output[0] - target[0]).to(at::kDouble);
     std::vector<at::Tensor> rows;
@@ -88,6 +102,51 @@ at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sa
         }
     }
     return at::stack(rows).cpu();
+}
+
+at::Tensor DiffusionObjective::losses(const at::Tensor& thetas, const Sample& sample,
+                                      LossForm form) {
+    return losses_of(predict(thetas.to(parts_.device), sample), sample, form);
+}
+
+// The text encoders see each one's rows by themselves: they are a small part of the work.
+std::vector<at::Tensor> DiffusionObjective::pass_together(const std::vector<Asked>& asked,
+                                                          LossForm form) {
+    const Parts& parts = asked.front().objective->parts_;
+    const std::int64_t rows = asked.front().thetas.size(0);
+    std::vector<at::Tensor> inputs;
+    std::vector<Conditioning> conditionings;
+    std::vector<double> timesteps;
+    for (const Asked& one : asked) {
+        require(one.objective->shares_passes() && &one.objective->parts_.unet == &parts.unet &&
+                    one.thetas.size(0) == rows,
+                "objective: passes are shared by objectives of one UNet, without chunks and ",
+                "integer activations, for as many rows each");
+        inputs.push_back(one.objective->noised(*one.sample));
+        timesteps.push_back(static_cast<double>(one.sample->timestep));
+        conditionings.push_back(one.objective->condition(one.thetas.to(parts.device), *one.sample));
+    }
+    const at::Tensor z_t = at::cat(inputs);
+    const at::Tensor output = parts.unet.forward(
+        z_t, at::tensor(timesteps, at::kDouble).to(z_t.options()), stack(conditionings));
+    ++asked.front().objective->unet_calls_;
+    std::vector<at::Tensor> losses;
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        const auto first = static_cast<std::int64_t>(i) * rows;
+        losses.push_back(asked[i].objective->losses_of(output.slice(0, first, first + rows),
+                                                       *asked[i].sample, form));
+    }
+    return losses;
+}
+
+std::vector<at::Tensor> DiffusionObjective::losses_together(const std::vector<Asked>& asked,
+                                                            LossForm form) {
+    if (asked.size() > 1) return pass_together(asked, form);
+    std::vector<at::Tensor> losses;
+    for (const Asked& one : asked) {
+        losses.push_back(one.objective->losses(one.thetas, *one.sample, form));
+    }
+    return losses;
 }
 
 }  // namespace zoodip

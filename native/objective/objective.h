@@ -70,8 +70,10 @@ class Objective {
     virtual std::string name() const { return "this objective"; }
 };
 
-// The mean of what losses() gave for each of several samples, [k] of [k], added up in their order.
+// The mean of what losses() or gradient() gave for each of several samples, added up in their
+// order.
 at::Tensor mean_in_order(const std::vector<at::Tensor>& losses);
+LossGradient mean_in_order(const std::vector<LossGradient>& gradients);
 
 // The denoising loss of Eq. 1: mean over all elements of (target - UNet(z_t, t, c_theta))^2.
 class DiffusionObjective : public Objective {
@@ -102,7 +104,23 @@ class DiffusionObjective : public Objective {
     LossGradient gradient(const at::Tensor& theta, const Sample& sample) override;
 
     void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) override;
-    Activations* activations() override { return parts_.unet.activations(); }
+    // With the scales that this objective has found: several over one UNet have each their own.
+    Activations* activations() override;
+
+    // What one objective asks of a pass that it shares with others.
+    struct Asked {
+        DiffusionObjective* objective;
+        at::Tensor thetas;  // float32 [k, d] on the CPU, of equal k
+        const Sample* sample;
+    };
+    // Of each what losses() gives, with the same bits, by passes that all go through together: they
+    // have one UNet, and latents of one size.
+    static std::vector<at::Tensor> losses_together(const std::vector<Asked>& asked, LossForm form);
+    // The same of gradient(), of one row each.
+    static std::vector<LossGradient> gradients_together(const std::vector<Asked>& asked);
+    // Whether they can: chunks go through one by one, and integer activations have the scales of
+    // one run and timestep.
+    bool shares_passes() const { return chunk_ == 0 && parts_.unet.activations() == nullptr; }
 
     std::string name() const override { return "the denoising loss"; }
 
@@ -112,8 +130,14 @@ class DiffusionObjective : public Objective {
   private:
     const PreparedText& text_of(const Sample& sample) const;
     const PictureSize& size_of(const Sample& sample) const;
+    Conditioning condition(const at::Tensor& thetas, const Sample& sample) const;
+    // What goes into the UNet: [1, channels, height, width].
+    at::Tensor noised(const Sample& sample) const;
     // What the UNet makes of every row, [k, channels, height, width].
-    at::Tensor predict(const at::Tensor& thetas, const Sample& sample, const at::Tensor& z_t);
+    at::Tensor predict(const at::Tensor& thetas, const Sample& sample);
+    // [k] on the CPU, of what it made.
+    at::Tensor losses_of(const at::Tensor& output, const Sample& sample, LossForm form) const;
+    static std::vector<at::Tensor> pass_together(const std::vector<Asked>& asked, LossForm form);
 
     Parts parts_;
     TokenLayout layout_;

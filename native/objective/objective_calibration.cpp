@@ -19,7 +19,7 @@ std::size_t bin_of(const Sample& sample) {
 // timesteps it is seen what rounding to them does to each layer's product: between those inputs
 // change little by little. One that does not come to its end leaves none.
 void DiffusionObjective::calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) {
-    Activations* activations = parts_.unet.activations();
+    Activations* activations = this->activations();
     if (activations == nullptr) return;
     std::map<std::size_t, std::size_t> last;  // sample of each range
     for (std::size_t i = 0; i < samples.size(); ++i) last[bin_of(samples[i])] = i;

@@ -92,7 +92,11 @@ at::Tensor recomputed(const Step& step, const Tensors& inputs) {
 }
 
 at::Tensor gradient_of(const at::Tensor& y, const at::Tensor& x) {
-    return torch::autograd::grad({y}, {x})[0];
+    return gradients_of(y, {x})[0];
+}
+
+Tensors gradients_of(const at::Tensor& y, const Tensors& x) {
+    return torch::autograd::grad({y}, x);
 }
 
 }  // namespace zoodip

@@ -33,5 +33,6 @@ at::Tensor recomputed(const Step& step, const Tensors& inputs);
 
 // dy/dx for a scalar y of the graph that leads back to x. Frees the graph.
 at::Tensor gradient_of(const at::Tensor& y, const at::Tensor& x);
+Tensors gradients_of(const at::Tensor& y, const Tensors& x);  // of each
 
 }  // namespace zoodip

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/upsample_nearest2d.h>
@@ -80,6 +82,25 @@ at::Tensor upsample_nearest(const at::Tensor& x, std::int64_t height, std::int64
         }
     });
     return y;
+}
+
+at::Tensor rows_in_turn(const at::Tensor& x, std::int64_t rows, std::int64_t first,
+                        std::int64_t count) {
+    const std::int64_t own = x.size(0);
+    if (own == 1) return x;
+    if (own == rows) return x.narrow(0, first, count);
+    require(own > 0 && rows % own == 0, "rows: ", own, " cannot stand for ", rows, " in turn");
+    // Channels-last memory stays so: its rows are whole either way.
+    const bool image = x.dim() == 4;
+    const at::Tensor plain = image ? x.permute({0, 2, 3, 1}) : x;
+    const at::Tensor which =
+        at::arange(first, first + count, x.options().dtype(at::kLong)).floor_divide(rows / own);
+    const at::Tensor taken = plain.index_select(0, which);
+    return image ? taken.permute({0, 3, 1, 2}) : taken;
+}
+
+at::Tensor rows_in_turn(const at::Tensor& x, std::int64_t rows) {
+    return rows_in_turn(x, rows, 0, rows);
 }
 
 }  // namespace zoodip

@@ -155,6 +155,18 @@ double Activations::integer_share() const {
     return all > 0 ? integers / all : 0;
 }
 
+void Activations::belong_to(const void* owner) {
+    if (owner == owner_) return;
+    const auto own = others_.extract(owner);
+    if (owner_ != nullptr) {
+        others_[owner_] = {save(), calibration_};
+        restore(own.empty() ? at::zeros({static_cast<std::int64_t>(layers_.size()), save_rows, 2})
+                            : own.mapped().first);
+        calibration_ = own.empty() ? Calibration::off : own.mapped().second;
+    }
+    owner_ = owner;
+}
+
 at::Tensor Activations::save() const {
     const at::Tensor saved =
         at::zeros({static_cast<std::int64_t>(layers_.size()), save_rows, 2}, at::kFloat);

@@ -7,8 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -83,6 +85,10 @@ class Activations {
     std::size_t bin() const { return bin_; }
     void set_timestep(double timestep) { bin_ = LayerActivation::bin_of(timestep); }
 
+    // From here on they are those of `owner`, any address that stands for it: of several runs over
+    // one network each finds its own. What another had is kept for it.
+    void belong_to(const void* owner);
+
     // After comparing: chooses the sensitive layers; done.
     void settle();
     // The share of the compared multiply-adds that are of integers.
@@ -98,6 +104,8 @@ class Activations {
     std::vector<std::shared_ptr<LayerActivation>> layers_;
     Calibration calibration_ = Calibration::off;
     std::size_t bin_ = 0;
+    const void* owner_ = nullptr;
+    std::map<const void*, std::pair<at::Tensor, Calibration>> others_;  // what they have, saved
 };
 
 }  // namespace zoodip

@@ -141,6 +141,14 @@ struct Layer {
                 stride, padding);
         }
         const TorchThreads threads(torch_threads());
+        // Row by row: torch divides its sums by how many rows there are.
+        std::vector<at::Tensor> rows;
+        for (std::int64_t row = 0; row < dy.size(0); ++row) {
+            rows.push_back(plain_backward(dy.narrow(0, row, 1), x));
+        }
+        return rows.size() == 1 ? rows.front() : at::cat(rows);
+    }
+    at::Tensor plain_backward(const at::Tensor& dy, const at::Tensor& x) const {
         const at::Tensor in = dy.to(weight.input_type(dy.scalar_type()));
         if (image) return conv2d_backward(in, weight, x.sizes().slice(2).vec(), stride, padding);
         return at::matmul(in, dense_matrix(weight, in.scalar_type()));
@@ -149,12 +157,14 @@ struct Layer {
 
 // By torch's own operators, for weights and devices without a kernel of ours; in x's type.
 at::Tensor plain_product(const Layer& layer, const at::Tensor& x) {
-    if (layer.bias.defined() && layer.bias.dim() == 2) {
-        // Each row with its own bias in the product, where it rounds as that of one row alone.
+    const bool own_biases = layer.bias.defined() && layer.bias.dim() == 2;
+    if (own_biases || (layer.weight.at_an_end() && x.size(0) > 1)) {
+        // Each row by itself: with its own bias in the product, and rounded as one row alone, for
+        // which torch takes another kernel than for several.
         std::vector<at::Tensor> rows;
-        for (std::int64_t row = 0; row < layer.bias.size(0); ++row) {
+        for (std::int64_t row = 0; row < x.size(0); ++row) {
             Layer own = layer;
-            own.bias = layer.bias[row];
+            if (own_biases) own.bias = layer.bias[row];
             rows.push_back(plain_product(own, x.slice(0, row, row + 1)));
         }
         return at::cat(rows);

@@ -1,6 +1,8 @@
 #include <exception>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
@@ -13,6 +15,7 @@
 #include "core/log.h"
 #include "io/picture.h"
 #include "objective/render.h"
+#include "ops/plain_message.h"
 #include "reports/inspect.h"
 #include "reports/quant_report.h"
 #include "settings/settings.h"
@@ -23,6 +26,40 @@ namespace py = pybind11;
 
 namespace zoodip {
 namespace {
+
+// {"token": ..., ...} as for one, or {"failure": why, "cancelled": whether it was stopped before
+// its first step}.
+py::dict to_python(const Ending& ending) {
+    using namespace py::literals;
+    if (ending.result) return to_python(*ending.result);
+    try {
+        std::rethrow_exception(ending.failure);
+    } catch (const Cancelled& cancelled) {
+        return py::dict("failure"_a = cancelled.what(), "cancelled"_a = true);
+    } catch (const std::exception& error) {
+        return py::dict("failure"_a = plain_message(error), "cancelled"_a = false);
+    }
+}
+
+// on_events: of each request, called with JSON.
+py::list personalize_together(const std::vector<PersonalizeRequest>& requests,
+                              const py::object& on_stage, const std::vector<py::object>& on_events,
+                              const CancelToken& cancel) {
+    Callbacks callbacks(cancel);
+    std::vector<std::unique_ptr<PythonObserver>> observers;
+    std::vector<Subject<PersonalizeRequest>> subjects;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        const py::object stages = i == 0 ? on_stage : py::none();  // which all of them share
+        observers.push_back(std::make_unique<PythonObserver>(
+            PythonHooks{stages, py::none(), py::none(), on_events.at(i)}, callbacks));
+        subjects.push_back({requests[i], observers.back().get(), cancel});
+    }
+    py::list results;
+    for (const Ending& ending : run_with(callbacks, [&] { return personalize(subjects); })) {
+        results.append(to_python(ending));
+    }
+    return results;
+}
 
 void bind_personalize(py::module_& module) {
     py::class_<PersonalizeRequest>(module, "PersonalizeRequest", "What zoodip.train is asked for.")
@@ -53,6 +90,9 @@ void bind_personalize(py::module_& module) {
         },
         py::arg("request"), py::kw_only(), py::arg("on_stage"), py::arg("on_forecast"),
         py::arg("on_step"), py::arg("on_event"), py::arg("cancel"), "See zoodip.train.");
+    module.def("personalize_together", &personalize_together, py::arg("requests"), py::kw_only(),
+               py::arg("on_stage"), py::arg("on_events"), py::arg("cancel"),
+               "See zoodip.train_together.");
     module.def(
         "describe_settings", [] { return describe_fields(train_setting_fields()).dump(); },
         "The declarations of all settings as JSON.");

@@ -91,17 +91,19 @@ auto run_with(const Callbacks& callbacks, Work&& work) {
 }
 
 // The result as Python sees it.
-template <class Request>
-pybind11::dict run_personalize(const Request& request, PythonObserver& observer,
-                               const Callbacks& callbacks, const CancelToken& cancel) {
-    const PersonalizeResult result =
-        run_with(callbacks, [&] { return personalize(request, observer, cancel); });
+inline pybind11::dict to_python(const PersonalizeResult& result) {
     using namespace pybind11::literals;
     return pybind11::dict("token"_a = result.token, "steps"_a = result.steps,
                           "word_step"_a = result.word_step, "finished"_a = result.finished,
                           "loss"_a = result.smooth_loss, "forward_passes"_a = result.forward_passes,
                           "backward_passes"_a = result.backward_passes, "best"_a = result.best,
                           "best_step"_a = result.best_step, "best_loss"_a = result.best_loss);
+}
+
+template <class Request>
+pybind11::dict run_personalize(const Request& request, PythonObserver& observer,
+                               const Callbacks& callbacks, const CancelToken& cancel) {
+    return to_python(run_with(callbacks, [&] { return personalize(request, observer, cancel); }));
 }
 
 }  // namespace zoodip

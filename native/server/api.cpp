@@ -120,6 +120,7 @@ const std::vector<Api::Route>& Api::routes() {
         {"GET", "/v1/models", &Api::models},
         {"GET", "/v1/settings", &Api::settings},
         {"POST", "/v1/jobs", &Api::submit},
+        {"POST", "/v1/subjects", &Api::submit_together},
         {"GET", "/v1/jobs", &Api::list},
         {"GET", "/v1/jobs/*", &Api::job},
         {"DELETE", "/v1/jobs/*", &Api::remove},
@@ -221,18 +222,38 @@ HttpResponse Api::submit(const HttpRequest& request, const Segments&) {
                            : nullptr;
     const std::string body = request.read_body();
     const Submission submission = parse_submission(type, body, limits_);
-    JobTask files;
-    files.model = roots_.model(submission.request.model);
-    if (submission.pictures.empty()) files.images = roots_.images(submission.request.images);
-    files.word = submission.request.word;
-    files.init = submission.request.init;
-    files.settings = submission.request.settings;
+    const JobTask files = files_of(submission.request);
     if (!submission.pictures.empty()) {
         const std::lock_guard one_at_a_time(looking_);
         check_pictures(submission.pictures);
     }
     return accepted(
         refusing([&] { return jobs_.submit(submission.request, files, submission.pictures); }));
+}
+
+HttpResponse Api::submit_together(const HttpRequest& request, const Segments&) {
+    const std::string body = read_json(request);
+    const std::string type = request.head.header("content-type").value_or("");
+    std::vector<Jobs::Subject> subjects;
+    for (const JobRequest& subject : parse_subjects(type, body, limits_)) {
+        subjects.push_back({subject, files_of(subject)});
+    }
+    json jobs = json::array();
+    for (const Job& job : refusing([&] { return jobs_.submit_together(subjects); })) {
+        jobs.push_back(view(job));
+    }
+    return json_response(202, {{"jobs", jobs}});
+}
+
+// What a request's names stand for. Throws HttpError 404.
+JobTask Api::files_of(const JobRequest& request) const {
+    JobTask files;
+    files.model = roots_.model(request.model);
+    if (!request.images.empty()) files.images = roots_.images(request.images);
+    files.word = request.word;
+    files.init = request.init;
+    files.settings = request.settings;
+    return files;
 }
 
 HttpResponse Api::extend(const HttpRequest& request, const Segments& ids) {
@@ -367,13 +388,18 @@ json Api::view(const Job& job) const {
     return jobs_.view(job.id).value_or(to_view(job));
 }
 
-json Api::read_members(const HttpRequest& request, std::initializer_list<const char*> names) const {
+std::string Api::read_json(const HttpRequest& request) const {
     require_length(request.head);
     if (request.head.content_length > limits_.json) {
         throw HttpError(413, concat("the body may have at most ", limits_.json, " bytes"));
     }
+    return request.read_body();
+}
+
+json Api::read_members(const HttpRequest& request, std::initializer_list<const char*> names) const {
+    const std::string body = read_json(request);
     const std::string type = request.head.header("content-type").value_or("");
-    return parse_members(type, request.read_body(), names, limits_);
+    return parse_members(type, body, names, limits_);
 }
 
 Job Api::found(const std::string& id) const {

@@ -41,6 +41,7 @@ class Api {
     HttpResponse settings(const HttpRequest&, const Segments&);
     HttpResponse openapi(const HttpRequest&, const Segments&);
     HttpResponse submit(const HttpRequest& request, const Segments&);
+    HttpResponse submit_together(const HttpRequest& request, const Segments&);
     HttpResponse extend(const HttpRequest& request, const Segments& ids);
     HttpResponse list(const HttpRequest& request, const Segments&);
     HttpResponse job(const HttpRequest&, const Segments& ids);
@@ -60,6 +61,8 @@ class Api {
     nlohmann::json read_members(const HttpRequest& request,
                                 std::initializer_list<const char*> names) const;
     HttpResponse accepted(const Job& job) const;
+    JobTask files_of(const JobRequest& request) const;
+    std::string read_json(const HttpRequest& request) const;
     std::string without_places(const std::string& message) const;
     Job found(const std::string& id) const;
 

@@ -106,6 +106,7 @@ json job_properties() {
           {"enum", {"api", "graph"}},
           {"description", "graph: a node of ComfyUI trains; it can be watched and stopped here"}}},
         {"device", {{"type", "string"}, {"description", "does one training at a time"}}},
+        {"group", or_null("string", "shared by jobs that are done together")},
         {"created", time_schema("when it was accepted")},
         {"started", time_schema("when it began first")},
         {"ended", time_schema("when it ended")},
@@ -190,6 +191,22 @@ json submission_schema() {
     return object(properties, {"model", "images", "word", "init"});
 }
 
+json subjects_schema() {
+    json properties = submission_properties();
+    const json subject =
+        all_required({{"images", text("a folder of pictures below the server's images root")},
+                      {"word", properties["word"]},
+                      {"init", properties["init"]}});
+    properties.erase("word");
+    properties.erase("init");
+    properties["subjects"] = {{"type", "array"},
+                              {"minItems", 2},
+                              {"maxItems", 64},
+                              {"items", subject},
+                              {"description", "each with a word of its own"}};
+    return object(properties, {"model", "subjects"});
+}
+
 json form_schema(const ServerLimits& limits) {
     json properties = submission_properties();
     properties["pictures"] = {
@@ -219,6 +236,7 @@ json schemas(const json& declared, const ServerLimits& limits) {
             {"SettingsSchema", {{"type", "object"}, {"description", "a JSON Schema of Settings"}}},
             {"Submission", submission_schema()},
             {"SubmissionForm", form_schema(limits)},
+            {"Subjects", subjects_schema()},
             {"Extension", extension_schema()},
             {"Job", job_schema()},
             {"JobWithCurve", curve_schema()},
@@ -428,6 +446,13 @@ json paths() {
                 {"/v1/settings",
                  get("getSettings", "The settings of a job, as a JSON Schema", "SettingsSchema")},
                 {"/v1/store", store_path()},
+                {"/v1/subjects",
+                 {{"post", with_body(operation("submitSubjects",
+                                               "Learn several words together, over one copy of "
+                                               "the model: a job each",
+                                               json_answer("202", "Jobs", "the jobs, on the disk"),
+                                               {404, 422, 429, 507}),
+                                     "Subjects")}}},
                 {"/v1/jobs", jobs}};
     all.update(job_paths());
     return all;

@@ -18,6 +18,7 @@ using nlohmann::json;
 constexpr std::string_view json_type = "application/json", form_type = "multipart/form-data";
 constexpr std::size_t max_text = 1000;  // characters of a name or a word
 constexpr std::size_t max_fields = 8;   // beside the pictures
+constexpr std::size_t max_subjects = 64;
 constexpr std::int64_t max_steps = 10'000'000;
 
 std::string media_type(std::string_view content_type) {
@@ -49,17 +50,26 @@ std::string take_text(json& values, const char* name) {
     return text;
 }
 
-// What both kinds of body have; afterwards nothing may be left.
-JobRequest take_request(json& values) {
+// What all kinds of body have; afterwards nothing may be left.
+JobRequest take_common(json& values) {
     JobRequest request;
     request.model = take_text(values, "model");
-    request.word = take_text(values, "word");
-    request.init = take_text(values, "init");
     if (const auto settings = values.find("settings"); settings != values.end()) {
         if (!settings->is_object()) throw HttpError(422, "settings: needs an object");
         request.settings = *settings;
         values.erase(settings);
     }
+    return request;
+}
+
+void take_word(json& values, JobRequest& request) {
+    request.word = take_text(values, "word");
+    request.init = take_text(values, "init");
+}
+
+JobRequest take_request(json& values) {
+    JobRequest request = take_common(values);
+    take_word(values, request);
     return request;
 }
 
@@ -145,6 +155,30 @@ json parse_members(std::string_view content_type, std::string_view body,
     }
     require_nothing_left(left, known.c_str());
     return values;
+}
+
+std::vector<JobRequest> parse_subjects(std::string_view content_type, std::string_view body,
+                                       const ServerLimits& limits) {
+    if (media_type(content_type) != json_type) {
+        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
+    }
+    json values = parse_object(body, "the body", limits);
+    const JobRequest common = take_common(values);
+    const json subjects = values.value("subjects", json());
+    values.erase("subjects");
+    require_nothing_left(values, "model, subjects and settings");
+    if (!subjects.is_array() || subjects.size() < 2 || subjects.size() > max_subjects) {
+        throw HttpError(422, concat("subjects: needs a list of 2 to ", max_subjects));
+    }
+    std::vector<JobRequest> requests;
+    for (json subject : subjects) {
+        if (!subject.is_object()) throw HttpError(422, "subjects: each needs to be an object");
+        requests.push_back(common);
+        take_word(subject, requests.back());
+        requests.back().images = take_text(subject, "images");
+        require_nothing_left(subject, "images, word and init in a subject");
+    }
+    return requests;
 }
 
 std::int64_t steps_of(const json& extension) {

@@ -21,6 +21,11 @@ struct Submission {
 Submission parse_submission(std::string_view content_type, std::string_view body,
                             const ServerLimits& limits);
 
+// The body of POST /v1/subjects: requests of one model and equal settings, two or more. Throws
+// HttpError as parse_submission.
+std::vector<JobRequest> parse_subjects(std::string_view content_type, std::string_view body,
+                                       const ServerLimits& limits);
+
 // Of the body of POST /v1/jobs/ID/extend: {"steps": 120}. Throws HttpError 422.
 std::int64_t steps_of(const nlohmann::json& extension);
 

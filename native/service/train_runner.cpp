@@ -1,5 +1,7 @@
 #include "service/train_runner.h"
 
+#include <exception>
+#include <memory>
 #include <system_error>
 #include <utility>
 
@@ -29,6 +31,16 @@ PersonalizeRequest request_of(const JobTask& training, nlohmann::json settings) 
     request.resume = std::filesystem::exists(state_path(training.token), ignored);
     request.overwrite = !request.resume;
     return request;
+}
+
+std::exception_ptr plain(const std::exception_ptr& failure) {
+    if (!failure) return failure;
+    try {
+        with_plain_errors([&] { std::rethrow_exception(failure); });
+    } catch (...) {
+        return std::current_exception();
+    }
+    return failure;
 }
 
 }  // namespace
@@ -69,6 +81,47 @@ TrainingResult TrainRunner::run(const JobTask& training, TrainingObserver& obser
         RunBridge bridge(observer);
         const PersonalizeResult result = personalize(request, bridge, cancel);
         return {result.finished, result.steps};
+    });
+}
+
+void TrainRunner::check_together(const std::vector<JobTask>& trainings) const {
+    with_plain_errors([&] {
+        PersonalizeObserver nobody;
+        std::vector<Subject<PersonalizeRequest>> subjects;
+        for (const JobTask& training : trainings) {
+            subjects.push_back(
+                {request_of(training, with_defaults(training.settings)), &nobody, {}});
+        }
+        require_apart(subjects);
+        for (const auto& subject : subjects) {
+            naming_subject(subject.request.word, subjects.size(),
+                           [&] { make_plan(subject.request, CancelToken(), /*fit=*/false); });
+        }
+    });
+}
+
+void TrainRunner::run_together(const std::vector<SharedTraining>& trainings) {
+    const c10::InferenceMode inference(false);
+    const at::NoGradGuard no_grad;
+    with_plain_errors([&] {
+        std::vector<std::unique_ptr<RunBridge>> bridges;
+        std::vector<Subject<PersonalizeRequest>> subjects;
+        for (const SharedTraining& shared : trainings) {
+            if (const auto step = finished_step(shared.training.token)) {
+                shared.on_end({true, *step}, nullptr);
+                continue;
+            }
+            bridges.push_back(std::make_unique<RunBridge>(*shared.observer));
+            const auto on_end = [&shared](const Ending& ending) {
+                TrainingResult result{false, 0};
+                if (ending.result) result = {ending.result->finished, ending.result->steps};
+                shared.on_end(result, plain(ending.failure));
+            };
+            subjects.push_back(
+                {request_of(shared.training, with_defaults(shared.training.settings)),
+                 bridges.back().get(), shared.cancel, on_end});
+        }
+        if (!subjects.empty()) personalize(subjects);
     });
 }
 

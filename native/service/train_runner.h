@@ -3,6 +3,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -21,6 +22,8 @@ class TrainRunner : public Runner {
     void check(const JobTask& training) const override;
     TrainingResult run(const JobTask& training, TrainingObserver& observer,
                        const CancelToken& cancel) override;
+    void check_together(const std::vector<JobTask>& trainings) const override;
+    void run_together(const std::vector<SharedTraining>& trainings) override;
     bool carry_over(const std::filesystem::path& token,
                     const std::filesystem::path& to) const override;
 

@@ -36,12 +36,12 @@ struct Memory {
 
     // Of the memory that is there: what the process has already is not taken once more, but counts
     // where the user says what it may have in all.
-    std::int64_t needed(const TrainSettings& settings) const {
-        const MemoryEstimate estimate = estimate_memory(source, inventory, settings);
+    std::int64_t needed(const TrainSettings& settings, std::int64_t runs = 1) const {
+        const MemoryEstimate estimate = estimate_memory(source, inventory, settings, runs);
         return there.for_program ? estimate.peak() : estimate.peak() - estimate.program;
     }
-    bool fits(const TrainSettings& settings) const {
-        return there.bytes == 0 || needed(settings) <= there.bytes;
+    bool fits(const TrainSettings& settings, std::int64_t runs = 1) const {
+        return there.bytes == 0 || needed(settings, runs) <= there.bytes;
     }
 };
 
@@ -107,6 +107,15 @@ DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit
 bool fits(const TrainSettings& settings, const WeightSource& source) {
     const Memory memory{source, take_inventory(source), memory_for(settings, 1)};
     return memory.there.bytes != 0 && memory.fits(settings);
+}
+
+std::int64_t runs_together(const TrainSettings& settings, const WeightSource& source,
+                           std::int64_t runs) {
+    const bool alike = has_own_products(settings) && settings.compute != ComputeType::int8;
+    if (!alike || settings.chunk > 0) return 1;
+    const Memory memory{source, take_inventory(source), memory_for(settings, 1)};
+    while (runs > 1 && !memory.fits(settings, runs)) --runs;
+    return runs;
 }
 
 DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source, bool fit) {

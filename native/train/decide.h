@@ -2,6 +2,7 @@
 // that everything which runs is given.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -28,6 +29,12 @@ DecidedSettings decide(AskedSettings asked, const WeightSource& source, bool fit
 // Whether a run of these settings, decided, fits into the memory that is there, all points of a
 // step at once. false where that is not known.
 bool fits(const TrainSettings& settings, const WeightSource& source);
+
+// How many of `runs` of these settings, decided, can share passes within the memory that is there:
+// at least 1. One by one go chunks, products of torch's operators, which round a row by how many
+// there are, and those of integer activations, whose scales are of one run and timestep.
+std::int64_t runs_together(const TrainSettings& settings, const WeightSource& source,
+                           std::int64_t runs);
 
 // What `decide` makes of settings by name.
 DecidedSettings settings_for(const nlohmann::json& chosen, const WeightSource& source,

@@ -52,29 +52,24 @@ constexpr std::int64_t working_copies = 3 + 8 + 8;
 // and the gradients within. Measured: 72 for SD1.5, 112 for the demo model.
 constexpr std::int64_t gradient_copies = 80;
 
-// Whether weights are multiplied from their panels: quantised ones on the CPU. No layer is unpacked
-// then.
-bool own_products(const TrainSettings& settings) {
-    return runs_on_cpu(settings) && settings.weights != WeightType::dense &&
-           has_panel_product(ProductType::float32);
-}
-
 // On the CPU activations are float32 with every type of products.
 std::int64_t activation_size(const TrainSettings& settings) {
     return runs_on_cpu(settings) || settings.compute == ComputeType::float32 ? 4 : 2;
 }
 
-std::int64_t unet_activations(const WeightSource& source, const TrainSettings& settings) {
+std::int64_t unet_activations(const WeightSource& source, const TrainSettings& settings,
+                              std::int64_t runs) {
     const std::int64_t side = settings.resolution / 8;
     const std::int64_t channels =
         first_channels(source, "model.diffusion_model.input_blocks.0.0.weight");
     const std::int64_t points = points_of(settings);
-    const std::int64_t rows = settings.chunk == 0 ? points : std::min(points, settings.chunk);
+    const std::int64_t rows =
+        settings.chunk == 0 ? points * runs : std::min(points, settings.chunk);
     const std::int64_t together =
         runs_on_cpu(settings) ? UNet::rows_together(side, side, rows) : rows;
-    const std::int64_t working = own_products(settings) ? own_working_copies : working_copies;
+    const std::int64_t working = has_own_products(settings) ? own_working_copies : working_copies;
     const std::int64_t copies = settings.method == exact_gradient
-                                    ? gradient_copies
+                                    ? gradient_copies * runs
                                     : rows * row_copies + together * working;
     return copies * side * side * channels * activation_size(settings);
 }
@@ -103,23 +98,29 @@ nlohmann::json to_json(const MemoryEstimate& estimate) {
             {"peak", estimate.peak()}};
 }
 
+bool has_own_products(const TrainSettings& settings) {
+    return runs_on_cpu(settings) && settings.weights != WeightType::dense &&
+           has_panel_product(ProductType::float32);
+}
+
 MemoryEstimate estimate_memory(const WeightSource& source, const Inventory& inventory,
-                               const TrainSettings& settings) {
+                               const TrainSettings& settings, std::int64_t runs) {
     const WeightType chosen = settings.weights;
     const auto type = [&](Part part) { return part_weight_type(chosen, part); };
     const bool narrow = settings.compute != ComputeType::float32;
     const std::int64_t number_size = narrow ? 2 : 4;  // of an unpacked weight
     MemoryEstimate estimate;
     const bool rounded = runs_on_cpu(settings) && narrow;
-    estimate.program = program_bytes + (rounded && !own_products(settings) ? bfloat16_bytes : 0);
+    estimate.program =
+        program_bytes + (rounded && !has_own_products(settings) ? bfloat16_bytes : 0);
     estimate.encoding = weight_bytes(inventory.vae_encoder, type(Part::vae), 4) +
                         inventory.vae_encoder.largest * 4 + encoder_activations(source, settings);
     estimate.text_encoder = weight_bytes(inventory.text_encoder, type(Part::text_encoder), 4) +
                             table_bytes(source, settings);
     estimate.unet = weight_bytes(inventory.unet, type(Part::unet), number_size);
-    const bool unpacked = chosen != WeightType::dense && !own_products(settings);
+    const bool unpacked = chosen != WeightType::dense && !has_own_products(settings);
     estimate.layer = unpacked ? inventory.unet.largest * number_size : 0;
-    estimate.activations = unet_activations(source, settings);
+    estimate.activations = unet_activations(source, settings, runs);
     return estimate;
 }
 

@@ -1,6 +1,7 @@
 #include "train/personalize.h"
 
 #include <algorithm>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -21,21 +22,49 @@
 #include "objective/validation.h"
 #include "objective/word_space.h"
 #include "pictures/prompt_signs.h"
+#include "train/decide.h"
+#include "train/joint_runs.h"
 #include "train/rank_facts.h"
 #include "train/run.h"
+#include "train/subjects.h"
 #include "train/trainer.h"
 
 namespace zoodip {
 namespace {
 
-std::vector<LatentPicture> make_latents(const Plan& plan, PersonalizeObserver& observer) {
-    observer.on_stage("loading the image encoder");
-    const auto encoder = load_latent_encoder(*plan.source, plan.architecture, plan.load);
-    check_latent(plan.check, *encoder, plan.load.device);
-    observer.on_stage("encoding pictures");
-    return encode_pictures(plan.pictures, *encoder, plan.settings.resolution,
-                           plan.settings.flip > 0, plan.load.device,
-                           [&](std::size_t, std::size_t) { plan.load.cancel.check(); });
+// One of the words that are learned over one set of frozen weights: most often the only one.
+struct Word {
+    const Plan& plan;
+    PersonalizeObserver& observer;
+    OnEnd on_end;
+    std::vector<LatentPicture> latents = {};
+    at::Tensor start = {};  // theta, float32 [d] on the CPU
+    std::optional<DirectionSpace> space = {};
+};
+using Words = std::vector<Word>;
+
+// What all of them share is read as the first one's plan has it.
+const Plan& plan_of_all(const Words& words) {
+    return words.front().plan;
+}
+
+void on_stage(const Words& words, const std::string& stage) {
+    for (const Word& word : words) word.observer.on_stage(stage);
+}
+
+void make_latents(Words& words, const LoadOptions& load) {
+    const Plan& plan = plan_of_all(words);
+    on_stage(words, "loading the image encoder");
+    const auto encoder = load_latent_encoder(*plan.source, plan.architecture, load);
+    check_latent(plan.check, *encoder, load.device);
+    on_stage(words, "encoding pictures");
+    for (Word& word : words) {
+        naming_subject(word.plan.word, words.size(), [&] {
+            word.latents = encode_pictures(word.plan.pictures, *encoder, plan.settings.resolution,
+                                           plan.settings.flip > 0, load.device,
+                                           [&](std::size_t, std::size_t) { load.cancel.check(); });
+        });
+    }
 }
 
 // float32 [count, width] on the CPU, the rows of the table that the word starts from.
@@ -112,9 +141,10 @@ void read_rows(const Plan& plan, const TokenTable& table) {
     }
 }
 
-TextEncoders load_text(const Plan& plan, PersonalizeObserver& observer) {
-    observer.on_stage("loading the text encoder");
-    TextEncoders text_encoders = load_text_encoders(*plan.source, plan.architecture, plan.load);
+TextEncoders load_text(const Words& words, const LoadOptions& load) {
+    const Plan& plan = plan_of_all(words);
+    on_stage(words, "loading the text encoder");
+    TextEncoders text_encoders = load_text_encoders(*plan.source, plan.architecture, load);
     const std::int64_t clip_skip = plan.settings.clip_skip;
     require(clip_skip <= text_encoders.layers(), "clip_skip: needs 1 to ", text_encoders.layers(),
             ", got ", clip_skip);
@@ -124,15 +154,20 @@ TextEncoders load_text(const Plan& plan, PersonalizeObserver& observer) {
                  " takes by itself, and changes nothing");
     }
     check_text(plan.check, text_encoders, clip_skip);
-    for (const auto& encoder : text_encoders.all()) read_rows(plan, encoder->token_table());
+    for (const Word& word : words) {
+        for (const auto& encoder : text_encoders.all()) {
+            read_rows(word.plan, encoder->token_table());
+        }
+    }
     return text_encoders;
 }
 
-UNet load_unet(const Plan& plan, Prediction prediction, PersonalizeObserver& observer) {
-    observer.on_stage("loading the UNet");
-    UNet unet(*plan.source, plan.load, plan.architecture.unet_heads);
+UNet load_unet(const Words& words, const LoadOptions& load, Prediction prediction) {
+    const Plan& plan = plan_of_all(words);
+    on_stage(words, "loading the UNet");
+    UNet unet(*plan.source, load, plan.architecture.unet_heads);
     give_back_memory();
-    check_denoised(plan.check, unet, plan.schedule, prediction, plan.load);
+    check_denoised(plan.check, unet, plan.schedule, prediction, load);
     return unet;
 }
 
@@ -150,18 +185,11 @@ std::vector<std::array<PictureSize, 2>> told_sizes(const Plan& plan,
     return sizes;
 }
 
-// What learning begins with, beside the networks.
-struct LearningInputs {
-    const std::vector<LatentPicture>& latents;
-    DirectionSpace space;
-    at::Tensor theta;
-};
-
-DirectionSpace find_directions(const Plan& plan, const TextEncoders& text_encoders,
-                               const at::Tensor& start, PersonalizeObserver& observer) {
+DirectionSpace find_directions(const Word& word, const TextEncoders& text_encoders) {
+    const Plan& plan = word.plan;
     const TrainSettings& settings = plan.settings;
     if (settings.method != exact_gradient && settings.directions == Directions::sensitive) {
-        observer.on_stage("finding the directions that the text encoder is sensitive to");
+        word.observer.on_stage("finding the directions that the text encoder is sensitive to");
     }
     const DiffusionObjective::Texts texts = texts_of(plan);
     return direction_space(
@@ -169,7 +197,7 @@ DirectionSpace find_directions(const Plan& plan, const TextEncoders& text_encode
         {*plan.source, plan.load, text_encoders, plan.layout, texts, settings.clip_skip,
          PictureSize::whole(settings.resolution, settings.resolution),
          static_cast<std::uint64_t>(settings.seed)},
-        start);
+        word.start);
 }
 
 void note(LogLevel level, const std::string& text, PersonalizeObserver& observer) {
@@ -177,14 +205,13 @@ void note(LogLevel level, const std::string& text, PersonalizeObserver& observer
     observer.on_note(text);
 }
 
-void check_prediction(const Plan& plan, const DiffusionObjective::Parts& parts,
-                      const LearningInputs& inputs, PersonalizeObserver& observer) {
-    observer.on_stage("looking at what the UNet predicts");
+void check_prediction(const Word& word, const DiffusionObjective::Parts& parts) {
+    word.observer.on_stage("looking at what the UNet predicts");
     const PredictionLosses losses =
-        prediction_losses(parts, plan.layout, texts_of(plan), inputs.latents, inputs.theta);
+        prediction_losses(parts, word.plan.layout, texts_of(word.plan), word.latents, word.start);
     const std::string doubt =
-        doubt_of(parts.prediction, plan.architecture.prediction_reason, losses);
-    if (!doubt.empty()) note(LogLevel::warning, doubt, observer);
+        doubt_of(parts.prediction, word.plan.architecture.prediction_reason, losses);
+    if (!doubt.empty()) note(LogLevel::warning, doubt, word.observer);
 }
 
 // The learning rate that 0 stands for. Adam moves every number by about its rate in a step, so that
@@ -198,54 +225,112 @@ double automatic_rate(const TrainSettings& settings, const TextEncoders& text_en
     return share * typical;
 }
 
-PersonalizeResult learn(const Plan& plan, const DiffusionObjective::Parts& parts,
-                        const LearningInputs& inputs, PersonalizeObserver& observer) {
-    TrainSettings settings = plan.settings;
+TrainSettings with_rate(TrainSettings settings, const TextEncoders& text_encoders) {
     if (settings.learning_rate == 0)
-        settings.learning_rate = automatic_rate(settings, parts.text_encoders);
-    Previewer previewer(parts, plan.layout, plan.pictures.front().texts.front(), plan.empty_text,
-                        settings.resolution);
-    if (plan.prediction_guessed && !plan.output.resume && !plan.told_elsewhere())
-        check_prediction(plan, parts, inputs, observer);
-    DiffusionObjective alone(parts, plan.layout, texts_of(plan), settings.chunk);
-    std::optional<DistributedObjective> shared;
-    if (plan.ranks) shared.emplace(alone, *plan.ranks, settings.chunk);
-    Objective& objective = shared ? static_cast<Objective&>(*shared) : alone;
-    const TimestepPlan timesteps(settings.timesteps, settings.t_lower, settings.t_upper,
-                                 plan.schedule);
-    Trainer trainer(
-        settings, objective,
-        {inputs.latents, timesteps, settings.flip, static_cast<std::uint64_t>(settings.seed)},
-        inputs.space, inputs.theta);
-    const Validation validation(objective,
-                                Validation::samples(inputs.latents, settings, plan.schedule),
-                                settings.validation_samples, plan.load.cancel);
-    return Run(plan, trainer, validation,
-               {.draw = [&](const at::Tensor& word) { return previewer.draw(word); },
-                .decode = [&](const at::Tensor& latents) { return decode(plan, latents); }},
-               observer)
-        .execute();
+        settings.learning_rate = automatic_rate(settings, text_encoders);
+    return settings;
 }
 
-PersonalizeResult run(const Plan& plan, PersonalizeObserver& observer) {
+// All that one word's run refers to, over networks that others may use as well.
+class Learner {
+  public:
+    Learner(const Word& word, const DiffusionObjective::Parts& parts)
+        : plan_(word.plan),
+          settings_(with_rate(plan_.settings, parts.text_encoders)),
+          previewer_(parts, plan_.layout, plan_.pictures.front().texts.front(), plan_.empty_text,
+                     settings_.resolution),
+          alone_(parts, plan_.layout, texts_of(plan_), settings_.chunk),
+          shared_(share(alone_, plan_)),
+          timesteps_(settings_.timesteps, settings_.t_lower, settings_.t_upper, plan_.schedule),
+          trainer_(settings_, objective(),
+                   {word.latents, timesteps_, settings_.flip,
+                    static_cast<std::uint64_t>(settings_.seed)},
+                   *word.space, word.start),
+          validation_(objective(), Validation::samples(word.latents, settings_, plan_.schedule),
+                      settings_.validation_samples, plan_.load.cancel),
+          run_(plan_, trainer_, validation_,
+               {.draw = [this](const at::Tensor& theta) { return previewer_.draw(theta); },
+                .decode = [this](const at::Tensor& latents) { return decode(plan_, latents); }},
+               word.observer) {}
+    Learner(const Learner&) = delete;
+    Learner& operator=(const Learner&) = delete;
+
+    Run& run() { return run_; }
+    JointRun joint(OnEnd on_end) { return {&run_, &trainer_, &alone_, std::move(on_end)}; }
+
+  private:
+    static std::unique_ptr<Objective> share(DiffusionObjective& objective, const Plan& plan) {
+        if (plan.ranks == nullptr) return nullptr;
+        return std::make_unique<DistributedObjective>(objective, *plan.ranks, plan.settings.chunk);
+    }
+    Objective& objective() { return shared_ ? *shared_ : alone_; }
+
+    const Plan& plan_;
+    const TrainSettings settings_;
+    Previewer previewer_;
+    DiffusionObjective alone_;
+    std::unique_ptr<Objective> shared_;  // among ranks
+    const TimestepPlan timesteps_;
+    Trainer trainer_;
+    const Validation validation_;
+    Run run_;
+};
+
+std::vector<Ending> learn(const Words& words, std::int64_t together,
+                          const DiffusionObjective::Parts& parts) {
+    std::vector<std::unique_ptr<Learner>> learners;
+    for (const Word& word : words) {
+        const Plan& plan = word.plan;
+        if (plan.prediction_guessed && !plan.output.resume && !plan.told_elsewhere())
+            check_prediction(word, parts);
+        DiffusionObjective::Parts own = parts;
+        own.sizes = told_sizes(plan, word.latents);
+        learners.push_back(naming_subject(plan.word, words.size(),
+                                          [&] { return std::make_unique<Learner>(word, own); }));
+    }
+    if (words.size() == 1) {
+        Ending ending;
+        try {
+            ending.result = learners.front()->run().execute();
+        } catch (...) {
+            ending.failure = std::current_exception();
+        }
+        words.front().on_end(ending);
+        return {ending};
+    }
+    log_info(words.size(), " words are learned over one model, ",
+             together == 1 ? "pass by pass in turn" : concat(together, " in a pass"));
+    std::vector<JointRun> runs;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        runs.push_back(learners[i]->joint(words[i].on_end));
+    }
+    return execute_jointly(runs, static_cast<std::size_t>(together));
+}
+
+// together: how many words share a pass. cancel: of all of them.
+std::vector<Ending> run(Words words, std::int64_t together, const CancelToken& cancel) {
+    const Plan& plan = plan_of_all(words);
+    LoadOptions load = plan.load;
+    load.cancel = cancel;
     const ThreadCount threads(plan.settings.threads);
-    const ExactProducts exact(plan.load.device);
-    const std::vector<LatentPicture> latents = make_latents(plan, observer);
+    const ExactProducts exact(load.device);
+    make_latents(words, load);
     give_back_memory();
-    const TextEncoders text_encoders = load_text(plan, observer);
-    const at::Tensor start = start_vector(plan, text_encoders);
-    const LearningInputs inputs{latents, find_directions(plan, text_encoders, start, observer),
-                                start};
+    const TextEncoders text_encoders = load_text(words, load);
+    for (Word& word : words) {
+        naming_subject(word.plan.word, words.size(), [&] {
+            word.start = start_vector(word.plan, text_encoders);
+            word.space.emplace(find_directions(word, text_encoders));
+        });
+    }
     const Prediction prediction = plan.settings.prediction.value_or(plan.architecture.prediction);
-    const UNet unet = load_unet(plan, prediction, observer);
+    const UNet unet = load_unet(words, load, prediction);
     warn_unless_repeated(plan);
-    if (plan.ranks) plan.ranks->compare(facts_of_weights(plan, inputs.theta));
+    if (plan.ranks) plan.ranks->compare(facts_of_weights(plan, words.front().start));
     return learn(
-        plan,
-        {text_encoders, unet, prediction, plan.settings.clip_skip, plan.load.device, plan.schedule,
-         PictureSize::whole(plan.settings.resolution, plan.settings.resolution),
-         told_sizes(plan, latents)},
-        inputs, observer);
+        words, together,
+        {text_encoders, unet, prediction, plan.settings.clip_skip, load.device, plan.schedule,
+         PictureSize::whole(plan.settings.resolution, plan.settings.resolution)});
 }
 
 // What the folder gave, and what it did not.
@@ -274,6 +359,11 @@ struct GiveBackAtEnd {
     ~GiveBackAtEnd() { give_back_memory(); }
 };
 
+PersonalizeResult result_of(const Ending& ending) {
+    if (ending.failure) std::rethrow_exception(ending.failure);
+    return *ending.result;
+}
+
 template <class Request, class... More>
 PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& observer,
                                const CancelToken& cancel, const More&... more) {
@@ -283,7 +373,42 @@ PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& obse
     if (plan.ranks) plan.ranks->compare(facts_of(plan));
     if (!plan.compute_choice.empty()) note(LogLevel::info, plan.compute_choice, observer);
     tell_of_pictures(plan, observer);
-    return run(plan, observer);
+    return result_of(run({{plan, observer, [](const Ending&) {}}}, 1, cancel).front());
+}
+
+template <class Request>
+std::vector<Ending> plan_and_run_all(const std::vector<Subject<Request>>& subjects) {
+    const GiveBackAtEnd at_end;
+    require_apart(subjects);
+    std::vector<CancelToken> cancels;
+    for (const auto& subject : subjects) cancels.push_back(subject.cancel);
+    std::vector<Plan> plans;
+    for (const auto& subject : subjects) {
+        subject.observer->on_stage("checking");
+        plans.push_back(naming_subject(subject.request.word, subjects.size(),
+                                       [&] { return make_plan(subject.request, subject.cancel); }));
+        // One set of weights is read, and tells all of them what it is.
+        plans.back().load.fingerprint = plans.front().load.fingerprint;
+        plans.back().load.activations = plans.front().load.activations;
+        // What is said of how passes are made is said once.
+        if (plans.size() > 1) plans.back().exact_offer.reset();
+    }
+    require_alike(plans);
+    const Plan& first = plans.front();
+    const std::int64_t together =
+        runs_together(first.settings, *first.source, static_cast<std::int64_t>(subjects.size()));
+    Words words;
+    for (std::size_t i = 0; i < subjects.size(); ++i) {
+        PersonalizeObserver& observer = *subjects[i].observer;
+        if (i == 0 && !first.compute_choice.empty())
+            note(LogLevel::info, first.compute_choice, observer);
+        tell_of_pictures(plans[i], observer);
+        words.push_back({plans[i], observer, [&subjects, &plans, i](const Ending& ending) {
+                             plans[i].outputs.reset();  // others may have its files now
+                             subjects[i].on_end(ending);
+                         }});
+    }
+    return run(std::move(words), together, CancelToken(std::move(cancels)));
 }
 
 void tell_of_wire(const Ranks& ranks, std::int64_t steps) {
@@ -321,6 +446,14 @@ PersonalizeResult personalize(const PersonalizeRequest& request, PersonalizeObse
 PersonalizeResult personalize(const GraphRequest& request, PersonalizeObserver& observer,
                               const CancelToken& cancel) {
     return plan_and_run(request, observer, cancel);
+}
+
+std::vector<Ending> personalize(const std::vector<Subject<PersonalizeRequest>>& subjects) {
+    return plan_and_run_all(subjects);
+}
+
+std::vector<Ending> personalize(const std::vector<Subject<GraphRequest>>& subjects) {
+    return plan_and_run_all(subjects);
 }
 
 }  // namespace zoodip

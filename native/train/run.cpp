@@ -62,7 +62,7 @@ PersonalizeResult Run::result(bool finished) const {
     return out;
 }
 
-PersonalizeResult Run::execute() {
+void Run::begin() {
     if (plan_.output.resume) {
         restore();
     } else {
@@ -74,10 +74,43 @@ PersonalizeResult Run::execute() {
                    {"memory", to_json(plan_.memory)},
                    {"forward_passes_a_step", passes_.forward},
                    {"backward_passes_a_step", passes_.backward}});
+}
+
+void Run::prepare() {
+    calibrate();
+    // What a stop may have interrupted.
+    validate_if_due();
+    preview_if_due();
+}
+
+bool Run::goes_on() const {
+    return trainer_.step() < plan_.settings.steps && !watch_.exhausted();
+}
+
+void Run::before_passes() {
+    plan_.load.cancel.check();
+    if (!budget_) observer_.on_stage("timing one step");
+}
+
+PersonalizeResult Run::execute() {
+    begin();
     try {
-        calibrate();
-        loop();
+        prepare();
+        while (goes_on()) {
+            before_passes();
+            const double start = seconds_now();
+            const Evaluation evaluation = trainer_.evaluate();
+            take(evaluation, seconds_now() - start);
+        }
         return finish();
+    } catch (...) {
+        return break_off();
+    }
+}
+
+PersonalizeResult Run::break_off() {
+    try {
+        throw;
     } catch (const Cancelled&) {
         return stop();
     } catch (const std::exception& error) {
@@ -188,20 +221,16 @@ void Run::calibrate() {
 }
 
 // The first step's passes are timed before the word moves.
-Evaluation Run::forecast() {
-    observer_.on_stage("timing one step");
-    const double start = seconds_now();
-    Evaluation first = trainer_.evaluate();
-    const double took = seconds_now() - start;
-    const double row =
-        took / static_cast<double>(passes_.forward + 2 * passes_.backward);  // backward: about two
+void Run::forecast(double seconds, std::size_t runs) {
+    const auto passes = static_cast<double>(passes_.forward + 2 * passes_.backward);  // about two
+    const double row = seconds / (passes * static_cast<double>(runs));
     const std::int64_t steps = plan_.settings.steps - trainer_.step();
     const auto others = static_cast<double>(validations_left() * plan_.settings.validation_samples);
-    observer_.on_forecast(took, steps);
-    tell("forecast", {{"seconds_a_step", took},
-                      {"seconds_left", took * static_cast<double>(steps) + row * others}});
+    observer_.on_forecast(seconds, steps);
+    tell("forecast", {{"seconds_a_step", seconds},
+                      {"seconds_left", seconds * static_cast<double>(steps) + row * others}});
     if (plan_.exact_offer) {
-        const std::string offer = to_text(*plan_.exact_offer, took, steps, plan_.memory.peak());
+        const std::string offer = to_text(*plan_.exact_offer, seconds, steps, plan_.memory.peak());
         log_info(offer);
         observer_.on_note(offer);
     }
@@ -209,19 +238,10 @@ Evaluation Run::forecast() {
                     seconds_now);
     observer_.on_stage("training");
     validate_start();
-    return first;
 }
 
-void Run::loop() {
-    // What a stop may have interrupted.
-    validate_if_due();
-    preview_if_due();
-    while (trainer_.step() < plan_.settings.steps && !watch_.exhausted()) {
-        take(budget_ ? trainer_.evaluate() : forecast());
-    }
-}
-
-void Run::take(const Evaluation& evaluation) {
+void Run::take(const Evaluation& evaluation, double seconds, std::size_t runs) {
+    if (!budget_) forecast(seconds, runs);
     plan_.load.cancel.check();
     const double learning_rate = trainer_.learning_rate();
     trainer_.advance(evaluation);

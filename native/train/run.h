@@ -38,13 +38,26 @@ class Run {
     // what it had learned and throws Error.
     PersonalizeResult execute();
 
+    // The same in parts, for runs whose steps are made together. begin() throws Error and has
+    // changed nothing of an earlier run where that cannot be gone on with; then, while goes_on():
+    // the passes of a step are made and given to take(). What any of these but begin() throws is to
+    // be handed to break_off(), while it is handled; finish() ends a run that does not go on.
+    void begin();
+    void prepare();
+    bool goes_on() const;
+    void before_passes();  // of each step
+    // seconds: that the passes took; runs: that shared them, and the time.
+    void take(const Evaluation& evaluation, double seconds, std::size_t runs = 1);
+    PersonalizeResult finish();
+    // Keeps what was learned. Gives the result of a run that was stopped; throws what execute()
+    // does otherwise.
+    PersonalizeResult break_off();
+
   private:
     SavedRun newest() const;
     void restore();
-    void loop();
     void calibrate();
-    Evaluation forecast();
-    void take(const Evaluation& evaluation);
+    void forecast(double seconds, std::size_t runs);
     void watch(double loss);
     bool validation_is_due(std::int64_t step) const;
     std::int64_t validations_left() const;
@@ -56,7 +69,6 @@ class Run {
     RunState state_now() const;
     LossWatch::Word word_to_give() const;
     void keep_sound(const LossWatch::Word& word);
-    PersonalizeResult finish();
     PersonalizeResult stop();
     PersonalizeResult result(bool finished) const;
     [[noreturn]] void keep_what_was_learned(const std::string& why);

@@ -73,31 +73,42 @@ std::vector<Sample> Trainer::draw() const {
     return samples;
 }
 
-Evaluation Trainer::exact() const {
-    const LossGradient mean = objective_.mean_gradient(theta_, draw());
-    return {mean.loss, mean.gradient};
-}
-
-Evaluation Trainer::estimated() const {
+StepPoints Trainer::points() const {
+    if (is_exact()) return {theta_.unsqueeze(0), {}, draw()};
     const at::Tensor directions =
         space_.draw(estimator_->directions(settings_.n), static_cast<std::uint64_t>(settings_.seed),
                     static_cast<std::uint64_t>(step_));
     const at::Tensor& scale = space_.scale();
-    const at::Tensor points =
-        estimator_->points(theta_, scale.defined() ? directions * scale : directions);
-    const LossForm form =
-        settings_.slope == Slope::residual ? LossForm::linearised : LossForm::squared;
-    const at::Tensor losses = objective_.mean_losses(points, draw(), form);
-    const double loss = estimator_->loss(losses);
-    if (!std::isfinite(loss)) return {loss, {}};
-    return {loss, estimator_->estimate(losses, scale.defined() ? directions / scale : directions)};
+    return {estimator_->points(theta_, scale.defined() ? directions * scale : directions),
+            directions, draw()};
 }
 
-Evaluation Trainer::evaluate() const {
-    const Evaluation evaluation = estimator_ ? estimated() : exact();
+LossForm Trainer::form() const {
+    return settings_.slope == Slope::residual ? LossForm::linearised : LossForm::squared;
+}
+
+Evaluation Trainer::sound(const Evaluation& evaluation) const {
     require(std::isfinite(evaluation.loss) && at::isfinite(evaluation.gradient).all().item<bool>(),
             "step ", step_ + 1, ": the loss is not finite", what_helps);
     return evaluation;
+}
+
+Evaluation Trainer::evaluation(const StepPoints& points, const at::Tensor& losses) const {
+    const double loss = estimator_->loss(losses);
+    if (!std::isfinite(loss)) return sound({loss, {}});
+    const at::Tensor &scale = space_.scale(), &directions = points.directions;
+    return sound(
+        {loss, estimator_->estimate(losses, scale.defined() ? directions / scale : directions)});
+}
+
+Evaluation Trainer::evaluation(const LossGradient& mean) const {
+    return sound({mean.loss, mean.gradient});
+}
+
+Evaluation Trainer::evaluate() const {
+    const StepPoints step = points();
+    if (is_exact()) return evaluation(objective_.mean_gradient(theta_, step.samples));
+    return evaluation(step, objective_.mean_losses(step.thetas, step.samples, form()));
 }
 
 std::int64_t Trainer::left_out() const {

@@ -23,6 +23,13 @@
 
 namespace zoodip {
 
+// What the passes of one step are made for.
+struct StepPoints {
+    at::Tensor thetas;            // float32 [k, d]: for the exact gradient the word alone
+    at::Tensor directions;        // of an estimate
+    std::vector<Sample> samples;  // of its batch
+};
+
 // What the passes of one step tell, made before the word moves.
 struct Evaluation {
     double loss = 0;      // L(theta), the mean over the batch
@@ -50,6 +57,13 @@ class Trainer {
     // The passes of step step() + 1; changes nothing. Throws Cancelled, or Error when a loss is
     // not finite.
     Evaluation evaluate() const;
+    // The same in two halves, for passes that several trainers share: what they are to be made for,
+    // and what is taken of them: mean_losses() of the points, or mean_gradient() of the word.
+    StepPoints points() const;
+    LossForm form() const;
+    Evaluation evaluation(const StepPoints& points, const at::Tensor& losses) const;
+    Evaluation evaluation(const LossGradient& mean) const;
+    bool is_exact() const { return estimator_ == nullptr; }
     // Moves the word. Throws Error, and moves nothing, where it would not stay finite.
     void advance(const Evaluation& evaluation);
     // Of the next step.
@@ -60,8 +74,7 @@ class Trainer {
     void restore(const RunState& state);
 
   private:
-    Evaluation exact() const;
-    Evaluation estimated() const;
+    Evaluation sound(const Evaluation& evaluation) const;
     // Of the next step.
     std::vector<Sample> draw() const;
     // Dimensions that an estimate cannot have: those outside of the directions, and P's within.

@@ -22,6 +22,24 @@ TEST(CancelToken, StopsEveryCopyFromAnyThread) {
     EXPECT_NO_THROW(other.check());
 }
 
+TEST(CancelToken, OfSharedWorkWaitsForAllWhoShareIt) {
+    const CancelToken first, second;
+    using All = std::vector<CancelToken>;
+    const CancelToken both(All{first, second}), none(All{}), itself(All{first});
+    first.cancel();
+    EXPECT_FALSE(both.cancelled());
+    EXPECT_TRUE(itself.cancelled());
+    EXPECT_FALSE(second.cancelled());
+    second.cancel();
+    EXPECT_TRUE(both.cancelled());
+    EXPECT_THROW(both.check(), Cancelled);
+    EXPECT_FALSE(none.cancelled());
+    const CancelToken third, shared(All{third});
+    shared.cancel();
+    EXPECT_TRUE(shared.cancelled());
+    EXPECT_FALSE(third.cancelled());
+}
+
 TEST(CancelToken, ACancellationIsNoError) {
     const CancelToken token;
     token.cancel();

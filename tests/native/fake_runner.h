@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -113,6 +114,37 @@ class FakeRunner : public Runner {
         return {true, plan.steps};
     }
 
+    // One after another, so that a test can tell what becomes of each while the others go on.
+    void check_together(const std::vector<JobTask>& trainings) const override {
+        for (const JobTask& training : trainings) {
+            check(training);
+            if (training.word == "apart") fail("word: 'apart' is for no group");
+        }
+    }
+    void run_together(const std::vector<SharedTraining>& trainings) override {
+        {
+            const std::lock_guard lock(mutex_);
+            groups_.emplace_back();
+            for (const auto& one : trainings) groups_.back().push_back(one.training.word);
+        }
+        for (const SharedTraining& one : trainings) {
+            if (one.training.word == "nobody") throw std::runtime_error("all of them broke");
+            TrainingResult result{false, 0};
+            std::exception_ptr failure;
+            try {
+                result = run(one.training, *one.observer, one.cancel);
+            } catch (...) {
+                failure = std::current_exception();
+            }
+            one.on_end(result, failure);
+        }
+    }
+    // The words of each call of run_together.
+    std::vector<std::vector<std::string>> groups() const {
+        const std::lock_guard lock(mutex_);
+        return groups_;
+    }
+
     bool carry_over(const std::filesystem::path& token,
                     const std::filesystem::path& to) const override {
         return std::filesystem::exists(state_of(token)) &&
@@ -185,6 +217,7 @@ class FakeRunner : public Runner {
     std::map<std::string, Plan> plans_;
     Words let_, waiting_;
     std::vector<Begun> begun_;
+    std::vector<Words> groups_;
     std::map<std::string, int> running_;
     int most_at_once_ = 0;
 };

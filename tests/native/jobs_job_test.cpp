@@ -22,6 +22,7 @@ Job full_job() {
     job.sequence = 7;
     job.origin = "graph";
     job.device = "cuda:1";
+    job.group = "89abcdef01234567";
     job.request = {"sub/model", "folder", "sks", "dog", {{"steps", 5}, {"caption", "a {} \u00e9"}}};
     job.model_file = "/models/sub/model";
     job.images_folder = "/images/folder";
@@ -79,12 +80,14 @@ TEST(JobRecord, KeepsEveryStateAndWish) {
 // As records of earlier versions do.
 TEST(JobRecord, MayLackWhatYoungerOnesHave) {
     json record = to_record(full_job());
-    for (const char* name : {"lineage", "used", "places", "preview_percent"}) record.erase(name);
+    for (const char* name : {"lineage", "group", "used", "places", "preview_percent"})
+        record.erase(name);
     for (const char* name : {"passes", "best_step", "preview_step", "compute", "compute_choice"}) {
         record["progress"].erase(name);
     }
     const Job job = job_of_record(record);
     EXPECT_EQ(job.lineage, "");
+    EXPECT_EQ(job.group, "");
     EXPECT_EQ(job.used, 0);
     EXPECT_TRUE(job.places.empty());
     EXPECT_EQ(job.progress.passes, std::nullopt);
@@ -93,7 +96,8 @@ TEST(JobRecord, MayLackWhatYoungerOnesHave) {
 
 TEST(JobRecord, IsRefusedWhenItIsDamaged) {
     const json whole = to_record(full_job());
-    const std::set<std::string> may_lack = {"lineage", "used", "places", "preview_percent"};
+    const std::set<std::string> may_lack = {"lineage", "group", "used", "places",
+                                            "preview_percent"};
     for (const auto& [name, value] : whole.items()) {
         if (may_lack.count(name) > 0) continue;
         json record = whole;
@@ -117,6 +121,7 @@ TEST(JobRecord, IsRefusedWhenItIsDamaged) {
 TEST(JobView, ShowsWhatTheContractLists) {
     EXPECT_EQ(to_view(full_job()), parse_json(R"({
         "id": "0123456789abcdef", "state": "stopped", "origin": "graph", "device": "cuda:1",
+        "group": "89abcdef01234567",
         "created": "2023-11-14T22:13:20.001Z", "started": "2023-11-14T22:13:20.002Z",
         "ended": "2023-11-14T22:13:20.003Z", "model": "sub/model", "images": "folder",
         "word": "sks", "init": "dog", "settings": {"steps": 5, "caption": "a {} \u00e9"},
@@ -130,8 +135,8 @@ TEST(JobView, ShowsWhatTheContractLists) {
 TEST(JobView, HasNullForWhatIsNotThere) {
     const json view = to_view(Job());
     for (const char* name :
-         {"created", "started", "ended", "images", "loss", "smooth_loss", "passes", "best_step",
-          "compute", "compute_choice", "graph", "preview"}) {
+         {"group", "created", "started", "ended", "images", "loss", "smooth_loss", "passes",
+          "best_step", "compute", "compute_choice", "graph", "preview"}) {
         EXPECT_TRUE(view.at(name).is_null()) << name;
     }
     EXPECT_EQ(view["token"], false);

@@ -25,6 +25,23 @@ at::Tensor channels_last(const at::Tensor& x) {
     return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+// dL/dx of a row is the same beside other rows: words that are learned together are those that they
+// would be alone.
+void expect_rows_apart(const char* name, const Op& op, const at::Tensor& x) {
+    const at::AutoGradMode recording(true);
+    const auto gradient = [&](const at::Tensor& at, const at::Tensor& dy) {
+        const at::Tensor leaf = at.detach().set_requires_grad(true);
+        return gradient_of((op(leaf) * dy).sum(), leaf);
+    };
+    const at::Tensor dy = random(op(x).sizes(), 78).to(op(x).scalar_type());
+    const at::Tensor all = gradient(x, dy);
+    for (std::int64_t row = 0; row < x.size(0); ++row) {
+        EXPECT_TRUE(all.narrow(0, row, 1).equal(
+            gradient(x.narrow(0, row, 1).clone(), dy.narrow(0, row, 1))))
+            << name << " row " << row;
+    }
+}
+
 // d(sum of weights y)/dx, with weights that depend on y's shape alone.
 at::Tensor gradient_at(const Op& op, const at::Tensor& x) {
     const at::AutoGradMode recording(true);
@@ -70,6 +87,43 @@ TEST_P(FrozenGradient, Conv2d) {
         expect_gradient([&](const at::Tensor& x) { return conv2d(x, w, bias, stride, 1); },
                         [&](const at::Tensor& x) { return at::conv2d(x, dense, {}, stride, 1); },
                         channels_last(random({2, in, height, width}, 3)));
+    }
+}
+
+TEST_P(FrozenGradient, RowsAreApart) {
+    const FrozenWeight w = weight({96, 64}), image = weight({48, 64, 3, 3});
+    const at::Tensor bias = random({96}, 5), x = channels_last(random({3, 64, 8, 8}, 3));
+    expect_rows_apart(
+        "linear", [&](const at::Tensor& t) { return linear(t, w, bias); }, random({3, 33, 64}, 1));
+    expect_rows_apart(
+        "linear", [&](const at::Tensor& t) { return linear(t, w, bias); }, random({3, 64}, 1));
+    for (const int stride : {1, 2}) {
+        expect_rows_apart(
+            "conv2d", [&](const at::Tensor& t) { return conv2d(t, image, {}, stride, 1); }, x);
+    }
+}
+
+TEST(Gradient, RowsAreApart) {
+    const at::Tensor weight = random({64}, 3), bias = random({64}, 4), x = random({3, 77, 64}, 1);
+    const at::Tensor image = channels_last(random({3, 64, 8, 8}, 2));
+    for (const bool silu : {false, true}) {
+        expect_rows_apart(
+            "group_norm",
+            [&](const at::Tensor& t) {
+                return group_norm({t, 8, weight, bias, 1e-5, silu});
+            },
+            image);
+    }
+    expect_rows_apart(
+        "layer_norm", [&](const at::Tensor& t) { return layer_norm(t, weight, bias, 1e-5); }, x);
+    expect_rows_apart("geglu", geglu, x);
+    expect_rows_apart(
+        "gelu", [](const at::Tensor& t) { return zoodip::gelu(t); }, x);
+    expect_rows_apart("quick_gelu", quick_gelu, x);
+    for (const bool causal : {false, true}) {
+        expect_rows_apart(
+            "attention",
+            [&](const at::Tensor& t) { return attention(t, t * 0.5, t * 0.25, 4, causal); }, x);
     }
 }
 

@@ -98,6 +98,56 @@ TEST_F(ApiTest, ListsModelsAndSettings) {
     EXPECT_EQ(expect_json(ask("GET", "/openapi.json"))["openapi"], "3.1.0");
 }
 
+std::string together(const Words& words) {
+    json subjects = json::array();
+    for (const std::string& word : words) {
+        subjects.push_back({{"images", "dog"}, {"word", word}, {"init", "dog"}});
+    }
+    return json{{"model", "m.safetensors"}, {"subjects", subjects}}.dump();
+}
+
+TEST_F(ApiTest, AcceptsSeveralSubjectsAsOneGroup) {
+    const json made = expect_json(post_to("/v1/subjects", together({"a", "b"})), 202)["jobs"];
+    ASSERT_EQ(made.size(), 2u);
+    EXPECT_EQ(made[0]["word"], "a");
+    EXPECT_EQ(made[1]["word"], "b");
+    EXPECT_EQ(made[0]["group"], made[1]["group"]);
+    EXPECT_TRUE(made[0]["group"].is_string());
+    EXPECT_EQ(finish(made[0]["id"]).state, JobState::finished);
+    EXPECT_EQ(finish(made[1]["id"]).state, JobState::finished);
+    EXPECT_EQ(runner->groups(), std::vector<Words>({{"a", "b"}}));
+    const std::string model = (root / "models/m.safetensors").string();
+    EXPECT_EQ(runner->begun().at(1).training.model.string(), model);
+}
+
+TEST_F(ApiTest, RefusesSubjectsByWhatIsWrongWithThem) {
+    const auto refusal = [&](const json& body, int status) {
+        return expect_problem(post_to("/v1/subjects", body.dump()), status);
+    };
+    const json good = json::parse(together({"a", "b"}));
+    const auto with = [&](const char* pointer, const json& value) {
+        json body = good;
+        body[json::json_pointer(pointer)] = value;
+        return body;
+    };
+    EXPECT_EQ(refusal(with("/subjects", json::array()), 422), "subjects: needs a list of 2 to 64");
+    EXPECT_EQ(refusal(with("/subjects", "a"), 422), "subjects: needs a list of 2 to 64");
+    EXPECT_EQ(refusal(with("/subjects/1", 5), 422), "subjects: each needs to be an object");
+    EXPECT_EQ(refusal(with("/subjects/1/word", 5), 422), "word: needs text");
+    EXPECT_NE(refusal(with("/subjects/1/seed", 5), 422).find("there is no 'seed'"),
+              std::string::npos);
+    EXPECT_NE(refusal(with("/images", "dog"), 422).find("there is no 'images'"), std::string::npos);
+    EXPECT_NE(refusal(with("/subjects/1/images", "none"), 404), "");
+    EXPECT_NE(refusal(with("/model", "none"), 404), "");
+    EXPECT_EQ(refusal(with("/subjects/1/word", "refused"), 422),
+              "word: is refused, for token.safetensors");
+    EXPECT_EQ(refusal(json::parse(together({"a", "b", "c"})), 429),
+              "the queue has room for 2 jobs, of which 0 wait already: no place for 3 more");
+    expect_problem(post_to("/v1/subjects", "[", "application/json"), 400);
+    expect_problem(post_to("/v1/subjects", "a=b", "application/x-www-form-urlencoded"), 415);
+    EXPECT_TRUE(jobs.list().empty());
+}
+
 TEST_F(ApiTest, AcceptsAJob) {
     const HttpResponse response = post(submission("a"));
     const json job = expect_json(response, 202);

@@ -84,7 +84,7 @@ TEST_F(OpenapiTest, HasThePathsOfTheContract) {
     EXPECT_EQ(paths,
               (std::set<std::string>{
                   "/v1/health", "/v1/models", "/v1/settings", "/v1/store", "/v1/jobs",
-                  "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/curve",
+                  "/v1/subjects", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/curve",
                   "/v1/jobs/{id}/show", "/v1/jobs/{id}/stop", "/v1/jobs/{id}/cancel",
                   "/v1/jobs/{id}/extend", "/v1/jobs/{id}/token", "/v1/jobs/{id}/previews/{step}"}));
     for (const std::string& path : paths) EXPECT_NE(ask("PUT", filled(path)).status, 404);

@@ -14,10 +14,12 @@ def write_tiny_model(path: Path) -> Path:
     return path
 
 
-def write_noise(folder: Path, caption: str = "a photo of a {} in front of a wall\n") -> Path:
+def write_noise(
+    folder: Path, caption: str = "a photo of a {} in front of a wall\n", seed: int = 0
+) -> Path:
     """Three pictures, the second with a caption unless that is empty."""
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for i, size in enumerate([(80, 64, 3), (64, 100, 3), (70, 70, 3)]):
         Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(folder / f"{i}.png")
     if caption:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._api import TrainResult, inspect, sample, settings, train
+from ._api import Subject, TrainResult, inspect, sample, settings, train, train_together
 from ._folder import FolderPicture, LeftOut, PictureFolder, read_folder
 from ._loader import NativeModuleError, load_native
 from ._token import token_convert, token_info
@@ -32,6 +32,7 @@ __all__ = [
     "LeftOut",
     "NativeModuleError",
     "PictureFolder",
+    "Subject",
     "TrainResult",
     "__version__",
     "inspect",
@@ -42,6 +43,7 @@ __all__ = [
     "token_convert",
     "token_info",
     "train",
+    "train_together",
 ]
 
 # Names that come straight from the native module.

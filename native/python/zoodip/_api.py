@@ -153,6 +153,82 @@ def train(
     )
 
 
+@dataclass(frozen=True)
+class Subject:
+    """One of several words that are learned together; the fields are as for `train`."""
+
+    images: StrPath
+    word: str
+    init: str
+    out: StrPath
+    log: StrPath | None = None
+    previews: StrPath | None = None
+
+
+def train_together(
+    model: StrPath,
+    subjects: Sequence[Subject],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_stage: Callable[[str], object] | None = None,
+    on_event: Callable[[str, Mapping[str, Any]], object] | None = None,
+    cancel: Any = None,
+    **settings: Setting,
+) -> list[TrainResult | Exception]:
+    """Learns several words over one copy of the model, each the word that `train` would make.
+
+    Args:
+        model, settings: as for `train`, the same for all subjects.
+        subjects: what to learn, each with a word and an `out` of its own.
+        resume: go on with those whose stopped runs lie beside their `out`; the others begin.
+        overwrite: replace earlier files.
+        on_stage: called with what is being done.
+        on_event: called with (word, event), with everything that happens.
+        cancel: a `CancelToken`; cancelling it stops all of them and keeps what was learned.
+
+    Returns:
+        For each subject its result, or the `Error` with which it ended, or `Cancelled` where it was
+        stopped before its first step. One that fails leaves the others to go on.
+
+    Raises:
+        Error: for bad input, before a weight is read, naming the subject; and where the model
+            cannot be read.
+        Cancelled: when all were stopped before the first step.
+    """
+    native = load_native()
+    requests = []
+    for subject in subjects:
+        request = native.PersonalizeRequest()
+        request.model, request.images = Path(model), Path(subject.images)
+        request.word, request.initialiser = subject.word, subject.init
+        request.out = Path(subject.out)
+        request.settings = encode_settings(settings)
+        state = request.out.with_suffix(".state.safetensors")
+        request.resume, request.overwrite = resume and state.exists(), overwrite
+        for name, path in (("log", subject.log), ("previews", subject.previews)):
+            if path is not None:
+                setattr(request, name, Path(path))
+        requests.append(request)
+
+    def hook(word: str) -> Any:
+        return event_hook(None if on_event is None else lambda event: on_event(word, event))
+
+    results: list[TrainResult | Exception] = []
+    for made in native.personalize_together(
+        requests,
+        on_stage=on_stage,
+        on_events=[hook(subject.word) for subject in subjects],
+        cancel=native.CancelToken() if cancel is None else cancel,
+    ):
+        if "failure" not in made:
+            results.append(train_result(made))
+        else:
+            kind = native.Cancelled if made["cancelled"] else native.Error
+            results.append(kind(made["failure"]))
+    return results
+
+
 def sample(
     model: StrPath,
     prompt: str,
