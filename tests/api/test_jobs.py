@@ -47,6 +47,47 @@ def test_a_folder_s_job_ends_with_the_word_that_the_engine_learns(client, learn)
     assert client.token(job.id) == learn()
 
 
+def subjects(*words: str) -> list[dict[str, str]]:
+    return [{"images": FOLDER, "word": word, "init": "dog"} for word in words]
+
+
+def test_subjects_are_learned_together_each_as_it_would_be_alone(client, material, learn):
+    words = ("sks", "zwx", "ohwx")
+    jobs = client.train_together(MODEL, subjects(*words), **QUICK)
+    assert [job.word for job in jobs] == list(words)
+    assert len({job.group for job in jobs}) == 1 and jobs[0].group
+    for job in jobs:
+        done = client.wait(job.id, JOB_S)
+        assert (done.state, done.step, done.group) == ("finished", 12, jobs[0].group)
+        assert client.token(job.id) == learn(material.images / FOLDER, job.word)
+    assert train(client).group is None
+
+
+def test_one_of_several_subjects_is_stopped_and_the_others_go_on(client):
+    jobs = client.train_together(MODEL, subjects("sks", "zwx", "ohwx"), **LONG)
+    for job in jobs:
+        has_stepped(client, job)
+    client.stop(jobs[1].id)
+    stopped = client.wait(jobs[1].id, JOB_S)
+    assert stopped.state == "stopped" and stopped.token
+    client.cancel(jobs[0].id)
+    assert client.wait(jobs[0].id, JOB_S).state == "cancelled"
+    left = client.job(jobs[2].id)
+    assert left.state == "running"
+    has_stepped(client, left, left.step + 1)
+    client.cancel(left.id)
+    assert client.wait(left.id, JOB_S).state == "cancelled"
+
+
+def test_subjects_that_do_not_go_together_are_refused_and_none_is_queued(client):
+    with pytest.raises(ApiError, match="two have the word 'sks'"):
+        client.train_together(MODEL, subjects("sks", "sks"), **QUICK)
+    with pytest.raises(ApiError, match="subject 'zwx': init"):
+        wrong = [*subjects("sks"), {"images": FOLDER, "word": "zwx", "init": "qqqq"}]
+        client.train_together(MODEL, wrong, **QUICK)
+    assert client.jobs() == []
+
+
 def test_sent_pictures_are_learned_from_as_those_of_a_folder(client, material, learn):
     job = client.train(MODEL, material.pictures(), "zwx", "dog", **QUICK)
     assert job.images is None

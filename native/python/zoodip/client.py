@@ -74,6 +74,7 @@ class Job:
     seconds_left: float | None = None
     foretold: float | None = None  # seconds of the whole, told before its first step
     reused: bool | None = None  # a graph asked for it again
+    group: str | None = None  # shared by jobs that are done together
     graph: Mapping[str, Any] | None = None  # node, workflow, prompt, preview_percent
     preview: Mapping[str, Any] | None = None  # step and url of the latest
 
@@ -153,6 +154,19 @@ class Client:
         texts = about | ({"settings": json.dumps(settings)} if settings else {})
         body = _multipart(boundary, texts, _pictures(pictures))
         return self._job("POST", "/v1/jobs", body, f"multipart/form-data; boundary={boundary}")
+
+    def train_together(
+        self, model: str, subjects: Sequence[Mapping[str, str]], **settings: Setting
+    ) -> list[Job]:
+        """Queues several trainings over one copy of the model: a job each, done together.
+
+        Args:
+            model, settings: as for `train`, the same for all.
+            subjects: of each its `images`, a folder's name on the server, `word` and `init`.
+        """
+        body = json.dumps({"model": model, "subjects": list(subjects), "settings": settings})
+        answer = self._json("POST", "/v1/subjects", body.encode(), "application/json")
+        return [_job(job) for job in answer["jobs"]]
 
     def extend(self, id: str, steps: int) -> Job:
         """Queues a training that goes on where an ended one was, to `steps` in all; that one stays
