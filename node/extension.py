@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
-from . import demo_model, host, nodes_data, nodes_token, options, personalize
+from . import demo_model, host, nodes_data, nodes_token, options, personalize, subjects
 from .native import engine_problem, zoodip
 from .routes import add_routes
 from .template_order import in_order
@@ -29,7 +29,7 @@ class _Named(logging.Filter):
 
 class ZoodipExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        groups = (personalize, options, nodes_data, nodes_token, demo_model)
+        groups = (personalize, subjects, options, nodes_data, nodes_token, demo_model)
         return [node for group in groups for node in group.NODES]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import comfy.latent_formats
@@ -13,9 +13,9 @@ import torch
 from comfy_api.latest import io
 from comfy_execution import utils as execution
 
-from . import host, settings
+from . import host, settings, training
 from .caption_ids import initialiser, prepare_captions, prepare_plain
-from .captions import DEFAULT, listed_captions, match_captions
+from .captions import listed_captions, match_captions
 from .checkpoint import TokenizerOnly, file_digest
 from .native import graph
 from .nodes_token import ZoToken
@@ -24,9 +24,9 @@ from .parking import halved
 from .pictures import pictures_from
 from .schema import schema
 from .self_check import expected_of, text_states
+from .subjects import Subject, Subjects, subject_inputs, subject_of
 from .token import Token, read_token
 from .token_clip import apply_token, inner_tokenizers
-from .training import Training, learn
 from .wires import clip_skip_of, digest_of_patched, read_wires
 
 # How often a training of these widgets was stopped and kept. ComfyUI keeps what a node returned; a
@@ -38,7 +38,12 @@ def _schema(node_id: str, *inputs: io.Input) -> io.Schema:
     return schema(
         node_id,
         [*inputs],
-        [io.Clip.Output(), ZoToken.Output(), io.LossMap.Output(), io.Int.Output("steps_done")],
+        [
+            io.Clip.Output(),
+            ZoToken.Output(is_output_list=True),
+            io.LossMap.Output(),
+            io.Int.Output("steps_done"),
+        ],
         hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         is_input_list=True,
         has_intermediate_output=True,  # the page is told of the run of a cached result
@@ -48,16 +53,7 @@ def _schema(node_id: str, *inputs: io.Input) -> io.Schema:
 def _subject_inputs() -> list[io.Input]:
     steps = settings.declared()["steps"]
     return [
-        io.Image.Input("images"),
-        io.String.Input(
-            "captions",
-            multiline=True,
-            default=DEFAULT,
-            tooltip="What the pictures show, one line for each picture in their order, or one line "
-            "for all. {} stands for the word.",
-        ),
-        io.String.Input("word", default="sks"),
-        io.String.Input("initialiser", default="dog"),
+        *subject_inputs("sks"),
         io.Int.Input("steps", default=30000, min=int(steps["minimum"]), max=int(steps["maximum"])),
         io.Combo.Input("precision", options=list(settings.PRECISIONS), default="int8"),
     ]
@@ -95,23 +91,38 @@ def _single(inputs: dict[str, list]) -> dict[str, Any]:
     return {name: values[0] if values else None for name, values in inputs.items()}
 
 
-def _asked(clip: Any, given: dict[str, Any], inputs: dict[str, list]) -> dict[str, Any]:
-    """The fields of a Training that both nodes ask for, with ids of the CLIP's own tokenizer."""
-    word, name = given["word"].strip(), given["initialiser"].strip()
-    start = initialiser(clip, name)
-    chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
-    pictures = pictures_from(inputs["images"])
-    captions = match_captions(listed_captions(inputs["captions"], len(pictures)), len(pictures))
+def _learner(clip: Any, subject: Subject, chosen: dict) -> training.Subject:
+    """A subject as the engine takes it, with ids of the CLIP's own tokenizer."""
+    start = initialiser(clip, subject.initialiser)
+    pictures = pictures_from(subject.images)
+    captions = match_captions(listed_captions(subject.captions, len(pictures)), len(pictures))
     # Fewer vectors than words are refused by the engine, with both numbers.
     vectors = chosen.get("vectors", 0) or len(start)
-    prepared = zip(pictures, captions, prepare_captions(clip, captions, word, vectors), strict=True)
-    return {
-        "pictures": [
+    ids = prepare_captions(clip, captions, subject.word, vectors)
+    prepared = zip(pictures, captions, ids, strict=True)
+    return training.Subject(
+        [
             graph().Picture(f"picture {i}", picture.pixels, picture.sha256, caption, ids)
             for i, (picture, caption, ids) in enumerate(prepared, 1)
         ],
-        "word": word,
-        "initialiser": (name, start),
+        subject.word,
+        (subject.initialiser, start),
+    )
+
+
+def _asked(clip: Any, given: dict[str, Any], subjects: list[Subject]) -> dict[str, Any]:
+    """The fields of a Training that both nodes ask for."""
+    chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
+    learners = []
+    for subject in subjects:
+        try:
+            learners.append(_learner(clip, subject, chosen))
+        except ValueError as error:
+            if len(subjects) == 1:
+                raise
+            raise ValueError(f"subject '{subject.word}': {error}") from None
+    return {
+        "subjects": learners,
         "empty_text": prepare_plain(clip, ""),
         "settings": {**chosen, "steps": given["steps"]},
         "preview_percent": percent,
@@ -124,6 +135,13 @@ def _widgets(**values: list) -> tuple:
     return tuple(str(values.get(name)) for name in names)
 
 
+def _beginning(word: str, steps: int, place: dict, number: int) -> AbstractContextManager:
+    """The job of a subject. The node shows the first; the others have a place of their own."""
+    if number:
+        place = place | {"node": f"{place['node']}/{number}"}
+    return host.jobs().beginning(word, int(steps), place, type(host.interruption()))
+
+
 class _Personalize(io.ComfyNode):
     """What both nodes share; each has its own `_training`, which also gives what makes the CLIP
     that is to know the token."""
@@ -131,22 +149,29 @@ class _Personalize(io.ComfyNode):
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
-        word, steps = str(given["word"]).strip(), int(given["steps"])
-        place, ending = _place(cls.hidden), type(host.interruption())
-        with host.jobs().beginning(word, steps, place, ending) as job:
-            training, clip_for = cls._training(given, inputs)
-            learned = learn(job, training, place["node"], host)
-            token = read_token(learned.token)
-            if not learned.finished:
+        subjects = [subject_of(inputs), *(given.get("subjects") or ())]
+        place = _place(cls.hidden)
+        with ExitStack() as stack:
+            jobs = [
+                stack.enter_context(_beginning(subject.word, given["steps"], place, number))
+                for number, subject in enumerate(subjects)
+            ]
+            asked, clip_for = cls._training(given, subjects)
+            learned = training.learn(jobs, asked, place["node"], host)
+            tokens = [read_token(each.token) for each in learned]
+            if not all(each.finished for each in learned):
                 stopped = _widgets(**inputs)
                 _STOPPED[stopped] = _STOPPED.get(stopped, 0) + 1
+            clip = clip_for(tokens[0])
+            for token in tokens:
+                clip = apply_token(clip, token)
             return io.NodeOutput(
-                apply_token(clip_for(token), token),
-                token,
-                {"loss": learned.losses},
-                learned.steps,
+                clip,
+                tokens,
+                {"loss": learned[0].losses},
+                learned[0].steps,
                 # Kept with the outputs: where the host has them still, the page finds the run.
-                ui={"zoodip_run": [job.id]},
+                ui={"zoodip_run": [jobs[0].id]},
             )
 
     @classmethod
@@ -171,20 +196,24 @@ class PersonalizeZO(_Personalize):
             *_subject_inputs(),
             _seed_input(),
             Options.Input("options", optional=True),
+            Subjects.Input("subjects", optional=True),
         )
 
     @classmethod
-    def _training(cls, given: dict[str, Any], inputs: dict[str, list]) -> tuple[Training, Any]:
+    def _training(
+        cls, given: dict[str, Any], subjects: list[Subject]
+    ) -> tuple[training.Training, Any]:
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, comfy.lora.calculate_weight, host.settle)
-        asked = _asked(clip, given, inputs)
+        asked = _asked(clip, given, subjects)
         asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
-        picture, text = asked["pictures"][0], f"a photo of a {asked['initialiser'][0]}"
+        first = asked["subjects"][0]
+        picture, text = first.pictures[0], f"a photo of a {first.initialiser[0]}"
         # The wired VAE's own decoder where it is a tiny one.
         decode = vae.decode if hasattr(vae.first_stage_model, "taesd_decoder") else None
         # What ComfyUI holds in main memory and does not compute with while the engine trains.
         idle = [model.model.diffusion_model, clip.cond_stage_model]
-        training = Training(
+        wanted = training.Training(
             weights=wired.weights(),
             digest=wired.digest(),
             alphas_cumprod=wired.alphas_cumprod,
@@ -193,7 +222,7 @@ class PersonalizeZO(_Personalize):
             parking=lambda: halved(idle if host.device_name() == "cpu" else []),
             **asked,
         )
-        return training, lambda token: clip
+        return wanted, lambda token: clip
 
 
 class PersonalizeFromCheckpointZO(_Personalize):
@@ -212,16 +241,19 @@ class PersonalizeFromCheckpointZO(_Personalize):
             io.Combo.Input(
                 "zero_snr", options=declared["zero_snr"]["choices"], default="auto", optional=True
             ),
+            Subjects.Input("subjects", optional=True),
         )
 
     @classmethod
-    def _training(cls, given: dict[str, Any], inputs: dict[str, list]) -> tuple[Training, Any]:
+    def _training(
+        cls, given: dict[str, Any], subjects: list[Subject]
+    ) -> tuple[training.Training, Any]:
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
         clip = wired_clip or TokenizerOnly.of_checkpoint(
             path, folder_paths.get_folder_paths("embeddings")
         )
-        asked = _asked(clip, given, inputs)
+        asked = _asked(clip, given, subjects)
         asked["settings"]["prediction"] = given["prediction"]
         if given.get("zero_snr", "auto") != "auto":
             asked["settings"]["zero_snr"] = given["zero_snr"]
@@ -230,10 +262,10 @@ class PersonalizeFromCheckpointZO(_Personalize):
             asked["settings"]["clip_skip"] = clip_skip_of(wired_clip)
             # With a LoRA it is not the file's: the self-check is to see it, whatever is stored.
             digest += digest_of_patched(wired_clip, comfy.lora.calculate_weight, host.settle)
-        text = f"a photo of a {asked['initialiser'][0]}"
+        text = f"a photo of a {asked['subjects'][0].initialiser[0]}"
         formats = comfy.latent_formats
         latents = formats.SDXL() if len(inner_tokenizers(clip)) > 1 else formats.SD15()
-        training = Training(
+        wanted = training.Training(
             weights=path,
             digest=digest,
             # Whether a wired CLIP is that of the checkpoint.
@@ -241,7 +273,7 @@ class PersonalizeFromCheckpointZO(_Personalize):
             preview=host.Previews(latents).jpeg,
             **asked,
         )
-        return training, lambda token: wired_clip or _load_clip(path, token)
+        return wanted, lambda token: wired_clip or _load_clip(path, token)
 
 
 def _load_clip(path: str, token: Token) -> Any:

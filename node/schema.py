@@ -19,6 +19,7 @@ _WORD = ["embedding", "learned word"]
 _ALIASES = {
     "PersonalizeZO": _LEARN,
     "PersonalizeFromCheckpointZO": _LEARN,
+    "AddSubjectZO": [*_LEARN, "several subjects", "two words"],
     "TrainingOptionsZO": ["train", "textual inversion settings", "learning rate"]
     + ["hyperparameters"],
     "LoadTrainingImagesZO": ["train", "textual inversion", "dreambooth", "dataset", "image folder"],

@@ -1,4 +1,4 @@
-"""One training, as both Personalize nodes ask for it; the engine finds it learned, or learns it."""
+"""What both Personalize nodes ask for: the engine finds it learned, or learns it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from .native import graph, zoodip
 
 
 @dataclass(frozen=True)
+class Subject:
+    """One word, and what it is learned from."""
+
+    pictures: list[Any]
+    """zoodip.graph.Picture."""
+    word: str
+    initialiser: tuple[str, list[int] | dict[str, torch.Tensor]]
+    """As the user wrote it; token ids, or by text encoder vectors float32 [count, width]."""
+
+
+@dataclass(frozen=True)
 class Training:
     """All that decides what is learned, and what to show meanwhile."""
 
@@ -20,11 +31,8 @@ class Training:
     """zoodip.graph.Weights, or a checkpoint's path."""
     digest: str
     """Stands for the weights with all that is patched into them."""
-    pictures: list[Any]
-    """zoodip.graph.Picture."""
-    word: str
-    initialiser: tuple[str, list[int] | dict[str, torch.Tensor]]
-    """As the user wrote it; token ids, or by text encoder vectors float32 [count, width]."""
+    subjects: list[Subject]
+    """What is learned; the first is the node's own."""
     empty_text: Any
     settings: dict[str, bool | int | float | str]
     """What was chosen."""
@@ -38,25 +46,31 @@ class Training:
     """Makes the host's own model small while the engine trains."""
 
 
-def learn(job: Any, training: Training, node: str, host: Any) -> Any:
-    """zoodip.graph.Learned, from what is kept when it was learned before.
+def learn(jobs: list[Any], training: Training, node: str, host: Any) -> list[Any]:
+    """zoodip.graph.Learned of each subject, from what is kept where it was learned before.
 
-    job: of zoodip.service.Service.begin. node: where ComfyUI shows progress. host: node/host.py.
+    jobs: of zoodip.service.Service.begin, one a subject. node: where ComfyUI shows progress. host:
+    node/host.py.
 
     Raises:
         ComfyUI's interruption when the prompt was interrupted; what was learned is kept.
         zoodip.Error: one sentence.
     """
-    with ExitStack() as parked, host.watch_interruption(job.cancel):
+
+    def cancel() -> None:
+        for job in jobs:
+            job.cancel()
+
+    with ExitStack() as parked, host.watch_interruption(cancel):
         engine = _EngineHost(training, node, host, parked)
         try:
             return graph().learn(
-                job,
+                [
+                    graph().GraphSubject(job, subject.pictures, subject.word, subject.initialiser)
+                    for job, subject in zip(jobs, training.subjects, strict=True)
+                ],
                 training.weights,
                 training.digest,
-                training.pictures,
-                training.word,
-                training.initialiser,
                 empty_text=training.empty_text,
                 host=engine,
                 interruption=type(host.interruption()),

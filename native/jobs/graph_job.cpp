@@ -79,6 +79,7 @@ std::optional<Job> GraphJob::name(const Named& named) {
     job.device = named.device;
     job.request = named.request;
     job.preview_percent = named.preview_percent;
+    job.group = named.group;
     if (job.created == 0) job.created = before.created;
     if (!kept) {
         job.sequence = before.sequence;
@@ -132,7 +133,7 @@ void GraphJob::reuse() {
     jobs_.changed_.notify_all();
 }
 
-void GraphJob::start(std::int64_t step, const Job* earlier) {
+void GraphJob::prepare(std::int64_t step, const Job* earlier) {
     const fs::path folder = this->folder();
     Curve curve;
     JobProgress progress;
@@ -167,7 +168,17 @@ void GraphJob::start(std::int64_t step, const Job* earlier) {
     });
     if (earlier == nullptr) jobs_.folders_.discard_learned(job().id);
     jobs_.save_curve(*entry_);
-    jobs_.enqueue({entry_});
+}
+
+void GraphJob::queue(const std::vector<GraphJob*>& jobs) {
+    std::vector<std::shared_ptr<Jobs::Entry>> entries;
+    for (const GraphJob* job : jobs) entries.push_back(job->entry_);
+    if (!jobs.empty()) jobs.front()->jobs_.enqueue(entries);
+}
+
+void GraphJob::start(std::int64_t step, const Job* earlier) {
+    prepare(step, earlier);
+    queue({this});
 }
 
 bool GraphJob::wait(std::chrono::milliseconds time) {

@@ -188,7 +188,7 @@ class Jobs {
     void train_together(const Group& group);
     void load_curve(Entry& entry);
     void conclude(Entry& entry, const TrainingResult& result, const std::exception_ptr& failure);
-    void give_turn(Entry& entry);
+    void give_turn(const Group& group);
     JobTask training_of(const Job& job) const;
     PlaceNames places_of(const Job& job) const;
     // The word in its folder is handed out where keeps_token, and there is one.
@@ -239,14 +239,19 @@ class GraphJob : public TrainingObserver {
         JobRequest request;
         std::int64_t steps = 0;
         std::optional<double> preview_percent;
+        std::string group = {};
     };
     // Becomes the job of a key, with a folder. Gives what was kept under it before. Throws
     // WrongState when another trains it, and StorageError.
     std::optional<Job> name(const Named& named);
     // It was done before: its node shows it, and it is over.
     void reuse();
-    // Begins to wait for its turn, from a step on: with the curve up to there, and the figures, of
-    // the job that it goes on from, which may be itself. Throws StorageError.
+    // Makes it ready to wait for its turn, from a step on: with the curve up to there, and the
+    // figures, of the job that it goes on from, which may be itself. Throws StorageError.
+    void prepare(std::int64_t step = 0, const Job* earlier = nullptr);
+    // Jobs that are ready begin to wait for their turn; of one group, for the same one.
+    static void queue(const std::vector<GraphJob*>& jobs);
+    // Both, of this one.
     void start(std::int64_t step = 0, const Job* earlier = nullptr);
     // Whether its turn has come, or nobody gives turns any more; waits for it at most so long.
     bool wait(std::chrono::milliseconds time);

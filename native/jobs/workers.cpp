@@ -118,15 +118,18 @@ void Jobs::perform(const Group& group) {
         if (mark_running(*entry)) going.push_back(entry);
     }
     if (going.empty()) return;
-    if (going.front()->job.origin == "graph") return give_turn(*going.front());
+    if (going.front()->job.origin == "graph") return give_turn(going);
     going.size() == 1 ? train(going.front()) : train_together(going);
 }
 
-void Jobs::give_turn(Entry& entry) {
+void Jobs::give_turn(const Group& group) {
     std::unique_lock lock(mutex_);
-    entry.has_turn = true;
+    for (const EntryPointer& entry : group) entry->has_turn = true;
     changed_.notify_all();
-    changed_.wait(lock, [&] { return entry.let_go || closing_; });
+    changed_.wait(lock, [&] {
+        return closing_ ||
+               std::all_of(group.begin(), group.end(), [](const auto& one) { return one->let_go; });
+    });
 }
 
 JobTask Jobs::training_of(const Job& job) const {

@@ -115,20 +115,30 @@ struct OwnedGraphJob {
     }
 };
 
-py::dict learn_in_graph(OwnedGraphJob& self, const GraphRequest& request,
-                        const std::string& weights, const py::object& host,
-                        const py::object& interruption) {
+// Of each request what its job, of the same place in the list, learned.
+py::list learn_in_graph(const std::vector<OwnedGraphJob*>& graph_jobs,
+                        const std::vector<GraphRequest>& requests, const std::string& weights,
+                        const py::object& host, const py::object& interruption) {
     PythonHost asked(host, interruption);
-    GraphLearned learned;
+    std::vector<GraphSubject> subjects;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        subjects.push_back({graph_jobs.at(i)->job.get(), requests[i]});
+    }
+    std::vector<GraphLearned> all;
     try {
-        learned = run_engine([&] { return learn(*self.jobs, *self.job, request, weights, asked); });
+        all = run_engine(
+            [&] { return learn(*graph_jobs.at(0)->jobs, std::move(subjects), weights, asked); });
     } catch (const std::exception&) {
         asked.raise();
         throw;
     }
     using namespace pybind11::literals;
-    return py::dict("token"_a = learned.token, "losses"_a = learned.losses,
-                    "steps"_a = learned.steps, "finished"_a = learned.finished);
+    py::list out;
+    for (const GraphLearned& learned : all) {
+        out.append(py::dict("token"_a = learned.token, "losses"_a = learned.losses,
+                            "steps"_a = learned.steps, "finished"_a = learned.finished));
+    }
+    return out;
 }
 
 void bind_graph_job(py::module_& module) {
@@ -147,9 +157,10 @@ void bind_graph_job(py::module_& module) {
                 self.job->end(end_state(state), message);
             },
             py::arg("state"), py::arg("message"), WithoutGil(),
-            "Ends it as \"failed\" or \"interrupted\", unless it has ended.")
-        .def("learn", &learn_in_graph, py::arg("request"), py::kw_only(), py::arg("weights"),
-             py::arg("host"), py::arg("interruption"), "See zoodip.graph.learn.");
+            "Ends it as \"failed\" or \"interrupted\", unless it has ended.");
+    module.def("learn_in_graph", &learn_in_graph, py::arg("jobs"), py::arg("requests"),
+               py::kw_only(), py::arg("weights"), py::arg("host"), py::arg("interruption"),
+               "See zoodip.graph.learn_together.");
 }
 
 // --- the service ---

@@ -1,7 +1,10 @@
 #include "service/graph_learning.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <exception>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -138,62 +141,118 @@ void copy_kept(const fs::path& from, const fs::path& to) {
     }
 }
 
-// A run of the engine told to the job, with the host's previews and its progress bar.
+// One of the words that are learned at once, most often the only one.
+struct Learner {
+    GraphJob& job;
+    GraphRequest request;
+    Decided decided = {};
+    fs::path token = {};
+    bool resume = false;
+    std::optional<GraphLearned> learned = {};
+    std::exception_ptr failure = {};
+
+    bool is_open() const { return !learned && !failure; }
+};
+using Learners = std::vector<Learner>;
+
+// A wish to stop the first one is one for all of them, and so is what ends the prompt.
+void pass_on_wishes(Jobs& jobs, const Learners& all) {
+    const GraphJob& first = all.front().job;
+    const bool ends = first.cancel_token().cancelled();
+    const StopRequest wish = first.stop_request();  // which is there before the token is set
+    for (std::size_t i = 1; i < all.size(); ++i) {
+        GraphJob& job = all[i].job;
+        if (!all[i].is_open() || job.stop_request() >= wish) {
+            if (ends && wish == StopRequest::none) job.cancel_token().cancel();
+            continue;
+        }
+        try {
+            wish == StopRequest::stop ? jobs.stop(job.job().id) : jobs.cancel(job.job().id);
+        } catch (const WrongState&) {
+            // It has ended in this moment.
+        }
+    }
+}
+
+// A run of the engine told to its job; of several the first one's steps are shown by the host.
 class GraphBridge : public RunBridge {
   public:
-    GraphBridge(GraphJob& job, GraphHost& host) : RunBridge(job), job_(job), host_(host) {}
+    GraphBridge(Jobs& jobs, const Learners& all, std::size_t own, GraphHost& host)
+        : RunBridge(all[own].job),
+          jobs_(jobs),
+          all_(all),
+          job_(all[own].job),
+          host_(host),
+          own_(own) {}
 
     void on_step(std::int64_t step, std::int64_t steps, double loss, double smooth_loss) override {
         RunBridge::on_step(step, steps, loss, smooth_loss);
+        // Once all have taken what their passes gave.
+        if (all_.size() > 1 && is_last_open()) pass_on_wishes(jobs_, all_);
         const auto now = std::chrono::steady_clock::now();
-        if (step < steps && now - moved_ < bar_every) return;
+        if (own_ > 0 || (step < steps && now - moved_ < bar_every)) return;
         moved_ = now;
-        host_.on_step(step, steps);
+        ask_host([&] { host_.on_step(step, steps); });
     }
     void on_forecast(double seconds, std::int64_t steps_left) override {
         log_info("'", job_.job().request.word, "': ", steps_left, " steps at ",
                  format_step_time(seconds), ": about ",
                  format_duration(seconds * static_cast<double>(steps_left)));
     }
-    double preview_share() const override { return host_.preview_share(); }
+    double preview_share() const override { return own_ == 0 ? host_.preview_share() : 0; }
     void on_preview(std::int64_t step, const at::Tensor& latents) override {
-        const std::string jpeg = host_.draw(step, latents);
+        std::string jpeg;
+        ask_host([&] { jpeg = host_.draw(step, latents); });
         if (!jpeg.empty()) job_.preview(step, jpeg);
     }
 
   private:
+    bool is_last_open() const {
+        for (std::size_t i = own_ + 1; i < all_.size(); ++i) {
+            if (all_[i].is_open()) return false;
+        }
+        return true;
+    }
+    // What the host throws ends the prompt, and all that is learned for it.
+    template <class Work>
+    void ask_host(Work&& work) {
+        try {
+            work();
+        } catch (...) {
+            for (const Learner& one : all_) one.job.cancel_token().cancel();
+            throw;
+        }
+    }
+
+    Jobs& jobs_;
+    const Learners& all_;
     GraphJob& job_;
     GraphHost& host_;
+    std::size_t own_;
     std::chrono::steady_clock::time_point moved_{};
 };
 
-void wait_for_turn(const Jobs& jobs, GraphJob& job) {
-    bool told = false;
-    while (!job.wait(look_every)) {
-        job.cancel_token().check();
-        // The thread that gives turns may take its time with one that is free.
-        if (!told && jobs.position(job.job().id)) {
-            job.on_stage("waiting for another training");
-            told = true;
-        }
+void check_cancelled(Jobs& jobs, const Learners& all) {
+    pass_on_wishes(jobs, all);
+    for (const Learner& one : all) {
+        if (one.is_open()) one.job.cancel_token().check();
     }
-    job.cancel_token().check();
 }
 
-PersonalizeResult train(GraphJob& job, GraphRequest request, const TrainSettings& settings,
-                        bool resume, GraphHost& host) {
-    const WeightSource& source = *request.source;
-    // First: it names weights that cannot be trained on.
-    const auto needed = estimate_memory(source, take_inventory(source), settings).peak();
-    job.on_stage("asking the wired model for the self-check");
-    request.check = host.expected();
-    host.free_memory(needed);
-    host.park();
-    request.output.of_graph = true;
-    request.output.resume = resume;
-    request.output.overwrite = true;
-    GraphBridge bridge(job, host);
-    return with_plain_errors([&] { return personalize(request, bridge, job.cancel_token()); });
+void wait_for_turn(Jobs& jobs, const Learners& all) {
+    for (const Learner& one : all) {
+        if (!one.is_open()) continue;
+        bool told = false;
+        while (!one.job.wait(look_every)) {
+            check_cancelled(jobs, all);
+            // The thread that gives turns may take its time with one that is free.
+            if (!told && jobs.position(one.job.job().id)) {
+                one.job.on_stage("waiting for another training");
+                told = true;
+            }
+        }
+    }
+    check_cancelled(jobs, all);
 }
 
 // What is to be said of a finished run.
@@ -224,6 +283,20 @@ void end_interrupted(GraphJob& job, const fs::path& token) {
                           " is kept in ", token.string(), "; queued again, it goes on."));
 }
 
+// What `work` throws is how this one ends.
+template <class Work>
+void settle(Learner& one, Work&& work) {
+    try {
+        work();
+    } catch (const Cancelled&) {
+        one.failure = std::current_exception();
+        end_interrupted(one.job, one.token);
+    } catch (const std::exception& error) {
+        one.failure = std::current_exception();
+        one.job.end(JobState::failed, plain_message(error), /*keeps_token=*/true);
+    }
+}
+
 std::vector<double> losses_of(const Curve& curve) {
     std::vector<double> losses;
     for (const CurvePoint& point : curve.steps()) {
@@ -232,62 +305,133 @@ std::vector<double> losses_of(const Curve& curve) {
     return losses;
 }
 
-GraphLearned learn_here(Jobs& jobs, GraphJob& job, GraphRequest& request, const Decided& decided,
-                        GraphHost& host) {
-    const Begun begun = look_up(jobs, decided);
-    const std::string key = decided.keys.key;
-    const fs::path token = jobs.token_in(key);
-    if (begun.kind == Begun::Kind::finished) {
-        job.reuse();
-        return {token, losses_of(jobs.curve(key)), begun.step, true};
-    }
-    const bool resume = begun.kind == Begun::Kind::goes_on;
-    if (resume && begun.job.id != key) {
-        copy_kept(jobs.token_in(begun.job.id), token);
-        log_info("going on from step ", begun.step, " of an earlier training");
-    }
-    job.start(begun.step, resume ? &begun.job : nullptr);
-    wait_for_turn(jobs, job);
-    request.output.token = token;
-    const PersonalizeResult result = train(job, request, decided.settings, resume, host);
+void take_result(const Jobs& jobs, Learner& one, const PersonalizeResult& result) {
+    GraphJob& job = one.job;
     if (!result.finished && job.stop_request() != StopRequest::stop) throw Cancelled();
     if (!result.best.empty()) job.best_is(result.best_step);
-    const std::vector<double> losses = losses_of(jobs.curve(key));
+    const std::vector<double> losses = losses_of(jobs.curve(one.decided.keys.key));
     if (result.finished) {
-        job.end(JobState::finished, ending(result, decided.settings.steps), true);
+        job.end(JobState::finished, ending(result, one.decided.settings.steps), true);
     } else {
         job.end(JobState::stopped,
                 concat("Stopped and kept at step ", result.steps, "; queued again, it goes on."),
                 true);
     }
-    return {token, losses, result.steps, result.finished};
+    one.learned = {one.token, losses, result.steps, result.finished};
 }
 
-}  // namespace
-
-GraphLearned learn(Jobs& jobs, GraphJob& job, GraphRequest request, const std::string& weights,
-                   GraphHost& host) {
-    fs::path token;
-    try {
-        const Decided decided = resolve(jobs, request, weights, host);
-        request.settings = decided.named;
-        if (request.compute_choice.empty()) request.compute_choice = decided.compute_choice;
-        job.name({decided.keys.key,
+// Decides it and gives its job its name.
+void name(Jobs& jobs, Learner& one, const std::string& group, const std::string& weights,
+          GraphHost& host) {
+    one.decided = resolve(jobs, one.request, weights, host);
+    const Decided& decided = one.decided;
+    GraphRequest& request = one.request;
+    request.settings = decided.named;
+    if (request.compute_choice.empty()) request.compute_choice = decided.compute_choice;
+    one.job.name({decided.keys.key,
                   decided.keys.lineage,
                   decided.settings.device,
                   {fs::path(request.source->description()).filename().string(), "", request.word,
                    request.initialiser, decided.named},
                   decided.settings.steps,
-                  100 * host.preview_share()});
-        token = jobs.token_in(decided.keys.key);
-        return learn_here(jobs, job, request, decided, host);
-    } catch (const Cancelled&) {
-        end_interrupted(job, token);
-        throw;
-    } catch (const std::exception& error) {
-        job.end(JobState::failed, plain_message(error), /*keeps_token=*/true);
-        throw;
+                  100 * host.preview_share(),
+                  group});
+    one.token = jobs.token_in(decided.keys.key);
+}
+
+// Finds it learned, or makes its job ready to wait.
+void find_or_prepare(const Jobs& jobs, Learner& one) {
+    const Begun begun = look_up(jobs, one.decided);
+    const std::string& key = one.decided.keys.key;
+    if (begun.kind == Begun::Kind::finished) {
+        one.job.reuse();
+        one.learned = {one.token, losses_of(jobs.curve(key)), begun.step, true};
+        return;
     }
+    one.resume = begun.kind == Begun::Kind::goes_on;
+    if (one.resume && begun.job.id != key) {
+        copy_kept(jobs.token_in(begun.job.id), one.token);
+        log_info("going on from step ", begun.step, " of an earlier training");
+    }
+    one.job.prepare(begun.step, one.resume ? &begun.job : nullptr);
+}
+
+void train(Jobs& jobs, Learners& all, GraphHost& host) {
+    Learner& first = *std::find_if(all.begin(), all.end(), [](auto& one) { return one.is_open(); });
+    const WeightSource& source = *first.request.source;
+    const auto runs =
+        std::count_if(all.begin(), all.end(), [](auto& one) { return one.is_open(); });
+    // First: it names weights that cannot be trained on.
+    const auto needed =
+        estimate_memory(source, take_inventory(source), first.decided.settings, runs).peak();
+    for (const Learner& one : all) {
+        if (one.is_open()) one.job.on_stage("asking the wired model for the self-check");
+    }
+    const SelfCheck check = host.expected();
+    host.free_memory(needed);
+    host.park();
+    std::vector<std::unique_ptr<GraphBridge>> bridges;
+    std::vector<Subject<GraphRequest>> subjects;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        Learner& one = all[i];
+        if (!one.is_open()) continue;
+        bridges.push_back(std::make_unique<GraphBridge>(jobs, all, i, host));
+        GraphRequest request = one.request;
+        request.check = check;
+        request.output.token = one.token;
+        request.output.of_graph = true;
+        request.output.resume = one.resume;
+        request.output.overwrite = true;
+        subjects.push_back({std::move(request), bridges.back().get(), one.job.cancel_token(),
+                            [&jobs, &one](const Ending& ended) {
+                                settle(one, [&] {
+                                    if (ended.failure) std::rethrow_exception(plain(ended.failure));
+                                    take_result(jobs, one, *ended.result);
+                                });
+                            }});
+    }
+    with_plain_errors([&] { personalize(subjects); });
+}
+
+}  // namespace
+
+std::vector<GraphLearned> learn(Jobs& jobs, std::vector<GraphSubject> subjects,
+                                const std::string& weights, GraphHost& host) {
+    Learners all;
+    all.reserve(subjects.size());
+    for (GraphSubject& subject : subjects) {
+        all.push_back({*subject.job, std::move(subject.request)});
+    }
+    const std::string group = all.size() > 1 ? all.front().job.job().id : "";
+    // What is thrown between them is the end of all that go on.
+    const auto settle_open = [&](const auto& work) {
+        try {
+            work();
+        } catch (...) {
+            const std::exception_ptr thrown = std::current_exception();
+            for (Learner& one : all) {
+                if (one.is_open()) settle(one, [&] { std::rethrow_exception(thrown); });
+            }
+        }
+    };
+    settle_open([&] {
+        for (Learner& one : all) name(jobs, one, group, weights, host);
+        std::vector<GraphJob*> waiting;
+        for (Learner& one : all) {
+            find_or_prepare(jobs, one);
+            if (one.is_open()) waiting.push_back(&one.job);
+        }
+        if (waiting.empty()) return;
+        GraphJob::queue(waiting);
+        wait_for_turn(jobs, all);
+        train(jobs, all, host);
+    });
+    std::vector<GraphLearned> learned;
+    for (const Learner& one : all) {
+        if (one.failure) std::rethrow_exception(one.failure);
+        learned.push_back(*one.learned);
+    }
+    return learned;
 }
 
 }  // namespace zoodip

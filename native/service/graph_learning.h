@@ -39,15 +39,23 @@ struct GraphLearned {
     bool finished = true;  // false: asked to stop and to keep; asked again, it goes on
 };
 
-// Learns what the request asks for, or finds it learned. weights: what stands for the model, as
-// keys_of has it. The request's output is the job's.
+// One of the words that a node asks for at once, most often the only one.
+struct GraphSubject {
+    GraphJob* job;
+    GraphRequest request;
+};
+
+// Learns what the requests ask for, over one copy of the model, or finds it learned. weights: what
+// stands for the model, as keys_of has it. Each request's output is its job's.
 //
-// What decides: a finished training of the same key is given back; one that ended early goes on;
-// else one of fewer steps and otherwise the same inputs is gone on from, and stays as it is.
+// What decides for each: a finished training of the same key is given back; one that ended early
+// goes on; else one of fewer steps and otherwise the same inputs is gone on from, and stays as it
+// is. The others are learned together. The first one's job is the node's: a wish to stop it is one
+// for all.
 //
-// Throws Cancelled when the job's token was set for another reason than `stop`, and Error for all
-// that cannot be done; the job has ended then, and what was learned is kept.
-GraphLearned learn(Jobs& jobs, GraphJob& job, GraphRequest request, const std::string& weights,
-                   GraphHost& host);
+// Throws Cancelled when a job's token was set for another reason than `stop`, and Error for all
+// that cannot be done: once all have ended, the first one's. What was learned is kept.
+std::vector<GraphLearned> learn(Jobs& jobs, std::vector<GraphSubject> subjects,
+                                const std::string& weights, GraphHost& host);
 
 }  // namespace zoodip

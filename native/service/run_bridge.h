@@ -1,6 +1,7 @@
 // From a run of the engine to a job that shows it.
 #pragma once
 
+#include <exception>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -56,6 +57,17 @@ auto with_plain_errors(Work&& work) {
     } catch (const std::exception& error) {
         throw Error(plain_message(error));
     }
+}
+
+// Of what one of several trainings ended with.
+inline std::exception_ptr plain(const std::exception_ptr& failure) {
+    if (!failure) return failure;
+    try {
+        with_plain_errors([&] { std::rethrow_exception(failure); });
+    } catch (...) {
+        return std::current_exception();
+    }
+    return failure;
 }
 
 }  // namespace zoodip

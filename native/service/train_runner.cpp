@@ -1,6 +1,5 @@
 #include "service/train_runner.h"
 
-#include <exception>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -31,16 +30,6 @@ PersonalizeRequest request_of(const JobTask& training, nlohmann::json settings) 
     request.resume = std::filesystem::exists(state_path(training.token), ignored);
     request.overwrite = !request.resume;
     return request;
-}
-
-std::exception_ptr plain(const std::exception_ptr& failure) {
-    if (!failure) return failure;
-    try {
-        with_plain_errors([&] { std::rethrow_exception(failure); });
-    } catch (...) {
-        return std::current_exception();
-    }
-    return failure;
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ def test_an_interruption_is_no_failure(house):
 def test_a_training_takes_over_and_tells_its_own_end(wanted, house):
     with pytest.raises(RuntimeError), begins(house) as job:
         begun = job.id
-        learned = learn(job, wanted, NODE, FakeHost())
+        [learned] = learn([job], wanted, NODE, FakeHost())
         key = house.last["id"]
         assert house.shown()["id"] == job.id == key
         raise RuntimeError("what follows the training is not its failure")

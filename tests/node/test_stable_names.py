@@ -7,16 +7,18 @@ from pathlib import Path
 
 LOCALE = Path(__file__).resolve().parents[2] / "locales" / "en" / "nodeDefs.json"
 
-SUBJECT = "images captions word initialiser steps precision"
+OF_ONE = "images captions word initialiser"
+SUBJECT = f"{OF_ONE} steps precision"
 LEARNED = "clip token loss_map steps"
 
 # Node: its inputs; its outputs.
 NAMES = {
-    "PersonalizeZO": (f"model clip vae {SUBJECT} train_seed options", LEARNED),
+    "PersonalizeZO": (f"model clip vae {SUBJECT} train_seed options subjects", LEARNED),
     "PersonalizeFromCheckpointZO": (
-        f"ckpt_name {SUBJECT} prediction train_seed clip options zero_snr",
+        f"ckpt_name {SUBJECT} prediction train_seed clip options zero_snr subjects",
         LEARNED,
     ),
+    "AddSubjectZO": (f"{OF_ONE} subjects", "subjects"),
     "TrainingOptionsZO": (
         "preset method slope n mu directions direction_rank related_words batch chunk "
         "learning_rate learning_rate_schedule average_steps subspace tau nu timesteps t_lower "

@@ -25,6 +25,7 @@ from trainings import (
     WORKFLOW,
     FakeHost,
     Interruption,
+    about,
     at_step,
     chosen,
     ids,
@@ -376,27 +377,27 @@ def a_schedule():
 
 
 def test_the_key_follows_all_that_decides(wanted, house):
-    picture = wanted.pictures[0]
+    picture = wanted.subjects[0].pictures[0]
     other_text = graph().Text(picture.text.ids, [5], [2], {"clip_l": torch.ones(1, 32)})
     other_ids = picture.text.ids.clone()
     other_ids[0, 6] += 1
     changes = {
         "digest": "e" * 64,
-        "word": "zwx",
-        "initialiser": ("cat", [2368]),
         "alphas_cumprod": a_schedule(),
         "settings": {**wanted.settings, "n": 4},
-        "pictures": [replace(picture, sha256="1" * 64)],
     }
     trainings = [replace(wanted, **{name: value}) for name, value in changes.items()]
     trainings += [
-        replace(wanted, initialiser=("dog", [2368])),
-        replace(wanted, pictures=[picture, picture]),
-        replace(wanted, pictures=[replace(picture, caption="{}")]),
-        replace(wanted, pictures=[replace(picture, text=other_text)]),
-        replace(wanted, pictures=[replace(picture, text=graph().Text(other_ids, [5]))]),
-        replace(wanted, initialiser=("dog", {"clip_l": torch.ones(1, 32)})),
-        replace(wanted, initialiser=("dog", {"clip_l": torch.zeros(1, 32)})),
+        about(wanted, word="zwx"),
+        about(wanted, initialiser=("cat", [2368])),
+        about(wanted, pictures=[replace(picture, sha256="1" * 64)]),
+        about(wanted, initialiser=("dog", [2368])),
+        about(wanted, pictures=[picture, picture]),
+        about(wanted, pictures=[replace(picture, caption="{}")]),
+        about(wanted, pictures=[replace(picture, text=other_text)]),
+        about(wanted, pictures=[replace(picture, text=graph().Text(other_ids, [5]))]),
+        about(wanted, initialiser=("dog", {"clip_l": torch.ones(1, 32)})),
+        about(wanted, initialiser=("dog", {"clip_l": torch.zeros(1, 32)})),
     ]
     decide = {"steps": STEPS + 1, "method": "spsa", "seed": 1, "early_stop": 3, "vectors": 2}
     decide |= {"compute": "bf16", "take": "best"}
@@ -736,7 +737,7 @@ def test_what_would_have_been_another_run_is_not_gone_on_from(wanted, house, cha
     house.learn(chosen(wanted, **settings))
     if "seed" in changed:
         settings = {"seed": 2}
-    other = replace(chosen(wanted, steps=LONG, **settings), word=changed.get("word", "sks"))
+    other = about(chosen(wanted, steps=LONG, **settings), word=changed.get("word", "sks"))
     house.learn(other)
     assert house.last["state"] == "finished" and 1 in house.steps_made()
     assert house.gone_on_from() == 0
@@ -890,14 +891,16 @@ def test_a_word_of_several_vectors(wanted, house):
     text = ids("a photo of a big dog")
     places = text.ids.clone()
     places[0, 5:7] = 0
-    picture = replace(wanted.pictures[0], caption="a photo of a {}", text=graph().Text(places, [5]))
+    picture = replace(
+        wanted.subjects[0].pictures[0], caption="a photo of a {}", text=graph().Text(places, [5])
+    )
     start = text.ids[0, 5:7].tolist()
-    several = replace(wanted, initialiser=("big dog", start), pictures=[picture])
+    several = about(wanted, initialiser=("big dog", start), pictures=[picture])
     learned = house.learn(several)
     assert learned.token.vectors["clip_l"].shape[0] == 2
 
     earlier = learned.token.vectors["clip_l"]
-    onwards = replace(several, initialiser=("sks", {"clip_l": earlier}), word="zwx")
+    onwards = about(several, initialiser=("sks", {"clip_l": earlier}), word="zwx")
     vectors = house.learn(onwards).token.vectors["clip_l"]
     assert vectors.shape == tuple(earlier.shape)
 
@@ -954,3 +957,78 @@ learned = house.learn(training)
 told["reused"] = [house.last["reused"], learned.steps]
 print(json.dumps(told))
 """
+
+
+def several(wanted):
+    """Three subjects, whose captions differ."""
+    first = wanted.subjects[0]
+
+    def other(word, init, caption):
+        picture = first.pictures[0]
+        text = ids(caption.replace("{}", "dog"), 5)
+        picture = replace(picture, caption=caption, text=text)
+        return replace(first, word=word, initialiser=("dog", [init]), pictures=[picture])
+
+    more = [other("zwx", 2368, "a picture of a {}"), other("ohwx", 1929, "a drawing of a {}")]
+    return replace(wanted, subjects=[first, *more])
+
+
+def test_several_subjects_are_learned_together_each_as_alone(wanted, house, unbroken):
+    trainings = [replace(wanted, subjects=[one]) for one in several(wanted).subjects]
+    alone = [unbroken(training) for training in trainings]
+    host = FakeHost()
+    learned = house.learn_all(several(wanted), host)
+    for one, other in zip(learned, alone, strict=True):
+        assert one.finished and one.token.word == other.token.word
+        assert torch.equal(one.token.vectors["clip_l"], other.token.vectors["clip_l"])
+        assert one.losses == other.losses
+    assert [call[0] for call in host.calls] == ["free", "back"]  # one model
+    groups = {house.get(f"/v1/jobs/{job['id']}")["group"] for job in house.get("/v1/jobs")["jobs"]}
+    assert len(groups) == 1 and None not in groups
+    # The node shows its own; all are found again, alone or together with a new one.
+    assert house.shown()["word"] == "sks"
+    assert same(house.learn(trainings[1]), learned[1])
+    host = FakeHost()
+    again = house.learn_all(several(wanted), host)
+    assert all(same(one, other) for one, other in zip(again, learned, strict=True))
+    assert host.calls == []
+
+
+def test_what_is_not_learned_yet_of_several_is(wanted, house, unbroken):
+    first, second, third = several(wanted).subjects
+    known = house.learn(replace(wanted, subjects=[second]))
+    learned = house.learn_all(several(wanted))
+    assert same(learned[1], known)
+    for one, subject in ((learned[0], first), (learned[2], third)):
+        assert same(one, unbroken(replace(wanted, subjects=[subject])))
+
+
+def same_vectors(one, other):
+    return torch.equal(one.token.vectors["clip_l"], other.token.vectors["clip_l"])
+
+
+def test_a_wish_to_stop_the_node_stops_all_and_they_go_on(wanted, house, unbroken):
+    long = chosen(several(wanted), steps=LONG)
+    kept = house.learn_all(long, FakeHost(at_step(1, lambda _: house.stop())))
+    assert not any(one.finished for one in kept)
+    assert all(0 < one.steps < LONG for one in kept)
+    rest = house.learn_all(long)
+    assert all(one.finished and one.steps == LONG for one in rest)
+    for one, subject in zip(rest, long.subjects, strict=True):
+        assert same_vectors(one, unbroken(replace(long, subjects=[subject])))
+
+
+def test_what_ends_the_prompt_ends_all_of_them(wanted, house):
+    host = FakeHost(at_step(1, lambda host: host.cancel()))
+    with pytest.raises(Interruption):
+        house.learn_all(chosen(several(wanted), steps=ENDLESS), host)
+    states = [job["state"] for job in house.get("/v1/jobs")["jobs"]]
+    assert states == ["interrupted"] * 3
+
+
+def test_two_subjects_of_one_word_are_refused(wanted, house):
+    first = wanted.subjects[0]
+    other = replace(first, initialiser=("cat", [2368]))
+    with pytest.raises(zoodip().Error, match="two have the word 'sks'"):
+        house.learn_all(replace(wanted, subjects=[first, other]))
+    assert {job["state"] for job in house.get("/v1/jobs")["jobs"]} == {"failed"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from comfyui_zoodip.node.jobs import EVENT, Jobs
 from comfyui_zoodip.node.native import graph, zoodip
 from comfyui_zoodip.node.token import read_token
-from comfyui_zoodip.node.training import Training, learn
+from comfyui_zoodip.node.training import Subject, Training, learn
 
 STEPS = 40
 ENDLESS = 10**6
@@ -107,16 +107,25 @@ class House:
     def learn(self, training: Training, host: FakeHost | None = None, node=NODE):
         """As a node does it: zoodip.graph.Learned with the token as it is read. Forgets what was
         told before."""
+        return self.learn_all(training, host, node)[0]
+
+    def learn_all(self, training: Training, host: FakeHost | None = None, node=NODE):
+        """Of each subject what it learned."""
         self.events.clear()
-        with self.begins(training.word, training.settings.get("steps", 0), node) as job:
-            learned = learn(job, training, node, host or FakeHost())
-            return replace(learned, token=read_token(learned.token))
+        steps = training.settings.get("steps", 0)
+        with ExitStack() as stack:
+            jobs = [
+                stack.enter_context(self.begins(subject.word, steps, f"{node}/{i}" if i else node))
+                for i, subject in enumerate(training.subjects)
+            ]
+            learned = learn(jobs, training, node, host or FakeHost())
+            return [replace(each, token=read_token(each.token)) for each in learned]
 
     def named(self, training: Training, host: FakeHost | None = None) -> dict:
         """The job of a training, which is interrupted as soon as it has a key."""
         with suppress(Interruption), self.begins() as job:
             job.cancel()
-            learn(job, training, NODE, host or FakeHost())
+            learn([job], training, NODE, host or FakeHost())
         return self.shown()
 
     # What was told.
@@ -200,12 +209,15 @@ def a_training(checkpoint: Path) -> Training:
     return Training(
         weights=checkpoint,
         digest="d" * 64,
-        pictures=[picture],
-        word="sks",
-        initialiser=("dog", [DOG]),
+        subjects=[Subject([picture], "sks", ("dog", [DOG]))],
         empty_text=ids(""),
         settings={"resolution": 64, "device": "cpu", "threads": 1, "steps": STEPS},
     )
+
+
+def about(training, **changes):
+    """The training with another word, initialiser or pictures."""
+    return replace(training, subjects=[replace(training.subjects[0], **changes)])
 
 
 def chosen(training, **settings):

@@ -278,7 +278,7 @@ def train(
     hooks = hooks or Hooks()
     result = load_native().personalize_graph(
         _request(
-            weights,
+            _source(weights),
             pictures,
             word,
             initialiser,
@@ -303,7 +303,7 @@ def train(
 
 
 def _request(
-    weights: Weights | StrPath,
+    source: Any,
     pictures: Sequence[Picture],
     word: str,
     initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
@@ -320,7 +320,7 @@ def _request(
     elif not isinstance(start, Sequence):
         start = _by_encoder(start)
     return native.GraphRequest(
-        source=_source(weights),
+        source=source,
         pictures=[
             native.TrainingPicture(p.name, p.sha256, p.caption, p.text.native(), p.pixels)
             for p in pictures
@@ -372,32 +372,60 @@ class Learned:
     """False: it was asked to stop and to keep; asked again, it goes on."""
 
 
+@dataclass(frozen=True)
+class GraphSubject:
+    """One of the words that a node asks for at once; the fields are as for `train`."""
+
+    job: Any
+    """Of `zoodip.service.Service.begin`, which shows it."""
+    pictures: Sequence[Picture]
+    word: str
+    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor]
+
+
 def learn(
-    job: Any,
+    subjects: Sequence[GraphSubject],
     weights: Weights | StrPath,
     digest: str,
-    pictures: Sequence[Picture],
-    word: str,
-    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
     *,
     empty_text: Text,
     host: GraphHost,
     interruption: type[BaseException],
     alphas_cumprod: Sequence[float] | None = None,
     settings: Mapping[str, Setting] | None = None,
-) -> Learned:
-    """Learns a word for a node of a graph, or finds it learned: a finished training of the same
-    inputs is given back, one that ended early goes on, and so does one of fewer steps.
+) -> list[Learned]:
+    """Learns words for a node of a graph, or finds them learned: a finished training of the same
+    inputs is given back, one that ended early goes on, and so does one of fewer steps. Several are
+    learned together, over one copy of the model.
 
     Args:
-        job: of `zoodip.service.Service.begin`, which shows it.
+        subjects: each with its job. The first one's is the node's: what stops it stops all.
         digest: stands for the weights with all that is patched into them.
         interruption: what ends a prompt without being an error.
-        others: as for `train`.
+        others: as for `train`, the same for all.
 
     Raises:
-        Error: for bad input and failures, in one sentence.
+        Error: for bad input and failures, in one sentence, once all have ended.
         Cancelled: when it was interrupted; what was learned is kept.
     """
-    request = _request(weights, pictures, word, initialiser, empty_text, alphas_cumprod, settings)
-    return Learned(**job.learn(request, weights=digest, host=host, interruption=interruption))
+    source = _source(weights)
+    requests = [
+        _request(
+            source,
+            subject.pictures,
+            subject.word,
+            subject.initialiser,
+            empty_text,
+            alphas_cumprod,
+            settings,
+        )
+        for subject in subjects
+    ]
+    learned = load_native().learn_in_graph(
+        [subject.job for subject in subjects],
+        requests,
+        weights=digest,
+        host=host,
+        interruption=interruption,
+    )
+    return [Learned(**one) for one in learned]

@@ -1,0 +1,64 @@
+"""Add Subject (ZO): further subjects that a Personalize node learns in the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+
+from .captions import DEFAULT
+from .schema import schema
+
+Subjects = io.Custom("ZO_SUBJECTS")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one word is to be learned from, as the widgets and wires say it."""
+
+    images: list[Any]
+    captions: list[str]
+    word: str
+    initialiser: str
+
+
+def subject_inputs(word: str) -> list[io.Input]:
+    """word: the widget's first value."""
+    return [
+        io.Image.Input("images"),
+        io.String.Input(
+            "captions",
+            multiline=True,
+            default=DEFAULT,
+            tooltip="What the pictures show, one line for each picture in their order, or one line "
+            "for all. {} stands for the word.",
+        ),
+        io.String.Input("word", default=word),
+        io.String.Input("initialiser", default="dog"),
+    ]
+
+
+def subject_of(inputs: dict[str, list]) -> Subject:
+    """Of a node that takes its inputs as lists: only pictures and captions may be several."""
+    word, initialiser = (str(inputs[name][0]).strip() for name in ("word", "initialiser"))
+    return Subject(inputs["images"], inputs["captions"], word, initialiser)
+
+
+class AddSubjectZO(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AddSubjectZO",
+            [*subject_inputs("zwx"), Subjects.Input("subjects", optional=True)],
+            [Subjects.Output("subjects_out")],
+            is_input_list=True,
+        )
+
+    @classmethod
+    def execute(cls, subjects: list | None = None, **inputs: list) -> io.NodeOutput:
+        before = subjects[0] if subjects else ()
+        return io.NodeOutput((*before, subject_of(inputs)))
+
+
+NODES = [AddSubjectZO]
