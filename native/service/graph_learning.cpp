@@ -415,6 +415,9 @@ std::vector<GraphLearned> learn(Jobs& jobs, std::vector<GraphSubject> subjects,
         }
     };
     settle_open([&] {
+        std::vector<std::string> words;
+        for (const Learner& one : all) words.push_back(one.request.word);
+        require_own_words(words);
         for (Learner& one : all) name(jobs, one, group, weights, host);
         std::vector<GraphJob*> waiting;
         for (Learner& one : all) {

@@ -36,12 +36,12 @@ void require_one_model(const GraphRequest& first, const GraphRequest& own) {
 template <class Request>
 void require_all_apart(const std::vector<Subject<Request>>& subjects) {
     require(!subjects.empty(), "subjects: needs at least one, got none");
-    std::set<std::string> words;
+    std::vector<std::string> words;
+    for (const auto& subject : subjects) words.push_back(subject.request.word);
+    require_own_words(words);
     std::map<std::string, std::string> files;  // whose they are
     for (const auto& subject : subjects) {
         const Request& request = subject.request;
-        require(words.insert(request.word).second, "subjects: two have the word '", request.word,
-                "'; each needs one of its own");
         const fs::path token = fs::weakly_canonical(written(request));
         const auto [at, is_new] = files.emplace(token_of(token).string(), request.word);
         require(is_new, "subjects: '", at->second, "' and '", request.word,
@@ -51,6 +51,14 @@ void require_all_apart(const std::vector<Subject<Request>>& subjects) {
 }
 
 }  // namespace
+
+void require_own_words(const std::vector<std::string>& words) {
+    std::set<std::string> seen;
+    for (const std::string& word : words) {
+        require(seen.insert(word).second, "subjects: two have the word '", word,
+                "'; each needs one of its own");
+    }
+}
 
 void require_apart(const std::vector<Subject<PersonalizeRequest>>& subjects) {
     require_all_apart(subjects);

@@ -23,6 +23,9 @@ struct Subject {
     OnEnd on_end = [](const Ending&) {};
 };
 
+// Throws Error where two are the same.
+void require_own_words(const std::vector<std::string>& words);
+
 // Throw Error for none; for two of one word or one file; for several models.
 void require_apart(const std::vector<Subject<PersonalizeRequest>>& subjects);
 void require_apart(const std::vector<Subject<GraphRequest>>& subjects);
