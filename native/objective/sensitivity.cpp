@@ -8,8 +8,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/linalg_cholesky.h>
+#include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
@@ -38,14 +37,14 @@ at::Tensor gram(const Loader& loader, const std::vector<std::string>& layers) {
     return sum;
 }
 
-// L with L L^T = A: rows of w L^T, w ~ N(0, I), have the covariance A. A may be singular, but for a
-// millionth of its mean eigenvalue.
+// R with R R^T = a, float32, of a gram matrix: rows of w R^T, w ~ N(0, I), have the covariance a.
+// Its smallest eigenvalues, which rounding may leave below zero where the UNet reads less than the
+// text has, count as none.
 at::Tensor root(const at::Tensor& a) {
-    const std::int64_t width = a.size(0);
-    const double ridge = 1e-6 * a.trace().item<double>() / static_cast<double>(width);
-    require(ridge > 0,
+    const auto [values, vectors] = at::linalg_eigh(a);
+    require(values.gt(0).any().item<bool>(),
             "directions: the UNet reads nothing of a text: its keys and values are zero");
-    return at::linalg_cholesky(a + ridge * at::eye(width, at::kDouble)).to(at::kFloat);
+    return (vectors * values.clamp_min(0).sqrt()).to(at::kFloat);
 }
 
 // How the UNet reads what a text gives.

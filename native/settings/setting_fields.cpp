@@ -69,13 +69,13 @@ std::vector<Field> method_fields() {
              "paper, the paper's alone, for the model's family or a named one.",
              "", "",
              "few_passes learns from 8 slopes a step within 32 directions that the text encoder "
-             "is sensitive to, by residuals, with a falling learning rate: several times fewer "
-             "passes, in fp32 or bf16."}),
-        number(
-            "steps", &S::steps, 0, 1e7,
-            {"How many updates of the word to make. 0 takes 30000; 500 with the exact gradient or "
-             "preset few_passes; 1000 with the exact gradient and the paper's preset.",
-             "", "steps"}),
+             "is sensitive to, by residuals, with a learning rate that falls to zero and follows "
+             "from the model's own words: a run of a set length, in fp32 or bf16."}),
+        number("steps", &S::steps, 0, 1e7,
+               {"How many updates of the word to make. 0 takes 30000, with preset few_passes 300; "
+                "with "
+                "the exact gradient 500, and with the paper's preset 1000.",
+                "", "steps"}),
         choice(
             "method", &S::method, method_names(),
             {concat("How the gradient is found: from forward passes alone (", estimator_list(),
@@ -132,8 +132,8 @@ std::vector<Field> method_fields() {
                 "preset few_passes 1e-8."}),
         choice("learning_rate_schedule", &S::learning_rate_schedule, learning_rate_schedule_names(),
                {"How the learning rate falls over the steps: not; in a line to zero; along half a "
-                "cosine to zero; or by the steps done so far, whatever is to come, as the exact "
-                "gradient and preset few_passes do unless another is chosen.",
+                "cosine to zero; or by the steps done so far, whatever is to come. Unless one is "
+                "chosen the exact gradient takes inverse, and preset few_passes linear.",
                 "inverse: 1 / (1 + step / 100)"}),
         number("average_steps", &S::average_steps, 0, 1e7,
                {"The word is the mean over the last so many steps; 0 takes the last one.", "",

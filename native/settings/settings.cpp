@@ -11,19 +11,20 @@ namespace {
 
 using Values = std::vector<std::pair<const char*, nlohmann::json>>;
 
-// Where nothing of the paper's is asked for, these were measured to take fewer passes to the same
-// held-out loss (python -m zoodip.bench learn): the subspace gradient takes a smooth path's own
-// directions away, and a rate that does not fall leaves a word where the last samples threw it.
+// Measured to take fewer passes to the same held-out loss than the paper's values (python -m
+// zoodip.bench learn): the subspace gradient takes a smooth path's own directions away, and a rate
+// that does not fall leaves a word where the last samples threw it.
 const Values& exact_values() {
     static const Values values = {{"subspace", false}, {"learning_rate_schedule", "inverse"}};
     return values;
 }
+// A run of a set length within what the text encoder is sensitive to.
 const Values& few_passes_values() {
     static const Values values = {{"directions", "sensitive"},
                                   {"slope", "residual"},
                                   {"n", 8},
                                   {"subspace", false},
-                                  {"learning_rate_schedule", "inverse"}};
+                                  {"learning_rate_schedule", "linear"}};
     return values;
 }
 
@@ -84,7 +85,7 @@ void fill_in_zeros(TrainSettings& settings, const Architecture& architecture) {
         if (settings.learning_rate == 0) settings.learning_rate = exact ? 1e-2 : 5e-3;
         if (settings.adam_eps == 0) settings.adam_eps = 1e-3;
     }
-    if (settings.steps == 0) settings.steps = 500;
+    if (settings.steps == 0) settings.steps = exact ? 500 : 300;
     if (settings.adam_eps == 0) settings.adam_eps = 1e-8;
     if (settings.mu == 0) settings.mu = integers ? 2e-2 : coarse ? 1e-2 : 1e-3;
     if (settings.tau == 0) settings.tau = default_tau(architecture.text_width());

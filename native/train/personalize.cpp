@@ -218,7 +218,7 @@ void check_prediction(const Word& word, const DiffusionObjective::Parts& parts) 
 // this is a share of what the numbers of the words that the model knows are like: one value suits
 // models whose words are of another length.
 double automatic_rate(const TrainSettings& settings, const TextEncoders& text_encoders) {
-    const double share = settings.method == exact_gradient ? 0.6 : 0.8;
+    const double share = settings.method == exact_gradient ? 0.6 : 0.5;
     const double typical = typical_number(text_encoders.all().front()->token_table().whole());
     require(typical > 0, "learning_rate: 0 takes a share of what the text encoder's table holds, ",
             "which is all zeros; give a rate");

@@ -535,8 +535,9 @@ TEST(Settings, FewPassesIsAPresetOfEstimates) {
     EXPECT_EQ(few.slope, Slope::residual);
     EXPECT_EQ(few.n, 8);
     EXPECT_FALSE(few.subspace);
-    EXPECT_EQ(few.steps, 500);
+    EXPECT_EQ(few.steps, 300);
     EXPECT_EQ(few.learning_rate, 0);
+    EXPECT_EQ(few.learning_rate_schedule, LearningRateSchedule::linear);
     EXPECT_EQ(few.adam_eps, 1e-8);
     EXPECT_EQ(resolve_settings({{"preset", "few_passes"}, {"n", 4}}).n, 4);
     // Without a loss at theta itself there is no residual to multiply with.

@@ -109,3 +109,19 @@ def test_a_unet_that_reads_nothing_is_refused(world) -> None:
     }
     with pytest.raises(_native.Error, match="the UNet reads nothing of a text"):
         world.directions(tensors=deaf)
+
+
+def test_a_unet_that_reads_little_of_the_text_has_directions_for_that(world) -> None:
+    """Keys and values of one direction: what rounding leaves of the others may be below zero."""
+    read = torch.randn(64, generator=torch.Generator().manual_seed(2))
+
+    def narrowed(weight: torch.Tensor) -> torch.Tensor:
+        return torch.outer(weight[:, 0], read)
+
+    narrow = {
+        name: narrowed(tensor) if ".attn2.to_k" in name or ".attn2.to_v" in name else tensor
+        for name, tensor in world.tensors.items()
+    }
+    found = world.directions(tensors=narrow)
+    assert tuple(found.shape) == (RANK, 64)
+    torch.testing.assert_close(found @ found.T, torch.eye(RANK), atol=1e-5, rtol=0)

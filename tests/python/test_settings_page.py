@@ -66,7 +66,7 @@ def test_the_page_has_every_setting_with_default_and_limits(page) -> None:
 
 def test_the_page_has_the_papers_presets(page) -> None:
     """Section "Defaults" of the method: SD1.5, SD2.1 and SDXL, behind that for few passes."""
-    assert row(page, "steps") == ["500", "30000", "30000", "20000"]
+    assert row(page, "steps") == ["300", "30000", "30000", "20000"]
     assert row(page, "mu") == ["0.001", "0.001", "0.01", "0.01"]
     assert row(page, "learning_rate") == ["0", "0.005", "0.01", "0.005"]
     assert row(page, "t_lower") == ["500", "500", "500", "700"]
