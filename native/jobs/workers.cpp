@@ -73,8 +73,8 @@ void Jobs::work(Queue& queue) {
             perform(group);
         } catch (const std::exception& error) {  // the disk, most likely: the worker lives on
             for (const EntryPointer& entry : group) {
-                if (!has_ended(find(entry->job.id)->state))
-                    end(*entry, JobState::failed, error.what());
+                const auto job = find(entry->job.id);
+                if (job && !has_ended(job->state)) end(*entry, JobState::failed, error.what());
             }
         }
     }
