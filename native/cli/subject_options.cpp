@@ -8,7 +8,6 @@
 #include "core/ascii.h"
 #include "core/error.h"
 #include "pictures/folder_listing.h"
-#include "train/run_files.h"
 
 namespace zoodip {
 namespace {
@@ -36,8 +35,6 @@ PersonalizeRequest request_for(const NamedSubject& subject, const PersonalizeReq
     request.out = common.out / (subject.name + ".safetensors");
     request.log = inside(common.log, subject.name + ".jsonl");
     request.previews = inside(common.previews, subject.name);
-    std::error_code ignored;
-    request.resume = common.resume && fs::exists(state_path(request.out), ignored);
     return request;
 }
 

@@ -33,8 +33,7 @@ class SubjectOptions {
     bool given() const { return !texts_.empty() || !folder_.empty(); }
 
     // One request for each subject: what `common` asks for, with files named after the subjects in
-    // its `out`, `log` and `previews`, which are folders. Where it resumes, what was begun goes on
-    // and the rest begins. Throws Error.
+    // its `out`, `log` and `previews`, which are folders. Throws Error.
     std::vector<PersonalizeRequest> requests(const PersonalizeRequest& common) const;
 
   private:

@@ -3,18 +3,11 @@
 #include <exception>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "jobs/entry.h"
 
 namespace zoodip {
-namespace {
-
-double seconds_now() {
-    const auto since = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(since).count();
-}
-
-}  // namespace
 
 void Jobs::Reporter::on_stage(const std::string& stage) {
     {

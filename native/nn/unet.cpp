@@ -24,6 +24,13 @@ constexpr const char* root = "model.diffusion_model.";
 // unpacked once for them; of more, what lies between a layer's products would only take memory.
 constexpr std::int64_t pixels_together = 4096;
 
+// How many there are where each input has its own, or each of its rows serves as many in turn.
+std::int64_t rows_of(const Tensors& inputs) {
+    std::int64_t rows = 1;
+    for (const at::Tensor& x : inputs) rows = std::max(rows, x.size(0));
+    return rows;
+}
+
 }  // namespace
 
 // What a block is run with and does not change.
@@ -132,8 +139,8 @@ std::int64_t UNet::rows_together(std::int64_t height, std::int64_t width, std::i
 }
 
 at::Tensor UNet::run_by_rows(const Layer& layer, const Fixed& fixed, const Tensors& in) const {
-    std::int64_t rows = 1, height = in[0].size(2), width = in[0].size(3);
-    for (const at::Tensor& x : in) rows = std::max(rows, x.size(0));
+    const std::int64_t rows = rows_of(in);
+    std::int64_t height = in[0].size(2), width = in[0].size(3);
     if (std::holds_alternative<Upsample>(layer)) std::tie(height, width) = fixed.size;
     require(height > 0 && width > 0,
             "unet: pictures of 0 pixels; the last output block must not be an upsampling one");
@@ -159,8 +166,7 @@ at::Tensor UNet::run_layer(const Layer& layer, const Fixed& fixed, const Tensors
     if (const auto* transformer = std::get_if<SpatialTransformer>(&layer)) {
         return transformer->forward(in[0], in[1].to(stream_));
     }
-    std::int64_t rows = 1;
-    for (const at::Tensor& x : in) rows = std::max(rows, x.size(0));
+    const std::int64_t rows = rows_of(in);
     const auto own = [&](std::size_t i) { return rows_in_turn(in[i], rows); };
     if (const auto* res = std::get_if<ResBlock>(&layer)) {
         return res->forward(in.size() == 2 ? own(0) : join_channels(own(0), own(2)), own(1));

@@ -142,11 +142,8 @@ std::vector<at::Tensor> DiffusionObjective::pass_together(const std::vector<Aske
 std::vector<at::Tensor> DiffusionObjective::losses_together(const std::vector<Asked>& asked,
                                                             LossForm form) {
     if (asked.size() > 1) return pass_together(asked, form);
-    std::vector<at::Tensor> losses;
-    for (const Asked& one : asked) {
-        losses.push_back(one.objective->losses(one.thetas, *one.sample, form));
-    }
-    return losses;
+    const Asked& only = asked.front();
+    return {only.objective->losses(only.thetas, *only.sample, form)};
 }
 
 }  // namespace zoodip

@@ -118,9 +118,6 @@ class DiffusionObjective : public Objective {
     static std::vector<at::Tensor> losses_together(const std::vector<Asked>& asked, LossForm form);
     // The same of gradient(), of one row each.
     static std::vector<LossGradient> gradients_together(const std::vector<Asked>& asked);
-    // Whether they can: chunks go through one by one, and integer activations have the scales of
-    // one run and timestep.
-    bool shares_passes() const { return chunk_ == 0 && parts_.unet.activations() == nullptr; }
 
     std::string name() const override { return "the denoising loss"; }
 
@@ -128,6 +125,9 @@ class DiffusionObjective : public Objective {
     std::int64_t unet_calls() const { return unet_calls_; }
 
   private:
+    // Whether its passes can be shared: chunks go through one by one, and integer activations have
+    // the scales of one run and timestep.
+    bool shares_passes() const { return chunk_ == 0 && parts_.unet.activations() == nullptr; }
     const PreparedText& text_of(const Sample& sample) const;
     const PictureSize& size_of(const Sample& sample) const;
     Conditioning condition(const at::Tensor& thetas, const Sample& sample) const;

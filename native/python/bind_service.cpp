@@ -160,7 +160,7 @@ void bind_graph_job(py::module_& module) {
             "Ends it as \"failed\" or \"interrupted\", unless it has ended.");
     module.def("learn_in_graph", &learn_in_graph, py::arg("jobs"), py::arg("requests"),
                py::kw_only(), py::arg("weights"), py::arg("host"), py::arg("interruption"),
-               "See zoodip.graph.learn_together.");
+               "See zoodip.graph.learn.");
 }
 
 // --- the service ---

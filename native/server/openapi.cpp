@@ -191,7 +191,7 @@ json submission_schema() {
     return object(properties, {"model", "images", "word", "init"});
 }
 
-json subjects_schema() {
+json subjects_schema(const ServerLimits& limits) {
     json properties = submission_properties();
     const json subject =
         all_required({{"images", text("a folder of pictures below the server's images root")},
@@ -201,7 +201,7 @@ json subjects_schema() {
     properties.erase("init");
     properties["subjects"] = {{"type", "array"},
                               {"minItems", 2},
-                              {"maxItems", 64},
+                              {"maxItems", limits.subjects},
                               {"items", subject},
                               {"description", "each with a word of its own"}};
     return object(properties, {"model", "subjects"});
@@ -236,7 +236,7 @@ json schemas(const json& declared, const ServerLimits& limits) {
             {"SettingsSchema", {{"type", "object"}, {"description", "a JSON Schema of Settings"}}},
             {"Submission", submission_schema()},
             {"SubmissionForm", form_schema(limits)},
-            {"Subjects", subjects_schema()},
+            {"Subjects", subjects_schema(limits)},
             {"Extension", extension_schema()},
             {"Job", job_schema()},
             {"JobWithCurve", curve_schema()},

@@ -18,7 +18,6 @@ using nlohmann::json;
 constexpr std::string_view json_type = "application/json", form_type = "multipart/form-data";
 constexpr std::size_t max_text = 1000;  // characters of a name or a word
 constexpr std::size_t max_fields = 8;   // beside the pictures
-constexpr std::size_t max_subjects = 64;
 constexpr std::int64_t max_steps = 10'000'000;
 
 std::string media_type(std::string_view content_type) {
@@ -36,6 +35,15 @@ json parse_object(std::string_view text, const char* what, const ServerLimits& l
     }
     if (!value.is_object()) throw HttpError(422, concat(what, ": needs a JSON object"));
     return value;
+}
+
+// The body of a request that has no other form.
+json parse_json_object(std::string_view content_type, std::string_view body,
+                       const ServerLimits& limits) {
+    if (media_type(content_type) != json_type) {
+        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
+    }
+    return parse_object(body, "the body", limits);
 }
 
 std::string take_text(json& values, const char* name) {
@@ -142,10 +150,7 @@ Submission parse_form(std::string_view content_type, std::string_view body,
 
 json parse_members(std::string_view content_type, std::string_view body,
                    std::initializer_list<const char*> names, const ServerLimits& limits) {
-    if (media_type(content_type) != json_type) {
-        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
-    }
-    const json values = parse_object(body, "the body", limits);
+    const json values = parse_json_object(content_type, body, limits);
     json left = values;
     std::string known;
     for (const char* name : names) {
@@ -159,16 +164,13 @@ json parse_members(std::string_view content_type, std::string_view body,
 
 std::vector<JobRequest> parse_subjects(std::string_view content_type, std::string_view body,
                                        const ServerLimits& limits) {
-    if (media_type(content_type) != json_type) {
-        throw HttpError(415, concat("the body needs Content-Type: ", json_type));
-    }
-    json values = parse_object(body, "the body", limits);
+    json values = parse_json_object(content_type, body, limits);
     const JobRequest common = take_common(values);
     const json subjects = values.value("subjects", json());
     values.erase("subjects");
     require_nothing_left(values, "model, subjects and settings");
-    if (!subjects.is_array() || subjects.size() < 2 || subjects.size() > max_subjects) {
-        throw HttpError(422, concat("subjects: needs a list of 2 to ", max_subjects));
+    if (!subjects.is_array() || subjects.size() < 2 || subjects.size() > limits.subjects) {
+        throw HttpError(422, concat("subjects: needs a list of 2 to ", limits.subjects));
     }
     std::vector<JobRequest> requests;
     for (json subject : subjects) {

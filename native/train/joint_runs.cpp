@@ -1,20 +1,15 @@
 #include "train/joint_runs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <span>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace zoodip {
 namespace {
-
-double seconds_now() {
-    const auto since = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(since).count();
-}
 
 // One of the runs, and how it has ended.
 class Member {

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -26,6 +28,7 @@
 #include "train/joint_runs.h"
 #include "train/rank_facts.h"
 #include "train/run.h"
+#include "train/run_files.h"
 #include "train/subjects.h"
 #include "train/trainer.h"
 
@@ -376,6 +379,16 @@ PersonalizeResult plan_and_run(const Request& request, PersonalizeObserver& obse
     return result_of(run({{plan, observer, [](const Ending&) {}}}, 1, cancel).front());
 }
 
+// Of several, those that were begun go on and the others begin.
+PersonalizeRequest begun_or_new(PersonalizeRequest request) {
+    std::error_code ignored;
+    request.resume = request.resume && std::filesystem::exists(state_path(request.out), ignored);
+    return request;
+}
+const GraphRequest& begun_or_new(const GraphRequest& request) {
+    return request;  // who asks has looked
+}
+
 template <class Request>
 std::vector<Ending> plan_and_run_all(const std::vector<Subject<Request>>& subjects) {
     const GiveBackAtEnd at_end;
@@ -385,8 +398,9 @@ std::vector<Ending> plan_and_run_all(const std::vector<Subject<Request>>& subjec
     std::vector<Plan> plans;
     for (const auto& subject : subjects) {
         subject.observer->on_stage("checking");
-        plans.push_back(naming_subject(subject.request.word, subjects.size(),
-                                       [&] { return make_plan(subject.request, subject.cancel); }));
+        plans.push_back(naming_subject(subject.request.word, subjects.size(), [&] {
+            return make_plan(begun_or_new(subject.request), subject.cancel);
+        }));
         // One set of weights is read, and tells all of them what it is.
         plans.back().load.fingerprint = plans.front().load.fingerprint;
         plans.back().load.activations = plans.front().load.activations;

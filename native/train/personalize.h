@@ -21,7 +21,8 @@ PersonalizeResult personalize(const GraphRequest& request, PersonalizeObserver& 
 
 // Learns several words together: the model is read once, and their steps share passes of the UNet
 // where memory allows. Each word is the one that it would be alone. All names and pictures are
-// checked before a weight is read; the error names the subject. Then each ends by itself (Ending,
+// checked before a weight is read; the error names the subject. A request that resumes goes on
+// where there is a stopped run, and begins where there is none. Then each ends by itself (Ending,
 // in the order of the subjects, and told by its on_end). Once all are cancelled, stops as above.
 // Throws Error for subjects of one word, one file, several models or differing settings, and where
 // the model cannot be read.

@@ -1,10 +1,10 @@
 #include "train/run.h"
 
-#include <chrono>
 #include <cmath>
 #include <system_error>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "io/png_text.h"
@@ -16,11 +16,6 @@ namespace zoodip {
 namespace {
 
 namespace fs = std::filesystem;
-
-double seconds_now() {
-    const auto since = std::chrono::steady_clock::now().time_since_epoch();
-    return std::chrono::duration<double>(since).count();
-}
 
 }  // namespace
 

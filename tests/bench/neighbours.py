@@ -28,10 +28,10 @@ from typing import Any
 from demo.model_file import unpack
 from demo.subjects import find_subject
 
-from ._jobs import cores, write_text
+from ._jobs import cores
 from ._step_machine import describe
 from ._step_ours import program, step_seconds
-from ._step_report import machine_list
+from ._told import spread, tell
 
 RESULTS = Path(__file__).with_name("results") / "neighbours"
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
@@ -151,8 +151,8 @@ def table(speeds: dict[str, list[float]], threads: int) -> str:
         loops = NEIGHBOURS[name][0]
         fair = f"{min(1.0, threads / (threads + loops)):.2f}" if loops or name == "quiet" else ""
         ratios = [one / calm for one, calm in zip(all_, quiet, strict=True)]
-        ends = f"{statistics.median(all_):.3g} ({min(all_):.3g} to {max(all_):.3g})"
-        kept = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        ends = spread(all_)
+        kept = spread(ratios, ".2f")
         lines.append(f"| {name} | {ends} | {kept} | {fair} |")
     return "\n".join(lines)
 
@@ -173,14 +173,8 @@ def main(arguments: list[str]) -> None:
     machine = describe(cores())["machine"]
     command = shlex.join(["python", "-m", "zoodip.bench", "neighbours", *arguments])
     told = [
-        f"`{command}`",
         f"`zoodip train` on {cores()} cores; medians of {options.rounds} rounds, in brackets the "
         "lowest and the highest. A ratio is taken within a round.",
         table(speeds, cores()),
-        machine_list(machine),
     ]
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text(options.out / "report.md", "\n\n".join(told) + "\n")
-    results = {"command": command, "speeds": speeds, "machine": machine}
-    write_text(options.out / "results.json", json.dumps(results, indent=1) + "\n")
-    print("\n\n".join(told))
+    tell(options.out, command, told, {"speeds": speeds, "machine": machine})

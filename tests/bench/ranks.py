@@ -31,10 +31,10 @@ from typing import Any
 from demo.model_file import unpack
 from demo.subjects import find_subject
 
-from ._jobs import cores, write_text
+from ._jobs import cores
 from ._step_machine import describe
 from ._step_ours import program, step_seconds
-from ._step_report import machine_list
+from ._told import spread, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results") / "ranks"
@@ -159,10 +159,6 @@ def frame_seconds(size: int) -> float:
     return statistics.median(float(word) for word in said[0].split())
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
 def table(rows: dict[str, list[dict[str, float]]], floor: bool) -> str:
     head = ["", "one process", "one, in ranks' chunks", "two ranks", "to the same word", "to one"]
     head += ["two processes alone, to one"] if floor else []
@@ -195,7 +191,6 @@ def main(arguments: list[str]) -> None:
     machine = describe(1)["machine"]
     command = shlex.join(["python", "-m", "zoodip.bench", "ranks", *arguments])
     told = [
-        f"`{command}`",
         f"`zoodip train` on the demo model, fp32, one thread a process, {cores()} cores: steps a "
         f"second, medians of {options.rounds} rounds with the lowest and the highest. A ratio is "
         "taken within a round.",
@@ -203,10 +198,5 @@ def main(arguments: list[str]) -> None:
         "A frame of 128 bytes from each of the ranks to each, over the loopback, median: "
         + "; ".join(f"{size} ranks {1e6 * took:.0f} us" for size, took in frames.items())
         + ".",
-        machine_list(machine),
     ]
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text(options.out / "report.md", "\n\n".join(told) + "\n")
-    results = {"command": command, "rows": rows, "frames": frames, "machine": machine}
-    write_text(options.out / "results.json", json.dumps(results, indent=1) + "\n")
-    print("\n\n".join(told))
+    tell(options.out, command, told, {"rows": rows, "frames": frames, "machine": machine})

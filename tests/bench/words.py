@@ -24,10 +24,10 @@ from typing import Any
 from demo.model_file import unpack
 from demo.subjects import all_subjects
 
-from ._jobs import cores, write_text
+from ._jobs import cores
 from ._step_machine import describe
-from ._step_ours import program
-from ._step_report import machine_list
+from ._step_ours import program, step_seconds
+from ._told import spread, tell
 
 RESULTS = Path(__file__).with_name("results") / "words"
 COUNTS = (1, 4, 8)
@@ -64,17 +64,12 @@ def learn(model: Path, words: int, steps: int, chosen: list[str]) -> dict[str, f
             raise SystemExit(process.stderr)
         whole = time.monotonic() - begun
         events = [json.loads(line) for line in (logs / "s0.jsonl").read_text().splitlines()]
-    at = [event["seconds"] for event in events if event["event"] == "step"]
-    first = len(at) // 5
+    seconds, _ = step_seconds(events)
     return {
-        "step": (at[-1] - at[first]) / (len(at) - 1 - first) / words,
+        "step": statistics.fmean(seconds[len(seconds) // 5 :]) / words,
         "whole": whole / words,
         "bytes": int(process.stdout.split()[-1]) * 1024,
     }
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def table(rows: dict[str, list[dict[int, dict[str, float]]]]) -> str:
@@ -111,14 +106,8 @@ def main(arguments: list[str]) -> None:
     machine: dict[str, Any] = describe(cores())["machine"]
     command = shlex.join(["python", "-m", "zoodip.bench", "words", *arguments])
     told = [
-        f"`{command}`",
         f"`zoodip train` on the demo model, {cores()} cores; medians of {options.rounds} rounds "
         "with the lowest and the highest. A ratio is taken within a round.",
         table(rows),
-        machine_list(machine),
     ]
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_text(options.out / "report.md", "\n\n".join(told) + "\n")
-    results = {"command": command, "rows": rows, "machine": machine}
-    write_text(options.out / "results.json", json.dumps(results, indent=1) + "\n")
-    print("\n\n".join(told))
+    tell(options.out, command, told, {"rows": rows, "machine": machine})

@@ -83,6 +83,30 @@ def encode_settings(chosen: Mapping[str, Any]) -> str:
     return json.dumps(chosen)
 
 
+def _request(
+    model: StrPath,
+    images: StrPath,
+    word: str,
+    init: str,
+    out: StrPath,
+    files: Mapping[str, StrPath | None],
+    *,
+    resume: bool,
+    overwrite: bool,
+    settings: Mapping[str, Setting],
+) -> Any:
+    """files: `like`, `log` and `previews`, where they are given."""
+    request = load_native().PersonalizeRequest()
+    request.model, request.images, request.out = Path(model), Path(images), Path(out)
+    request.word, request.initialiser = word, init
+    request.settings = encode_settings(settings)
+    request.resume, request.overwrite = resume, overwrite
+    for name, path in files.items():
+        if path is not None:
+            setattr(request, name, Path(path))
+    return request
+
+
 def train(
     model: StrPath,
     images: StrPath,
@@ -133,14 +157,17 @@ def train(
         Cancelled: when it was stopped before the first step.
     """
     native = load_native()
-    request = native.PersonalizeRequest()
-    request.model, request.images, request.out = Path(model), Path(images), Path(out)
-    request.word, request.initialiser = word, init
-    request.settings = encode_settings(settings)
-    request.resume, request.overwrite = resume, overwrite
-    for name, path in (("like", like), ("log", log), ("previews", previews)):
-        if path is not None:
-            setattr(request, name, Path(path))
+    request = _request(
+        model,
+        images,
+        word,
+        init,
+        out,
+        {"like": like, "log": log, "previews": previews},
+        resume=resume,
+        overwrite=overwrite,
+        settings=settings,
+    )
     return train_result(
         native.personalize(
             request,
@@ -197,19 +224,20 @@ def train_together(
         Cancelled: when all were stopped before the first step.
     """
     native = load_native()
-    requests = []
-    for subject in subjects:
-        request = native.PersonalizeRequest()
-        request.model, request.images = Path(model), Path(subject.images)
-        request.word, request.initialiser = subject.word, subject.init
-        request.out = Path(subject.out)
-        request.settings = encode_settings(settings)
-        state = request.out.with_suffix(".state.safetensors")
-        request.resume, request.overwrite = resume and state.exists(), overwrite
-        for name, path in (("log", subject.log), ("previews", subject.previews)):
-            if path is not None:
-                setattr(request, name, Path(path))
-        requests.append(request)
+    requests = [
+        _request(
+            model,
+            subject.images,
+            subject.word,
+            subject.init,
+            subject.out,
+            {"log": subject.log, "previews": subject.previews},
+            resume=resume,
+            overwrite=overwrite,
+            settings=settings,
+        )
+        for subject in subjects
+    ]
 
     def hook(word: str) -> Any:
         return event_hook(None if on_event is None else lambda event: on_event(word, event))
