@@ -29,31 +29,57 @@ _FAR = -(2.0**40)
 
 
 @torch.inference_mode(False)
-def prepare_captions(clip: Any, captions: Sequence[str], word: str, vectors: int = 1) -> list[Any]:
-    """Training captions: "{}" stands for `word`, which may also be written out.
+def prepare_captions(
+    clip: Any, captions: Sequence[str], word: str, vectors: int = 1, also: Sequence[str] = ()
+) -> list[Any]:
+    """Training captions: "{sks}" stands for the word sks, which may also be written out, and "{}"
+    for `word` where it is the only one.
 
     Args:
         clip: of a family that can be trained, with what was applied to it.
         captions: one for each result.
         word: the new word, of `vectors` vectors.
+        also: further words, of as many vectors each.
 
     Raises:
-        CaptionError: for a caption without the word, with more than 75 tokens, or with an
-            embedding that does not exist or does not fit, and for a CLIP of another family.
+        CaptionError: for a caption without one of the words, with "{}" where there are several,
+            with more than 75 tokens, or with an embedding that does not exist or does not fit, and
+            for a CLIP of another family.
         TokenError: for a bad word.
     """
-    marked, markers = _with_markers(clip, word, vectors)
+    words = [word, *also]
+    marked = _with_markers(clip, words, vectors)
     prepared = []
     for caption in captions:
         source = f"the caption '{_short(caption)}'"
-        found = _prepare(marked, caption.replace("{}", f" {word} "), source, markers)
+        found = _prepare(marked, _fill_braces(caption, words, source), source)
         if not found.places:
             raise CaptionError(
-                f"{source} does not contain the word: put {{}} (or '{word}') where the subject is "
-                "named"
+                f"{source} contains none of the words: put {_in_braces(words, ', ')} where they "
+                "are seen"
+                if also
+                else f"{source} does not contain the word: put {{}} (or '{word}') where the "
+                "subject is named"
             )
-        prepared.append(found)
+        prepared.append(found if also else replace(found, words=()))
     return prepared
+
+
+def _fill_braces(caption: str, words: Sequence[str], source: str) -> str:
+    for word in words:
+        caption = caption.replace(f"{{{word}}}", f" {word} ")
+    if len(words) == 1:
+        return caption.replace("{}", f" {words[0]} ")
+    if "{}" in caption:
+        raise CaptionError(
+            f"{source} has {{}}, which stands for the only word, and there are {len(words)}: write "
+            f"{_in_braces(words, ' or ')} for the one that is meant"
+        )
+    return caption
+
+
+def _in_braces(words: Sequence[str], between: str) -> str:
+    return between.join(f"{{{word}}}" for word in words)
 
 
 @torch.inference_mode(False)
@@ -62,8 +88,8 @@ def prepare_plain(clip: Any, text: str) -> Any:
 
     Raises CaptionError as `prepare_captions`.
     """
-    noting, nothing = _with_markers(clip, _NO_WORD)
-    return _prepare(noting, text, f"the text '{_short(text)}'", nothing)
+    noting = _with_markers(clip, [_NO_WORD])
+    return _prepare(noting, text, f"the text '{_short(text)}'")
 
 
 @torch.inference_mode(False)
@@ -112,22 +138,24 @@ def _encoders(clip: Any) -> dict[str, Any]:
     )
 
 
-def _with_markers(clip: Any, word: str, vectors: int = 1) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The CLIP with the word, and what stands for it: of each encoder [vectors, width]."""
-    count = torch.arange(1.0, vectors + 1).unsqueeze(1)
-    markers = {
-        key: torch.full((1, inner.embedding_size), _FAR) * count
-        for key, inner in _encoders(clip).items()
-    }
-    return apply_token(clip, Token(word, markers, {})), markers
+def _with_markers(clip: Any, words: Sequence[str], vectors: int = 1) -> Any:
+    """The CLIP with the words: what stands for them says which word it is, and which vector."""
+    for number, word in enumerate(words):
+        count = torch.arange(vectors).unsqueeze(1) + number * MAX_VECTORS + 1.0
+        markers = {
+            key: torch.full((1, inner.embedding_size), _FAR) * count
+            for key, inner in _encoders(clip).items()
+        }
+        clip = apply_token(clip, Token(word, markers, {}))
+    return clip
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _prepare(clip: Any, text: str, source: str, markers: Mapping[str, torch.Tensor]) -> Any:
-    """`clip` knows the word by `markers`; messages begin with `source`."""
+def _prepare(clip: Any, text: str, source: str) -> Any:
+    """`clip` knows the words by their markers; messages begin with `source`."""
     encoders = _encoders(clip)
     for inner in encoders.values():
         inner.zoodip_missing = []
@@ -143,21 +171,24 @@ def _prepare(clip: Any, text: str, source: str, markers: Mapping[str, torch.Tens
     for key, inner in encoders.items():
         short = key.removeprefix("clip_")  # as ComfyUI names tokens: "l" of clip_l
         chunks = tokens[short if short in tokens else key]
-        read[key] = _read(chunks, source, key, markers[key], inner.end_token)
+        read[key] = _read(chunks, source, inner.embedding_size, inner.end_token)
     first_key, first = next(iter(read.items()))
     for key, other in read.items():
-        same = (first.places, first.fixed_positions) == (other.places, other.fixed_positions)
+        same = all(
+            getattr(first, name) == getattr(other, name)
+            for name in ("places", "words", "fixed_positions")
+        )
         if not same or not torch.equal(first.ids, other.ids):
             raise CaptionError(
                 f"{source} is read as other tokens by {key} than by {first_key} of this CLIP; "
                 "training needs text encoders that read the same"
             )
-    fixed = {key: one.fixed_vectors[key] for key, one in read.items() if one.fixed_vectors}
+    fixed = {key: one.fixed_vectors for key, one in read.items() if len(one.fixed_positions)}
     return replace(first, fixed_vectors=fixed)
 
 
-def _read(chunks: Any, source: str, key: str, markers: torch.Tensor, end: int) -> Any:
-    """What the text encoder of that key reads: ids, the places where the word's markers begin, and
+def _read(chunks: Any, source: str, width: int, end: int) -> Any:
+    """What a text encoder of that width reads: ids, the places where words' markers begin, and
     other vectors, told apart. Behind the end is filled up with it: the engine pads as each encoder
     does."""
     # 0 is the word id of start, end and padding.
@@ -174,24 +205,27 @@ def _read(chunks: Any, source: str, key: str, markers: torch.Tensor, end: int) -
             f"{POSITIONS}, as those of Stable Diffusion do"
         )
     ids = torch.zeros(1, len(entries), dtype=torch.int64)
-    places, positions, vectors = [], [], []
+    places, words, positions, vectors = [], [], [], []
     ended = False
     for position, value in enumerate(entries):
         if not torch.is_tensor(value):
             ids[0, position] = end if ended else int(value)
             ended = ended or int(value) == end
-        elif value.shape != markers.shape[1:]:
+        elif value.shape != (width,):
             raise CaptionError(
                 f"{source} names an embedding of {value.shape[-1]} numbers, and this CLIP takes "
-                f"{markers.shape[1]}; use one that was made for this model family"
+                f"{width}; use one that was made for this model family"
             )
-        elif torch.equal(value, markers[0]):
-            places.append(position)
         elif float(value[0]) > _FAR:
             positions.append(position)
             vectors.append(value.detach().to("cpu", torch.float32))
-    fixed = {key: torch.stack(vectors)} if vectors else {}
-    return graph().Text(ids, tuple(places), tuple(positions), fixed)
+        else:
+            word, vector = divmod(int(value[0] / _FAR) - 1, MAX_VECTORS)
+            if vector == 0:
+                places.append(position)
+                words.append(word)
+    fixed = torch.stack(vectors) if vectors else {}
+    return graph().Text(ids, tuple(places), tuple(positions), fixed, tuple(words))
 
 
 def _pieces(found: Any, clip: Any) -> list[str]:

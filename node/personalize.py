@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
@@ -24,7 +25,7 @@ from .parking import halved
 from .pictures import pictures_from
 from .schema import schema
 from .self_check import expected_of, text_states
-from .subjects import Subject, Subjects, subject_inputs, subject_of
+from .subjects import Subject, Subjects, Word, subject_inputs, subject_of
 from .token import Token, read_token
 from .token_clip import apply_token, inner_tokenizers
 from .wires import clip_skip_of, digest_of_patched, read_wires
@@ -91,14 +92,18 @@ def _single(inputs: dict[str, list]) -> dict[str, Any]:
     return {name: values[0] if values else None for name, values in inputs.items()}
 
 
-def _learner(clip: Any, subject: Subject, chosen: dict) -> training.Subject:
-    """A subject as the engine takes it, with ids of the CLIP's own tokenizer."""
-    start = initialiser(clip, subject.initialiser)
+def _learner(
+    clip: Any, subject: Subject, further: Sequence[Word], chosen: dict
+) -> training.Subject:
+    """A subject as the engine takes it, with ids of the CLIP's own tokenizer. further: words that
+    its captions have as well."""
+    starts = [initialiser(clip, one.initialiser) for one in (subject, *further)]
     pictures = pictures_from(subject.images)
     captions = match_captions(listed_captions(subject.captions, len(pictures)), len(pictures))
     # Fewer vectors than words are refused by the engine, with both numbers.
-    vectors = chosen.get("vectors", 0) or len(start)
-    ids = prepare_captions(clip, captions, subject.word, vectors)
+    vectors = chosen.get("vectors", 0) or max(_count(start) for start in starts)
+    names = [word.word for word in further]
+    ids = prepare_captions(clip, captions, subject.word, vectors, names)
     prepared = zip(pictures, captions, ids, strict=True)
     return training.Subject(
         [
@@ -106,17 +111,28 @@ def _learner(clip: Any, subject: Subject, chosen: dict) -> training.Subject:
             for i, (picture, caption, ids) in enumerate(prepared, 1)
         ],
         subject.word,
-        (subject.initialiser, start),
+        (subject.initialiser, starts[0]),
+        tuple(
+            (one.word, (one.initialiser, start))
+            for one, start in zip(further, starts[1:], strict=True)
+        ),
     )
 
 
-def _asked(clip: Any, given: dict[str, Any], subjects: list[Subject]) -> dict[str, Any]:
-    """The fields of a Training that both nodes ask for."""
+def _count(start: list[int] | dict[str, torch.Tensor]) -> int:
+    """How many vectors a word begins from."""
+    return len(start) if isinstance(start, list) else len(next(iter(start.values())))
+
+
+def _asked(
+    clip: Any, given: dict[str, Any], subjects: list[Subject], further: list[Word]
+) -> dict[str, Any]:
+    """The fields of a Training that both nodes ask for. further: of the first subject."""
     chosen, percent = _settings(given["precision"], given["train_seed"], given.get("options"))
     learners = []
-    for subject in subjects:
+    for number, subject in enumerate(subjects):
         try:
-            learners.append(_learner(clip, subject, chosen))
+            learners.append(_learner(clip, subject, [] if number else further, chosen))
         except ValueError as error:
             if len(subjects) == 1:
                 raise
@@ -149,16 +165,18 @@ class _Personalize(io.ComfyNode):
     @classmethod
     def execute(cls, **inputs: list) -> io.NodeOutput:
         given = _single(inputs)
-        subjects = [subject_of(inputs), *(given.get("subjects") or ())]
+        added = given.get("subjects") or ()
+        subjects = [subject_of(inputs), *(one for one in added if isinstance(one, Subject))]
+        further = [one for one in added if isinstance(one, Word)]
         place = _place(cls.hidden)
         with ExitStack() as stack:
             jobs = [
                 stack.enter_context(_beginning(subject.word, given["steps"], place, number))
                 for number, subject in enumerate(subjects)
             ]
-            asked, clip_for = cls._training(given, subjects)
+            asked, clip_for = cls._training(given, subjects, further)
             learned = training.learn(jobs, asked, place["node"], host)
-            tokens = [read_token(each.token) for each in learned]
+            tokens = [read_token(file) for each in learned for file in (each.token, *each.also)]
             if not all(each.finished for each in learned):
                 stopped = _widgets(**inputs)
                 _STOPPED[stopped] = _STOPPED.get(stopped, 0) + 1
@@ -201,11 +219,11 @@ class PersonalizeZO(_Personalize):
 
     @classmethod
     def _training(
-        cls, given: dict[str, Any], subjects: list[Subject]
+        cls, given: dict[str, Any], subjects: list[Subject], further: list[Word]
     ) -> tuple[training.Training, Any]:
         model, clip, vae = given["model"], given["clip"], given["vae"]
         wired = read_wires(model, clip, vae, comfy.lora.calculate_weight, host.settle)
-        asked = _asked(clip, given, subjects)
+        asked = _asked(clip, given, subjects, further)
         asked["settings"] |= {"prediction": wired.prediction, "clip_skip": wired.clip_skip}
         first = asked["subjects"][0]
         picture, text = first.pictures[0], f"a photo of a {first.initialiser[0]}"
@@ -246,14 +264,14 @@ class PersonalizeFromCheckpointZO(_Personalize):
 
     @classmethod
     def _training(
-        cls, given: dict[str, Any], subjects: list[Subject]
+        cls, given: dict[str, Any], subjects: list[Subject], further: list[Word]
     ) -> tuple[training.Training, Any]:
         path = folder_paths.get_full_path_or_raise("checkpoints", given["ckpt_name"])
         wired_clip = given.get("clip")
         clip = wired_clip or TokenizerOnly.of_checkpoint(
             path, folder_paths.get_folder_paths("embeddings")
         )
-        asked = _asked(clip, given, subjects)
+        asked = _asked(clip, given, subjects, further)
         asked["settings"]["prediction"] = given["prediction"]
         if given.get("zero_snr", "auto") != "auto":
             asked["settings"]["zero_snr"] = given["zero_snr"]

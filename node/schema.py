@@ -20,6 +20,7 @@ _ALIASES = {
     "PersonalizeZO": _LEARN,
     "PersonalizeFromCheckpointZO": _LEARN,
     "AddSubjectZO": [*_LEARN, "several subjects", "two words"],
+    "AddWordZO": [*_LEARN, "several words", "two words"],
     "TrainingOptionsZO": ["train", "textual inversion settings", "learning rate"]
     + ["hyperparameters"],
     "LoadTrainingImagesZO": ["train", "textual inversion", "dreambooth", "dataset", "image folder"],

@@ -1,4 +1,4 @@
-"""Add Subject (ZO): further subjects that a Personalize node learns in the same run."""
+"""Add Subject (ZO) and Add Word (ZO): what a Personalize node learns beside its own word."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from .captions import DEFAULT
 from .schema import schema
 
 Subjects = io.Custom("ZO_SUBJECTS")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that is to be learned from the node's own pictures, whose captions have it."""
+
+    word: str
+    initialiser: str
 
 
 @dataclass(frozen=True)
@@ -61,4 +69,22 @@ class AddSubjectZO(io.ComfyNode):
         return io.NodeOutput((*before, subject_of(inputs)))
 
 
-NODES = [AddSubjectZO]
+class AddWordZO(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AddWordZO",
+            [
+                io.String.Input("word", default="zwx"),
+                io.String.Input("initialiser", default="person"),
+                Subjects.Input("subjects", optional=True),
+            ],
+            [Subjects.Output("subjects_out")],
+        )
+
+    @classmethod
+    def execute(cls, word: str, initialiser: str, subjects: tuple = ()) -> io.NodeOutput:
+        return io.NodeOutput((*subjects, Word(word.strip(), initialiser.strip())))
+
+
+NODES = [AddSubjectZO, AddWordZO]

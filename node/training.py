@@ -11,6 +11,8 @@ import torch
 
 from .native import graph, zoodip
 
+Initialiser = tuple[str, list[int] | dict[str, torch.Tensor]]
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -19,8 +21,10 @@ class Subject:
     pictures: list[Any]
     """zoodip.graph.Picture."""
     word: str
-    initialiser: tuple[str, list[int] | dict[str, torch.Tensor]]
+    initialiser: Initialiser
     """As the user wrote it; token ids, or by text encoder vectors float32 [count, width]."""
+    also: tuple[tuple[str, Initialiser], ...] = ()
+    """Further words in the captions."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def learn(jobs: list[Any], training: Training, node: str, host: Any) -> list[Any
         try:
             return graph().learn(
                 [
-                    graph().GraphSubject(job, subject.pictures, subject.word, subject.initialiser)
+                    graph().GraphSubject(
+                        job, subject.pictures, subject.word, subject.initialiser, subject.also
+                    )
                     for job, subject in zip(jobs, training.subjects, strict=True)
                 ],
                 training.weights,

@@ -57,6 +57,17 @@ NamedSubject parse_subject(const std::string& text) {
     return subject;
 }
 
+std::vector<NewWord> parse_also(const std::vector<std::string>& texts) {
+    std::vector<NewWord> words;
+    for (const std::string& text : texts) {
+        const std::size_t colon = text.find(':');
+        require(colon != std::string::npos && colon > 0 && colon + 1 < text.size(), "also '", text,
+                "': needs WORD:INIT, for example ohwx:person");
+        words.push_back({text.substr(0, colon), text.substr(colon + 1)});
+    }
+    return words;
+}
+
 std::vector<NamedSubject> subjects_in(const fs::path& folder) {
     std::vector<NamedSubject> subjects;
     for (const FolderEntry& entry : list_folder(folder).folders) {
@@ -88,8 +99,10 @@ void SubjectOptions::add_to(CLI::App& command) {
 }
 
 std::vector<PersonalizeRequest> SubjectOptions::requests(const PersonalizeRequest& common) const {
-    require(common.images.empty() && common.word.empty() && common.initialiser.empty(),
-            "train: --images, --word and --init are of one subject; each --subject has its own");
+    require(common.images.empty() && common.word.empty() && common.initialiser.empty() &&
+                common.also.empty(),
+            "train: --images, --word, --init and --also are of one subject; each --subject has its "
+            "own");
     std::vector<NamedSubject> subjects;
     for (const std::string& text : texts_) subjects.push_back(parse_subject(text));
     if (!folder_.empty()) {

@@ -27,6 +27,9 @@ NamedSubject parse_subject(const std::string& text);
 // that is called otherwise, and where there is none.
 std::vector<NamedSubject> subjects_in(const std::filesystem::path& folder);
 
+// Of each "ohwx:person" word and initialiser. Throws Error that says what is missing.
+std::vector<NewWord> parse_also(const std::vector<std::string>& texts);
+
 class SubjectOptions {
   public:
     void add_to(CLI::App& command);

@@ -30,6 +30,7 @@ struct TrainOptions {
     PersonalizeRequest request;
     SubjectOptions subjects;
     SettingOptions settings;
+    std::vector<std::string> also;
     std::string nice = open_name;
 };
 
@@ -138,7 +139,7 @@ void tell_of_result(const PersonalizeResult& result) {
                   << result.token.string() << "; the same command with --resume goes on\n";
         return;
     }
-    std::cerr << "done: " << result.token.string() << '\n';
+    for (const auto& token : result.tokens) std::cerr << "done: " << token.string() << '\n';
     if (result.word_step != result.steps) {
         std::cerr << "it is the word of step " << result.word_step
                   << ", which had the lowest validation loss\n";
@@ -223,6 +224,11 @@ void add_train_command(CLI::App& app, Command& chosen, const std::shared_ptr<Wir
         ->add_option("--out", request.out,
                      "The token file to write, .safetensors; of several subjects their folder")
         ->required();
+    command
+        ->add_option("--also", options->also,
+                     "WORD:INIT, a further word in the same captions, where {WORD} stands for it, "
+                     "as in \"a photo of {sks} and {ohwx}\"; WORD.safetensors lies beside --out")
+        ->take_all();
     options->subjects.add_to(*command);
     command->add_option("--like", request.like,
                         "A token whose run to repeat: word, init and settings are its own unless "
@@ -249,6 +255,7 @@ void add_train_command(CLI::App& app, Command& chosen, const std::shared_ptr<Wir
     command->callback([options, command, &chosen] {
         chosen = [options, command](const CancelToken& cancel) {
             options->request.settings = options->settings.chosen(*command);
+            options->request.also = parse_also(options->also);
             return train(*options, cancel);
         };
     });

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,6 +35,8 @@ struct JobRequest {
     std::string word;
     std::string init;
     nlohmann::json settings = nlohmann::json::object();
+    // Further words in the same captions, each with its `init`.
+    std::map<std::string, std::string> also = {};
 };
 
 struct JobProgress {

@@ -15,6 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const std::string further_word = "word.";  // begins the names of its files
+
 constexpr std::uint64_t max_record = 4u << 20;  // bytes
 
 fs::path staged(const fs::path& root, const std::string& id) {
@@ -273,13 +275,20 @@ void JobFolders::discard_learned(const std::string& id) const noexcept {
     std::vector<fs::path> learned = {previews_in(folder), folder / "preview.jpg",
                                      folder / "curve.bin", folder / "validations.bin"};
     for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
-        if (entry.path().filename().string().starts_with(stem)) learned.push_back(entry.path());
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with(stem) || name.starts_with(further_word)) {
+            learned.push_back(entry.path());
+        }
     }
     for (const fs::path& path : learned) remove_quietly(path);
 }
 
 fs::path JobFolders::token_in(const fs::path& folder) {
     return folder / "token.safetensors";
+}
+
+fs::path JobFolders::token_in(const fs::path& folder, const std::string& word) {
+    return folder / (further_word + word + ".safetensors");
 }
 
 fs::path JobFolders::previews_in(const fs::path& folder) {

@@ -30,7 +30,8 @@ struct NewPicture {
 };
 
 // ROOT/store.json: the size limit. ROOT/ID/job.json, events.jsonl, curve.bin, validations.bin,
-// pictures/, previews/; token.safetensors and what else the engine keeps beside it. Names that
+// pictures/, previews/; token.safetensors and what else the engine keeps beside it, and
+// word.NAME.safetensors of each further word. Names that
 // begin with a dot are jobs that were never accepted, or were deleted: they are removed at the next
 // start, as are files that a killed process was writing. A graph's training may have been kept as
 // run.json and preview.jpg, before all jobs were kept alike.
@@ -77,6 +78,9 @@ class JobFolders {
     // The pictures of one job as another's own. Throws StorageError.
     static void copy_pictures(const std::filesystem::path& from, const std::filesystem::path& to);
     static std::filesystem::path token_in(const std::filesystem::path& folder);
+    // Of a further word of the job.
+    static std::filesystem::path token_in(const std::filesystem::path& folder,
+                                          const std::string& word);
     static std::filesystem::path previews_in(const std::filesystem::path& folder);
     static std::filesystem::path pictures_in(const std::filesystem::path& folder);
     // previews/000500.png, so that names sort as steps do. extension: with its dot.

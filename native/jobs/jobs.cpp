@@ -111,6 +111,7 @@ Jobs::Staged Jobs::stage(const JobRequest& request, const JobTask& files,
     if (request.images.empty()) staged.training.images = JobFolders::pictures_in(folder);
     staged.training.token = JobFolders::token_in(folder);
     staged.training.previews = JobFolders::previews_in(folder);
+    staged.training.also = further_words(request, folder);
     staged.places = places_of(job);
     staged.places.emplace_back(folder, "");
     return staged;
@@ -353,10 +354,13 @@ std::shared_ptr<EventLog> Jobs::events(const std::string& id) const {
     return found == nullptr ? nullptr : found->events;
 }
 
-std::optional<fs::path> Jobs::token(const std::string& id) const {
+std::optional<fs::path> Jobs::token(const std::string& id, const std::string& word) const {
     const auto job = find(id);
     if (!job || job->token.empty()) return std::nullopt;
-    const fs::path file = folders_.folder(id) / job->token;
+    const fs::path folder = folders_.folder(id);
+    const bool first = word.empty() || word == job->request.word;
+    if (!first && !job->request.also.contains(word)) return std::nullopt;
+    const fs::path file = first ? folder / job->token : JobFolders::token_in(folder, word);
     std::error_code gone;  // deleted by hand
     if (!fs::is_regular_file(file, gone)) return std::nullopt;
     return file;

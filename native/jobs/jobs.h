@@ -109,7 +109,9 @@ class Jobs {
 
     std::shared_ptr<EventLog> events(const std::string& id) const;  // null for an unknown id
     // The file of the word; nothing while there is none.
-    std::optional<std::filesystem::path> token(const std::string& id) const;
+    // word: which of several; empty for the first one's.
+    std::optional<std::filesystem::path> token(const std::string& id,
+                                               const std::string& word = {}) const;
     // The picture at a step; nothing when there is none.
     std::optional<std::filesystem::path> preview(const std::string& id, std::int64_t step) const;
 
@@ -190,6 +192,8 @@ class Jobs {
     void conclude(Entry& entry, const TrainingResult& result, const std::exception_ptr& failure);
     void give_turn(const Group& group);
     JobTask training_of(const Job& job) const;
+    static std::vector<JobWord> further_words(const JobRequest& request,
+                                              const std::filesystem::path& folder);
     PlaceNames places_of(const Job& job) const;
     // The word in its folder is handed out where keeps_token, and there is one.
     void end(Entry& entry, JobState state, const std::string& message, bool keeps_token = false);

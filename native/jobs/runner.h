@@ -14,6 +14,12 @@
 
 namespace zoodip {
 
+// A word beside that of a job.
+struct JobWord {
+    std::string word, init;
+    std::filesystem::path token;  // where it goes
+};
+
 // A job's request with the files that its names stand for.
 struct JobTask {
     std::filesystem::path model;   // a checkpoint or a diffusers folder
@@ -22,6 +28,7 @@ struct JobTask {
     nlohmann::json settings;         // what differs from the defaults
     std::filesystem::path token;     // where it goes, .safetensors
     std::filesystem::path previews;  // folder
+    std::vector<JobWord> also = {};  // further words in the captions
 };
 
 struct TrainingResult {

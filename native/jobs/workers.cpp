@@ -141,7 +141,16 @@ JobTask Jobs::training_of(const Job& job) const {
         job.request.init,
         job.request.settings,
         JobFolders::token_in(folder),
-        JobFolders::previews_in(folder)};
+        JobFolders::previews_in(folder),
+        further_words(job.request, folder)};
+}
+
+std::vector<JobWord> Jobs::further_words(const JobRequest& request, const fs::path& folder) {
+    std::vector<JobWord> words;
+    for (const auto& [word, init] : request.also) {
+        words.push_back({word, init, JobFolders::token_in(folder, word)});
+    }
+    return words;
 }
 
 void Jobs::load_curve(Entry& entry) {

@@ -14,15 +14,19 @@ namespace {
 constexpr std::size_t max_picture_bytes = 256u << 20;
 // Of a picture in a folder: its own caption, else the default ones.
 void add_texts(const FolderPicture& from, const std::vector<std::string>& default_captions,
-               const Tokenizer& tokenizer, const PlacedWord& word, TrainingPicture& picture) {
+               const Tokenizer& tokenizer, const std::vector<PlacedWord>& words,
+               TrainingPicture& picture) {
     const bool own = !from.caption.empty();
     picture.captions = own ? std::vector{from.caption} : default_captions;
+    require(!picture.captions.empty(), from.name,
+            ": has no caption. Of several words it says which ",
+            "are seen: write one into a file beside it, or set `caption` for all pictures");
     std::string source = own ? from.source : "caption";
     if (from.caption_is_folder_name) {
         source += ": the folder's name is the caption of its pictures without one";
     }
     for (const std::string& caption : picture.captions) {
-        picture.texts.push_back(prepare_caption(tokenizer, caption, word, source));
+        picture.texts.push_back(prepare_caption(tokenizer, caption, words, source));
     }
 }
 
@@ -47,7 +51,8 @@ at::Tensor pixels_of(const Picture& whole, std::int64_t side) {
 
 std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
                                                const std::vector<std::string>& default_captions,
-                                               const Tokenizer& tokenizer, const PlacedWord& word) {
+                                               const Tokenizer& tokenizer,
+                                               const std::vector<PlacedWord>& words) {
     std::vector<TrainingPicture> pictures;
     for (const FolderPicture& from : folder.pictures) {
         TrainingPicture picture;
@@ -57,7 +62,7 @@ std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
         Sha256 hash;
         hash.update(read_named_file(from.file, from.name, max_picture_bytes));
         picture.sha256 = hash.hex();
-        add_texts(from, default_captions, tokenizer, word, picture);
+        add_texts(from, default_captions, tokenizer, words, picture);
         pictures.push_back(std::move(picture));
     }
     return pictures;

@@ -30,10 +30,12 @@ struct TrainingPicture {
 };
 
 // The pictures of a folder in its order, each with its own caption or with `default_captions`.
-// Nothing is decoded yet. Throws Error for a caption without the word.
+// Nothing is decoded yet. Throws Error for a caption without one of the words, and for a picture
+// without one where there is no default.
 std::vector<TrainingPicture> training_pictures(const PictureFolder& folder,
                                                const std::vector<std::string>& default_captions,
-                                               const Tokenizer& tokenizer, const PlacedWord& word);
+                                               const Tokenizer& tokenizer,
+                                               const std::vector<PlacedWord>& words);
 
 // Latent moments of one picture and of its mirror image: computed once, since they never change.
 struct LatentPicture {

@@ -81,9 +81,10 @@ Picture picture_of(const at::Tensor& pixels, const std::string& name) {
             std::vector<std::uint8_t>(data, data + plain.numel())};
 }
 
+// words: of each place, which of the words; empty where there is only one.
 PreparedText text_of(const at::Tensor& ids, const std::vector<std::int64_t>& places,
-                     std::vector<std::int64_t> fixed_positions,
-                     const EncoderTensors& fixed_vectors) {
+                     std::vector<std::int64_t> fixed_positions, const EncoderTensors& fixed_vectors,
+                     const std::vector<std::size_t>& words) {
     const at::Tensor plain = ids.cpu().contiguous();
     require(plain.dim() == 2 && plain.size(0) == 1 && plain.scalar_type() == at::kLong,
             "text: needs int64 ids [1, tokens], got ", c10::toString(plain.scalar_type()), " ",
@@ -93,7 +94,11 @@ PreparedText text_of(const at::Tensor& ids, const std::vector<std::int64_t>& pla
                 std::all_of(fixed_positions.begin(), fixed_positions.end(), inside),
             "text: a word lies outside of the ", plain.size(1), " tokens");
     PreparedText text{.ids = plain, .places = {}};
-    for (const std::int64_t place : places) text.places.push_back({0, place});
+    require(words.empty() || words.size() == places.size(), "text: ", places.size(),
+            " places, but words of ", words.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        text.places.push_back({words.empty() ? 0 : words[i], places[i]});
+    }
     const auto places_of_others = static_cast<std::int64_t>(fixed_positions.size());
     for (const auto& [encoder, vectors] : fixed_vectors) {
         require(vectors.dim() == 2 && vectors.size(0) == places_of_others,
@@ -123,9 +128,10 @@ void bind_inputs(py::module_& module) {
         .def(py::init(&text_of), py::arg("ids"), py::arg("places") = std::vector<std::int64_t>{},
              py::arg("fixed_positions") = std::vector<std::int64_t>{},
              py::arg("fixed_vectors") = EncoderTensors{},
+             py::arg("words") = std::vector<std::size_t>{},
              "ids int64 [1, tokens]; places: the first position of each occurrence of the new "
              "word; fixed_vectors, by text encoder: float32 [positions, width], those of other "
-             "words.");
+             "words; words: of each place, which of several new words.");
     py::class_<TrainingPicture>(module, "TrainingPicture", "A picture with its caption.")
         .def(py::init([](const std::string& name, const std::string& sha256,
                          const std::string& caption, const PreparedText& text,
@@ -144,7 +150,11 @@ void bind_request(py::module_& module) {
                     const std::string& word, const std::string& initialiser, StartVectors start,
                     const std::string& settings, std::optional<std::vector<double>> alphas_cumprod,
                     const PreparedText& empty_text, const SelfCheck& check,
-                    const std::string& compute_choice) {
+                    const std::string& compute_choice,
+                    const std::vector<std::tuple<std::string, std::string, StartVectors>>& also) {
+                     std::vector<StartedWord> further;
+                     for (const auto& [other, kind, from] : also)
+                         further.push_back({other, kind, from});
                      return GraphRequest{std::move(source),
                                          std::move(pictures),
                                          word,
@@ -155,12 +165,13 @@ void bind_request(py::module_& module) {
                                          std::move(alphas_cumprod),
                                          empty_text,
                                          check,
-                                         compute_choice};
+                                         compute_choice,
+                                         std::move(further)};
                  }),
              py::kw_only(), py::arg("source"), py::arg("pictures"), py::arg("word"),
              py::arg("initialiser"), py::arg("start"), py::arg("settings"),
              py::arg("alphas_cumprod"), py::arg("empty_text"), py::arg("check"),
-             py::arg("compute_choice"));
+             py::arg("compute_choice"), py::arg("also"));
 }
 
 void bind_check(py::module_& module) {
@@ -246,6 +257,8 @@ void bind_graph(py::module_& module) {
            const CancelToken& cancel) {
             GraphRequest request = given;
             request.output = {out, resume, overwrite};
+            for (const StartedWord& other : request.also)
+                request.output.also.push_back(token_called(out.parent_path(), other.word));
             Callbacks callbacks(cancel);
             PythonObserver observer(
                 {on_stage, on_forecast, on_step, on_event, on_preview, preview_share}, callbacks);

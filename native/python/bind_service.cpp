@@ -135,8 +135,9 @@ py::list learn_in_graph(const std::vector<OwnedGraphJob*>& graph_jobs,
     using namespace pybind11::literals;
     py::list out;
     for (const GraphLearned& learned : all) {
-        out.append(py::dict("token"_a = learned.token, "losses"_a = learned.losses,
-                            "steps"_a = learned.steps, "finished"_a = learned.finished));
+        out.append(py::dict("token"_a = learned.token, "also"_a = learned.also,
+                            "losses"_a = learned.losses, "steps"_a = learned.steps,
+                            "finished"_a = learned.finished));
     }
     return out;
 }

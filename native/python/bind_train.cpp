@@ -2,6 +2,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <pybind11/stl.h>
@@ -74,6 +75,20 @@ void bind_personalize(py::module_& module) {
         .def_readwrite("log", &PersonalizeRequest::log)
         .def_readwrite("previews", &PersonalizeRequest::previews)
         .def_readwrite("like", &PersonalizeRequest::like)
+        .def_property(
+            "also",
+            [](const PersonalizeRequest& request) {
+                std::vector<std::pair<std::string, std::string>> also;
+                for (const NewWord& other : request.also)
+                    also.emplace_back(other.word, other.initialiser);
+                return also;
+            },
+            [](PersonalizeRequest& request,
+               const std::vector<std::pair<std::string, std::string>>& also) {
+                request.also.clear();
+                for (const auto& [word, initialiser] : also)
+                    request.also.push_back({word, initialiser});
+            })
         .def_property(
             "settings", [](const PersonalizeRequest& request) { return request.settings.dump(); },
             [](PersonalizeRequest& request, const std::string& settings) {

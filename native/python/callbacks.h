@@ -93,9 +93,10 @@ auto run_with(const Callbacks& callbacks, Work&& work) {
 // The result as Python sees it.
 inline pybind11::dict to_python(const PersonalizeResult& result) {
     using namespace pybind11::literals;
-    return pybind11::dict("token"_a = result.token, "steps"_a = result.steps,
-                          "word_step"_a = result.word_step, "finished"_a = result.finished,
-                          "loss"_a = result.smooth_loss, "forward_passes"_a = result.forward_passes,
+    return pybind11::dict("token"_a = result.token, "tokens"_a = result.tokens,
+                          "steps"_a = result.steps, "word_step"_a = result.word_step,
+                          "finished"_a = result.finished, "loss"_a = result.smooth_loss,
+                          "forward_passes"_a = result.forward_passes,
                           "backward_passes"_a = result.backward_passes, "best"_a = result.best,
                           "best_step"_a = result.best_step, "best_loss"_a = result.best_loss);
 }

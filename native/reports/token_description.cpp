@@ -6,6 +6,7 @@
 #include <ATen/ops/norm.h>
 
 #include "core/error.h"
+#include "core/listed.h"
 #include "core/settings.h"
 #include "settings/settings.h"
 
@@ -118,11 +119,32 @@ void take_pictures(json& record, TokenDescription& token) {
     record.erase("pictures");
 }
 
+// Of several words that were learned together each has the record of all of them: the first one's
+// word and initialiser at its root, those of the others beside them.
+void take_words(json& record, TokenDescription& token) {
+    const auto others = record.find("learned_with");
+    if (others == record.end() || !others->is_array()) return;
+    const std::string first = record.value("word", json()).is_string() ? record["word"] : json("");
+    if (!first.empty() && first != token.word) token.learned_with.push_back(first);
+    for (json other : *others) {
+        if (!other.is_object()) continue;
+        const std::string word = take_text(other, "word");
+        if (word.empty()) continue;
+        if (word == token.word) {
+            token.initialiser = take_text(other, "initialiser");
+        } else {
+            token.learned_with.push_back(word);
+        }
+    }
+    record.erase("learned_with");
+}
+
 void take_record(json record, std::int64_t text_width, TokenDescription& token) {
     token.ours = true;
     token.version = take_text(record, "zoodip");
     token.family = take_text(record, "family");
     token.initialiser = take_text(record, "initialiser");
+    take_words(record, token);
     token.model = take_text(record, "model");
     token.folder = take_text(record, "folder");
     token.compute_choice = take_text(record, "compute_choice");
@@ -203,6 +225,7 @@ std::string encoder_text(const TokenDescription::Encoder& encoder) {
 
 void add_record(const TokenDescription& token, Lines& lines) {
     lines.add("initialiser", printable(token.initialiser));
+    lines.add("learned with", printable(listed(token.learned_with)));
     lines.add("family", printable(token.family));
     if (token.seed) lines.add("seed", std::to_string(*token.seed));
     json changed = token.changed;
@@ -292,6 +315,7 @@ json to_json(const TokenDescription& token) {
         record = {{"version", or_null(token.version)},
                   {"family", or_null(token.family)},
                   {"initialiser", or_null(token.initialiser)},
+                  {"learned_with", token.learned_with},
                   {"model", or_null(token.model)},
                   {"seed", token.seed ? json(*token.seed) : json()},
                   {"settings", token.settings},

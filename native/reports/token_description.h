@@ -38,7 +38,8 @@ struct TokenDescription {
     std::string version;  // of zoodip
     std::string family;   // "Stable Diffusion 1.x"
     std::string initialiser;
-    std::string model;  // SHA-256 of the weights
+    std::vector<std::string> learned_with;  // other words, in the same captions
+    std::string model;                      // SHA-256 of the weights
     std::optional<std::int64_t> seed;
     nlohmann::json settings = nlohmann::json::object();  // all that decide the numbers
     nlohmann::json changed = nlohmann::json::object();   // those that leaving out would alter

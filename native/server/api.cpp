@@ -353,9 +353,13 @@ HttpResponse Api::events(const HttpRequest& request, const Segments& ids) {
     return {200, "text/event-stream", "", {}, std::move(stream)};
 }
 
-HttpResponse Api::token(const HttpRequest&, const Segments& ids) {
+HttpResponse Api::token(const HttpRequest& request, const Segments& ids) {
     const Job job = found(ids.front());
-    const auto file = jobs_.token(job.id);
+    const std::string word = request.query("word").value_or(job.request.word);
+    if (word != job.request.word && !job.request.also.contains(word)) {
+        throw HttpError(404, concat("job ", job.id, " learns no word of that name"));
+    }
+    const auto file = jobs_.token(job.id, word);
     if (!file) {
         throw HttpError(
             409, concat("job ", job.id, " is ", name_of(job.state),
@@ -364,8 +368,7 @@ HttpResponse Api::token(const HttpRequest&, const Segments& ids) {
     return {200,
             "application/octet-stream",
             read_all(*file),
-            {{"Content-Disposition",
-              concat("attachment; filename=\"", file_name(job.request.word), "\"")}},
+            {{"Content-Disposition", concat("attachment; filename=\"", file_name(word), "\"")}},
             {}};
 }
 

@@ -21,6 +21,7 @@ struct ServerLimits {
     std::size_t picture = 16 << 20;
     std::size_t pictures = 16;
     std::size_t subjects = 64;  // that are learned together
+    std::size_t words = 8;      // of one job, beside its first
 
     std::chrono::milliseconds head_time{10'000};   // from a request's first byte
     std::chrono::milliseconds body_time{120'000};  // for the whole body

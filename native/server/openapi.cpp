@@ -97,6 +97,12 @@ json preview_schema() {
     return schema;
 }
 
+json further_words() {
+    return {{"type", "object"},
+            {"additionalProperties", {{"type", "string"}}},
+            {"description", "further words in the same captions, each with its init"}};
+}
+
 json job_properties() {
     return {
         {"id", id_schema()},
@@ -114,6 +120,7 @@ json job_properties() {
         {"images", or_null("string", "null: pictures of its own")},
         {"word", {{"type", "string"}}},
         {"init", {{"type", "string"}}},
+        {"also", further_words()},
         {"settings", {{"type", "object"}, {"description", "those that were given"}}},
         {"stage", {{"type", "string"}, {"description", "what is being done, in a few words"}}},
         {"step", whole_number("steps done")},
@@ -178,27 +185,37 @@ json problem_schema() {
             {"required", {"type", "title", "status", "detail"}}};
 }
 
-json submission_properties() {
+json also_schema(const ServerLimits& limits) {
+    json schema = further_words();
+    schema["maxProperties"] = limits.words;
+    schema["propertyNames"] = text("the word");
+    schema["additionalProperties"] = text("its init");
+    return schema;
+}
+
+json submission_properties(const ServerLimits& limits) {
     return {{"model", text("a name of GET /v1/models")},
             {"word", text("the new word, for example sks")},
             {"init", text("known words for the kind of thing, for example dog")},
+            {"also", also_schema(limits)},
             {"settings", schema_of("Settings")}};
 }
 
-json submission_schema() {
-    json properties = submission_properties();
+json submission_schema(const ServerLimits& limits) {
+    json properties = submission_properties(limits);
     properties["images"] = text("a folder of pictures below the server's images root");
     return object(properties, {"model", "images", "word", "init"});
 }
 
 json subjects_schema(const ServerLimits& limits) {
-    json properties = submission_properties();
+    json properties = submission_properties(limits);
     const json subject =
         all_required({{"images", text("a folder of pictures below the server's images root")},
                       {"word", properties["word"]},
                       {"init", properties["init"]}});
     properties.erase("word");
     properties.erase("init");
+    properties.erase("also");
     properties["subjects"] = {{"type", "array"},
                               {"minItems", 2},
                               {"maxItems", limits.subjects},
@@ -208,7 +225,7 @@ json subjects_schema(const ServerLimits& limits) {
 }
 
 json form_schema(const ServerLimits& limits) {
-    json properties = submission_properties();
+    json properties = submission_properties(limits);
     properties["pictures"] = {
         {"type", "array"},
         {"minItems", 1},
@@ -234,7 +251,7 @@ json schemas(const json& declared, const ServerLimits& limits) {
     const json name = all_required({{"name", {{"type", "string"}}}});
     return {{"Settings", settings_schema(declared)},
             {"SettingsSchema", {{"type", "object"}, {"description", "a JSON Schema of Settings"}}},
-            {"Submission", submission_schema()},
+            {"Submission", submission_schema(limits)},
             {"SubmissionForm", form_schema(limits)},
             {"Subjects", subjects_schema(limits)},
             {"Extension", extension_schema()},
@@ -412,6 +429,8 @@ json job_paths() {
         return json{{"parameters", {id_parameter()}}, {method, std::move(made)}};
     };
     const json accepted = json_answer("202", "Job", "the job; it ends soon");
+    json token = with_id("get", token_operation());
+    token["parameters"].push_back(query_parameter("word", "which, where the job learns several"));
     json preview = with_id("get", preview_operation());
     preview["parameters"].push_back(
         path_parameter("step", {{"type", "integer"}, {"minimum", 0}, {"maximum", max_number}}));
@@ -428,7 +447,7 @@ json job_paths() {
              with_id("get", operation("getCurve", "A job with the losses of its steps",
                                       json_answer("200", "JobWithCurve", "the job"), {404}))},
             {"/v1/jobs/{id}/show", with_id("post", show_operation())},
-            {"/v1/jobs/{id}/token", with_id("get", token_operation())},
+            {"/v1/jobs/{id}/token", token},
             {"/v1/jobs/{id}/previews/{step}", preview}};
 }
 

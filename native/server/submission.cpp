@@ -75,9 +75,29 @@ void take_word(json& values, JobRequest& request) {
     request.init = take_text(values, "init");
 }
 
-JobRequest take_request(json& values) {
+// Further words: {"ohwx": "person"}.
+void take_also(json& values, JobRequest& request, const ServerLimits& limits) {
+    const auto also = values.find("also");
+    if (also == values.end()) return;
+    if (!also->is_object() || also->size() > limits.words) {
+        throw HttpError(422, concat("also: needs an object of at most ", limits.words,
+                                    " words, each with its init"));
+    }
+    for (const auto& [word, init] : also->items()) {
+        const std::string text = init.is_string() ? init.get<std::string>() : std::string();
+        if (word.empty() || word.size() > max_text || text.empty() || text.size() > max_text) {
+            throw HttpError(422, concat("also: needs 1 to ", max_text,
+                                        " bytes of text for each word and its init"));
+        }
+        request.also[word] = text;
+    }
+    values.erase(also);
+}
+
+JobRequest take_request(json& values, const ServerLimits& limits) {
     JobRequest request = take_common(values);
     take_word(values, request);
+    take_also(values, request, limits);
     return request;
 }
 
@@ -88,9 +108,9 @@ void require_nothing_left(const json& values, const char* known) {
 
 Submission parse_json_body(std::string_view body, const ServerLimits& limits) {
     json values = parse_object(body, "the body", limits);
-    Submission submission{take_request(values), {}};
+    Submission submission{take_request(values, limits), {}};
     submission.request.images = take_text(values, "images");
-    require_nothing_left(values, "model, images, word, init and settings");
+    require_nothing_left(values, "model, images, word, init, also and settings");
     return submission;
 }
 
@@ -128,16 +148,16 @@ Submission parse_form(std::string_view content_type, std::string_view body,
             pictures.push_back(picture_of(part, pictures.size() + 1, limits));
         } else if (values.contains(part.name)) {
             throw HttpError(422, "a field of the form is there more than once");
-        } else if (part.name == "settings") {
-            values["settings"] = parse_object(part.content, "settings", limits);
+        } else if (part.name == "settings" || part.name == "also") {
+            values[part.name] = parse_object(part.content, part.name.c_str(), limits);
         } else if (!is_utf8(part.name) || !is_utf8(std::string(part.content))) {
             throw HttpError(400, "the form's fields need to be UTF-8");
         } else {
             values[part.name] = std::string(part.content);
         }
     }
-    Submission submission{take_request(values), std::move(pictures)};
-    require_nothing_left(values, "model, word, init, settings and pictures");
+    Submission submission{take_request(values, limits), std::move(pictures)};
+    require_nothing_left(values, "model, word, init, also, settings and pictures");
     const std::size_t count = submission.pictures.size();
     if (count > limits.pictures) {
         throw HttpError(413, concat("pictures: at most ", limits.pictures, " are taken"));

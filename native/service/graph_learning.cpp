@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <map>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -65,9 +66,25 @@ Decided decide(const GraphRequest& request, const nlohmann::json& asked,
     return out;
 }
 
-bool is_readable(const fs::path& token) {
+std::map<std::string, std::string> further_words(const GraphRequest& request) {
+    std::map<std::string, std::string> words;
+    for (const StartedWord& other : request.also) words[other.word] = other.initialiser;
+    return words;
+}
+
+// Of each further word, in their order.
+std::vector<fs::path> further_tokens(const GraphRequest& request, const fs::path& token) {
+    std::vector<fs::path> tokens;
+    for (const StartedWord& other : request.also) {
+        tokens.push_back(JobFolders::token_in(token.parent_path(), other.word));
+    }
+    return tokens;
+}
+
+bool are_readable(const fs::path& token, const GraphRequest& request) {
     try {
         read_token(token);
+        for (const fs::path& other : further_tokens(request, token)) read_token(other);
         return true;
     } catch (const Error&) {
         return false;  // it is trained anew
@@ -83,12 +100,13 @@ bool leads_to(const SavedRun& saved, const TrainSettings& settings, const fs::pa
     }
 }
 
-Begun look_up(const Jobs& jobs, const Decided& decided) {
+Begun look_up(const Jobs& jobs, const GraphRequest& request, const Decided& decided) {
     const std::string& key = decided.keys.key;
     if (const auto kept = jobs.kept(key)) {
         const fs::path token = jobs.token_in(key);
         if (kept->state == JobState::finished) {
-            if (is_readable(token)) return {Begun::Kind::finished, *kept, kept->progress.step};
+            if (are_readable(token, request))
+                return {Begun::Kind::finished, *kept, kept->progress.step};
         } else if (const auto saved = saved_run(token); saved && is_file(token)) {
             return {Begun::Kind::goes_on, *kept, saved->state.step};
         }
@@ -115,7 +133,7 @@ Decided resolve(const Jobs& jobs, const GraphRequest& request, const std::string
     for (const char* method : candidates) {
         with_method["method"] = method;
         const Decided decided = decide(request, with_method, weights);
-        if (look_up(jobs, decided).kind != Begun::Kind::nothing) return decided;
+        if (look_up(jobs, request, decided).kind != Begun::Kind::nothing) return decided;
     }
     with_method["method"] = candidates[0];
     const WeightSource& source = *request.source;
@@ -317,7 +335,8 @@ void take_result(const Jobs& jobs, Learner& one, const PersonalizeResult& result
                 concat("Stopped and kept at step ", result.steps, "; queued again, it goes on."),
                 true);
     }
-    one.learned = {one.token, losses, result.steps, result.finished};
+    one.learned = {one.token, further_tokens(one.request, one.token), losses, result.steps,
+                   result.finished};
 }
 
 // Decides it and gives its job its name.
@@ -332,7 +351,7 @@ void name(Jobs& jobs, Learner& one, const std::string& group, const std::string&
                   decided.keys.lineage,
                   decided.settings.device,
                   {fs::path(request.source->description()).filename().string(), "", request.word,
-                   request.initialiser, decided.named},
+                   request.initialiser, decided.named, further_words(request)},
                   decided.settings.steps,
                   100 * host.preview_share(),
                   group});
@@ -341,11 +360,12 @@ void name(Jobs& jobs, Learner& one, const std::string& group, const std::string&
 
 // Finds it learned, or makes its job ready to wait.
 void find_or_prepare(const Jobs& jobs, Learner& one) {
-    const Begun begun = look_up(jobs, one.decided);
+    const Begun begun = look_up(jobs, one.request, one.decided);
     const std::string& key = one.decided.keys.key;
     if (begun.kind == Begun::Kind::finished) {
         one.job.reuse();
-        one.learned = {one.token, losses_of(jobs.curve(key)), begun.step, true};
+        one.learned = {one.token, further_tokens(one.request, one.token),
+                       losses_of(jobs.curve(key)), begun.step, true};
         return;
     }
     one.resume = begun.kind == Begun::Kind::goes_on;
@@ -379,6 +399,7 @@ void train(Jobs& jobs, Learners& all, GraphHost& host) {
         GraphRequest request = one.request;
         request.check = check;
         request.output.token = one.token;
+        request.output.also = further_tokens(request, one.token);
         request.output.of_graph = true;
         request.output.resume = one.resume;
         request.output.overwrite = true;
@@ -416,7 +437,10 @@ std::vector<GraphLearned> learn(Jobs& jobs, std::vector<GraphSubject> subjects,
     };
     settle_open([&] {
         std::vector<std::string> words;
-        for (const Learner& one : all) words.push_back(one.request.word);
+        for (const Learner& one : all) {
+            words.push_back(one.request.word);
+            for (const StartedWord& other : one.request.also) words.push_back(other.word);
+        }
         require_own_words(words);
         for (Learner& one : all) name(jobs, one, group, weights, host);
         std::vector<GraphJob*> waiting;

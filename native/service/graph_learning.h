@@ -34,7 +34,8 @@ class GraphHost {
 
 struct GraphLearned {
     std::filesystem::path token;
-    std::vector<double> losses;  // of all steps, without those that were not finite
+    std::vector<std::filesystem::path> also;  // tokens of further words, in their order
+    std::vector<double> losses;               // of all steps, without those that were not finite
     std::int64_t steps = 0;
     bool finished = true;  // false: asked to stop and to keep; asked again, it goes on
 };

@@ -26,6 +26,9 @@ PersonalizeRequest request_of(const JobTask& training, nlohmann::json settings) 
     request.out = training.token;
     request.settings = std::move(settings);
     request.previews = training.previews;
+    for (const JobWord& other : training.also) {
+        request.also.push_back({other.word, other.init, other.token});
+    }
     std::error_code ignored;
     request.resume = std::filesystem::exists(state_path(training.token), ignored);
     request.overwrite = !request.resume;

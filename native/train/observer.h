@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
@@ -36,8 +37,9 @@ class PersonalizeObserver {
 };
 
 struct PersonalizeResult {
-    std::filesystem::path token;
-    std::int64_t steps = 0;      // done
+    std::filesystem::path token;                // of the first word
+    std::vector<std::filesystem::path> tokens;  // of all words, in their order
+    std::int64_t steps = 0;                     // done
     std::int64_t word_step = 0;  // that of the word in `token`: the last one, or the best one's
     bool finished = true;        // false: stopped before its end; the state was kept
     double smooth_loss = 0;

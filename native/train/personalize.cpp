@@ -62,7 +62,7 @@ void make_latents(Words& words, const LoadOptions& load) {
     check_latent(plan.check, *encoder, load.device);
     on_stage(words, "encoding pictures");
     for (Word& word : words) {
-        naming_subject(word.plan.word, words.size(), [&] {
+        naming_subject(word.plan.word(), words.size(), [&] {
             word.latents = encode_pictures(word.plan.pictures, *encoder, plan.settings.resolution,
                                            plan.settings.flip > 0, load.device,
                                            [&](std::size_t, std::size_t) { load.cancel.check(); });
@@ -82,31 +82,36 @@ at::Tensor rows_of(const std::vector<std::int64_t>& ids, const TextEncoder& text
     return at::stack(rows);
 }
 
-// What one encoder's part of theta starts from, float32 [vectors * width] on the CPU: where there
-// are fewer words than vectors, the last one stands for the others.
-at::Tensor start_for(const Plan& plan, const TextEncoder& text_encoder) {
+// What one encoder's part of a word starts from, float32 [vectors * width] on the CPU: where there
+// are fewer words of the initialiser than vectors, the last one stands for the others.
+at::Tensor start_for(const StartedWord& word, std::int64_t vectors_a_word,
+                     const TextEncoder& text_encoder) {
     const std::int64_t width = text_encoder.width();
     at::Tensor rows;
-    if (const auto* given = std::get_if<EncoderTensors>(&plan.start)) {
+    if (const auto* given = std::get_if<EncoderTensors>(&word.start)) {
         const std::string& key = text_encoder.spec().key;
         const at::Tensor* vectors = of_encoder(*given, key);
-        require(vectors != nullptr, "init: '", plan.initialiser, "' has no vectors for ", key,
+        require(vectors != nullptr, "init: '", word.initialiser, "' has no vectors for ", key,
                 ", which this model needs beside its others");
-        require(vectors->size(-1) == width, "init: '", plan.initialiser, "' has vectors of ",
+        require(vectors->size(-1) == width, "init: '", word.initialiser, "' has vectors of ",
                 vectors->size(-1), " numbers, this model's words have ", width);
         rows = vectors->to(at::kCPU, at::kFloat).reshape({-1, width});
     } else {
-        rows = rows_of(std::get<std::vector<std::int64_t>>(plan.start), text_encoder,
-                       plan.initialiser);
+        rows = rows_of(std::get<std::vector<std::int64_t>>(word.start), text_encoder,
+                       word.initialiser);
     }
-    const std::int64_t more = plan.settings.vectors - rows.size(0);
+    const std::int64_t more = vectors_a_word - rows.size(0);
     return at::cat({rows, rows.slice(0, rows.size(0) - 1).expand({more, width})}).flatten();
 }
 
 // theta to start from, float32 [d] on the CPU, as the layout has it.
 at::Tensor start_vector(const Plan& plan, const TextEncoders& text_encoders) {
     std::vector<at::Tensor> parts;
-    for (const auto& encoder : text_encoders.all()) parts.push_back(start_for(plan, *encoder));
+    for (const StartedWord& word : plan.words) {
+        for (const auto& encoder : text_encoders.all()) {
+            parts.push_back(start_for(word, plan.settings.vectors, *encoder));
+        }
+    }
     return at::cat(parts);
 }
 
@@ -288,7 +293,7 @@ std::vector<Ending> learn(const Words& words, std::int64_t together,
             check_prediction(word, parts);
         DiffusionObjective::Parts own = parts;
         own.sizes = told_sizes(plan, word.latents);
-        learners.push_back(naming_subject(plan.word, words.size(),
+        learners.push_back(naming_subject(plan.word(), words.size(),
                                           [&] { return std::make_unique<Learner>(word, own); }));
     }
     if (words.size() == 1) {
@@ -321,7 +326,7 @@ std::vector<Ending> run(Words words, std::int64_t together, const CancelToken& c
     give_back_memory();
     const TextEncoders text_encoders = load_text(words, load);
     for (Word& word : words) {
-        naming_subject(word.plan.word, words.size(), [&] {
+        naming_subject(word.plan.word(), words.size(), [&] {
             word.start = start_vector(word.plan, text_encoders);
             word.space.emplace(find_directions(word, text_encoders));
         });
@@ -345,7 +350,8 @@ void tell_of_pictures(const Plan& plan, PersonalizeObserver& observer) {
     std::vector<std::string> signs;
     for (const TrainingPicture& picture : plan.pictures) {
         for (const std::string& caption : picture.captions) {
-            for (std::string& sign : unread_signs(caption, /*is_prompt=*/false)) {
+            const std::string filled = fill_braces(caption, placed_words(plan));
+            for (std::string& sign : unread_signs(filled, /*is_prompt=*/false)) {
                 // A graph's own tokenizer has read it.
                 if (plan.folder.pictures.empty() && sign == "embedding:") continue;
                 if (std::find(signs.begin(), signs.end(), sign) == signs.end()) {

@@ -1,10 +1,12 @@
 #include "train/plan.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "ranks/shares.h"
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -29,7 +31,10 @@ std::vector<Input> file_of(const WeightSource& source) {
     return {{source.description(), "the model"}};
 }
 
-std::int64_t vectors_for(std::int64_t asked, std::int64_t words) {
+// One number for all words: of the longest initialiser where none is asked for.
+std::int64_t vectors_for(std::int64_t asked, const std::vector<StartedWord>& started) {
+    std::int64_t words = 0;
+    for (const StartedWord& word : started) words = std::max(words, count_of(word.start));
     require(asked == 0 || asked >= words, "vectors: needs at least one for each of the ", words,
             " words of the initialiser, or 0 for as many, got ", asked);
     return std::max(asked, words);
@@ -164,10 +169,12 @@ void complete(Plan& plan, const AskedSettings& asked, const CancelToken& cancel,
     plan.memory = estimate_memory(*plan.source, take_inventory(*plan.source), plan.settings);
     if (fit && !plan.output.resume && plan.ranks == nullptr)
         plan.exact_offer = exact_offer(plan.settings, asked, *plan.source);
-    plan.settings.vectors = vectors_for(plan.settings.vectors, count_of(plan.start));
+    plan.settings.vectors = vectors_for(plan.settings.vectors, plan.words);
     require_size(*plan.source, plan.settings.resolution, plan.settings.resolution);
-    for (const TextEncoderSpec& spec : plan.architecture.encoders) {
-        plan.layout.add(plan.word, spec.key, plan.settings.vectors, spec.width);
+    for (const StartedWord& word : plan.words) {
+        for (const TextEncoderSpec& spec : plan.architecture.encoders) {
+            plan.layout.add(word.word, spec.key, plan.settings.vectors, spec.width);
+        }
     }
     plan.load = {plan.settings.weights, *plan.settings.compute, open_device(plan.settings.device),
                  cancel};
@@ -212,7 +219,8 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
 }
 
 // What was not chosen is taken from the run that made a token. The words' names are the request's.
-PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& before) {
+PersonalizeRequest as_before(const PersonalizeRequest& given, const nlohmann::json& before) {
+    PersonalizeRequest request = given;
     nlohmann::json settings = before["settings"];
     add_younger_settings(settings);
     settings.update(request.settings);
@@ -220,6 +228,10 @@ PersonalizeRequest as_before(PersonalizeRequest request, const nlohmann::json& b
     if (request.word.empty()) request.word = before["word"].get<std::string>();
     if (request.initialiser.empty()) {
         request.initialiser = before["initialiser"].get<std::string>();
+    }
+    for (const auto& word : before.value("learned_with", nlohmann::json::array())) {
+        if (!given.also.empty()) break;
+        request.also.push_back({word.value("word", ""), word.value("initialiser", "")});
     }
     return request;
 }
@@ -244,11 +256,55 @@ void require_words(const PersonalizeRequest& request) {
     require(!request.word.empty(), "word: needs a name for the new word, for example sks");
     require(!request.initialiser.empty(), "init: needs a word for the kind of thing, for example ",
             "dog");
+    for (const NewWord& other : request.also) {
+        require(!other.word.empty() && !other.initialiser.empty(),
+                "also: needs a word and a word for the kind of thing, for example ohwx and person");
+    }
 }
 
-std::vector<std::string> captions_of(const TrainSettings& settings) {
-    return settings.caption.empty() ? caption_templates(settings.templates)
-                                    : std::vector{settings.caption};
+// Templates speak of one word: of several each picture has a caption of its own.
+std::vector<std::string> captions_of(const Plan& plan) {
+    const TrainSettings& settings = plan.settings;
+    if (!settings.caption.empty()) return {settings.caption};
+    if (plan.words.size() > 1) return {};
+    return caption_templates(settings.templates);
+}
+
+// Throws Error where two words are the same, which prompts tell by their letters alone, or the
+// files of one would be those of another.
+void require_apart(const Plan& plan) {
+    std::set<std::string> names;
+    std::set<fs::path> files;
+    for (const StartedWord& word : plan.words) {
+        require(names.insert(lower_ascii(word.word)).second, "also: '", word.word,
+                "' is two of the words to learn; each needs a name of its own");
+    }
+    for (const fs::path& token : tokens_of(plan.output)) {
+        require(files.insert(token_of(token)).second, "also: ", token.string(),
+                " would be written by two of the words; name another word, or another `out`");
+    }
+}
+
+// Every word is learned from some caption.
+void require_all_placed(const Plan& plan) {
+    if (plan.words.size() == 1) return;
+    std::set<std::size_t> placed;
+    for (const TrainingPicture& picture : plan.pictures) {
+        for (const PreparedText& text : picture.texts) {
+            for (const auto& place : text.places) placed.insert(place.word);
+        }
+    }
+    for (std::size_t i = 0; i < plan.words.size(); ++i) {
+        const std::string& word = plan.words[i].word;
+        require(placed.contains(i), "word '", word, "': none of the captions has it; write {", word,
+                "} where it is seen");
+    }
+}
+
+StartedWord started(const Tokenizer& tokenizer, const std::string& word,
+                    const std::string& initialiser) {
+    check_placeholder(tokenizer, word, initialiser);
+    return {word, initialiser, initialiser_ids(tokenizer, initialiser)};
 }
 
 // Every occurrence has room for the word's vectors.
@@ -263,6 +319,16 @@ void require_room(const TrainingPicture& picture, std::int64_t vectors) {
 }
 
 }  // namespace
+
+fs::path token_called(const fs::path& folder, const std::string& word) {
+    return folder / (word + ".safetensors");
+}
+
+std::vector<PlacedWord> placed_words(const Plan& plan) {
+    std::vector<PlacedWord> placed;
+    for (const StartedWord& word : plan.words) placed.push_back({word.word, plan.settings.vectors});
+    return placed;
+}
 
 std::int64_t count_of(const StartVectors& start) {
     if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&start)) {
@@ -288,11 +354,14 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     const AskedSettings asked = read_settings(request.settings);
     const TrainSettings settings = fill_in(asked);
     const Tokenizer& tokenizer = clip_tokenizer();
-    check_placeholder(tokenizer, request.word, request.initialiser);
-    plan.word = request.word;
-    plan.initialiser = request.initialiser;
-    plan.start = initialiser_ids(tokenizer, request.initialiser);
+    plan.words.push_back(started(tokenizer, request.word, request.initialiser));
     plan.output = {request.out, request.resume, request.overwrite, request.log, request.previews};
+    for (const NewWord& other : request.also) {
+        plan.words.push_back(started(tokenizer, other.word, other.initialiser));
+        plan.output.also.push_back(
+            other.out.empty() ? token_called(request.out.parent_path(), other.word) : other.out);
+    }
+    require_apart(plan);
     if (plan.output.previews.empty()) {
         plan.output.previews = fs::path(request.out).replace_extension(".previews");
     }
@@ -310,8 +379,9 @@ Plan make_plan(const PersonalizeRequest& given, const CancelToken& cancel, bool 
     const bool open = !read_settings(given.settings).values.compute;
     if (open && plan.compute_choice.empty()) plan.compute_choice = choice_of(plan.like);
     plan.folder = read_picture_folder(request.images);
-    plan.pictures = training_pictures(plan.folder, captions_of(plan.settings), tokenizer,
-                                      {request.word, plan.settings.vectors});
+    plan.pictures =
+        training_pictures(plan.folder, captions_of(plan), tokenizer, placed_words(plan));
+    require_all_placed(plan);
     plan.empty_text = prepare_text(tokenizer, "", {});
     return plan;
 }
@@ -322,10 +392,13 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
     check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
-    plan.word = request.word;
-    plan.initialiser = request.initialiser;
-    plan.start = request.start;
+    plan.words.push_back({request.word, request.initialiser, request.start});
+    for (const StartedWord& other : request.also) {
+        check_placeholder(clip_tokenizer(), other.word, other.initialiser);
+        plan.words.push_back(other);
+    }
     plan.output = request.output;
+    require_apart(plan);
     plan.outputs = hold_outputs(plan.output, file_of(*request.source), settings.preview_every);
     plan.source = request.source;
     if (request.alphas_cumprod) plan.schedule = NoiseSchedule(*request.alphas_cumprod);
@@ -334,6 +407,7 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     if (plan.compute_choice.empty()) plan.compute_choice = request.compute_choice;
     plan.pictures = request.pictures;
     for (const auto& picture : plan.pictures) require_room(picture, plan.settings.vectors);
+    require_all_placed(plan);
     plan.empty_text = request.empty_text;
     plan.check = request.check;
     return plan;
@@ -341,30 +415,44 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
 
 namespace {
 
+std::vector<StartedWord> words_of(const GraphRequest& request) {
+    std::vector<StartedWord> words = {{request.word, request.initialiser, request.start}};
+    words.insert(words.end(), request.also.begin(), request.also.end());
+    return words;
+}
+
+nlohmann::json identity_of(const StartedWord& word) {
+    nlohmann::json out = {{"word", word.word}, {"initialiser", word.initialiser}};
+    if (const auto* vectors = std::get_if<EncoderTensors>(&word.start))
+        out["start"] = digest(*vectors);
+    return out;
+}
+
 // What files and a graph's request have in common of an identity.
-template <class Source>
-nlohmann::json identity_with(const Source& source, const TrainSettings& settings,
-                             const std::string& model, const NoiseSchedule* other_schedule) {
+nlohmann::json identity_with(const std::vector<StartedWord>& words,
+                             const std::vector<TrainingPicture>& all_pictures,
+                             const TrainSettings& settings, const std::string& model,
+                             const NoiseSchedule* other_schedule) {
     nlohmann::json pictures = nlohmann::json::array();
-    for (const auto& picture : source.pictures) pictures.push_back(identity_of(picture));
-    nlohmann::json identity = {{"zoodip", ZOODIP_VERSION},
-                               {"word", source.word},
-                               {"initialiser", source.initialiser},
-                               {"settings", result_settings(settings)},
-                               {"model", model},
-                               {"pictures", pictures}};
-    if (other_schedule != nullptr) identity["schedule"] = digest(*other_schedule);
-    if (const auto* vectors = std::get_if<EncoderTensors>(&source.start)) {
-        identity["start"] = digest(*vectors);
+    for (const auto& picture : all_pictures) pictures.push_back(identity_of(picture));
+    nlohmann::json identity = identity_of(words.front());
+    identity.update({{"zoodip", ZOODIP_VERSION},
+                     {"settings", result_settings(settings)},
+                     {"model", model},
+                     {"pictures", pictures}});
+    for (std::size_t i = 1; i < words.size(); ++i) {
+        identity["learned_with"].push_back(identity_of(words[i]));
     }
+    if (other_schedule != nullptr) identity["schedule"] = digest(*other_schedule);
     return identity;
 }
 
 }  // namespace
 
 nlohmann::json identity_of(const Plan& plan) {
-    nlohmann::json identity = identity_with(plan, plan.settings, plan.load.fingerprint->hex(),
-                                            plan.own_schedule ? nullptr : &plan.schedule);
+    nlohmann::json identity =
+        identity_with(plan.words, plan.pictures, plan.settings, plan.load.fingerprint->hex(),
+                      plan.own_schedule ? nullptr : &plan.schedule);
     identity["family"] = plan.architecture.family;
     if (!plan.folder.pictures.empty()) identity["folder"] = to_text(plan.folder);
     if (!plan.compute_choice.empty()) identity["compute_choice"] = plan.compute_choice;
@@ -379,12 +467,14 @@ RunKeys keys_of(const GraphRequest& request, const TrainSettings& decided,
         schedule.emplace(*request.alphas_cumprod);
         leave_noise_open(settings);
     }
-    settings.vectors = vectors_for(settings.vectors, count_of(request.start));
+    const std::vector<StartedWord> words = words_of(request);
+    settings.vectors = vectors_for(settings.vectors, words);
     nlohmann::json identity =
-        identity_with(request, settings, weights, schedule ? &*schedule : nullptr);
+        identity_with(words, request.pictures, settings, weights, schedule ? &*schedule : nullptr);
     // A graph brings its own tokenizer: what it made of the texts is not the engine's to make.
-    if (const auto* ids = std::get_if<std::vector<std::int64_t>>(&request.start)) {
-        identity["start"] = *ids;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const auto* ids = std::get_if<std::vector<std::int64_t>>(&words[i].start);
+        if (ids != nullptr) (i == 0 ? identity : identity["learned_with"][i - 1])["start"] = *ids;
     }
     for (std::size_t i = 0; i < request.pictures.size(); ++i) {
         for (const PreparedText& text : request.pictures[i].texts) {

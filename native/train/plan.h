@@ -27,6 +27,13 @@
 
 namespace zoodip {
 
+// A word to learn beside another, in the same captions.
+struct NewWord {
+    std::string word;                // the placeholder
+    std::string initialiser;         // words for the kind of thing
+    std::filesystem::path out = {};  // its token file; empty for one called after it beside `out`
+};
+
 // What a command names: files.
 struct PersonalizeRequest {
     std::filesystem::path model;   // a checkpoint or a diffusers folder
@@ -42,12 +49,20 @@ struct PersonalizeRequest {
     std::filesystem::path like = {};      // a token whose run to repeat; empty for none
     std::shared_ptr<Wire> wire = {};      // to the other ranks of the run; null for one process
     double rank_limit = 0;                // seconds to wait for them (Ranks)
+    std::vector<NewWord> also = {};       // further words in the captions
 };
 
 // The words that the new one starts from: rows of the tables, or vectors [count, width] for each
 // text encoder.
 using StartVectors = std::variant<std::vector<std::int64_t>, EncoderTensors>;
 std::int64_t count_of(const StartVectors& start);
+
+// A word and what it starts from.
+struct StartedWord {
+    std::string word;
+    std::string initialiser;  // as the user wrote it
+    StartVectors start;
+};
 
 // What a graph hands over.
 struct GraphRequest {
@@ -62,12 +77,12 @@ struct GraphRequest {
     PreparedText empty_text;                            // "", for guidance in previews
     SelfCheck check;
     std::string compute_choice;  // why the settings' products are of their type, if it is known
+    std::vector<StartedWord> also = {};  // further words in the captions
 };
 
 // Everything known before a weight is read.
 struct Plan {
-    std::string word, initialiser;
-    StartVectors start;
+    std::vector<StartedWord> words;  // at least one; theta has their vectors one after another
     Output output;
     std::shared_ptr<const Outputs> outputs;  // held until the run is over
     std::shared_ptr<const WeightSource> source;
@@ -88,9 +103,16 @@ struct Plan {
     nlohmann::json like;           // the identity to repeat; null for none
     std::shared_ptr<Ranks> ranks;  // that share the run; null for one process
 
+    const std::string& word() const { return words.front().word; }
     // Whether another process writes the files, asks and tells.
     bool told_elsewhere() const { return ranks != nullptr && !ranks->is_first(); }
 };
+
+// WORD.safetensors in a folder.
+std::filesystem::path token_called(const std::filesystem::path& folder, const std::string& word);
+
+// The words as captions have them.
+std::vector<PlacedWord> placed_words(const Plan& plan);
 
 // Check names, settings, captions and outputs, cheapest first. Throw Error. fit: as `decide`. Of a
 // run on several ranks each makes the same plan: what depends on the machine rank 0 decides for

@@ -32,8 +32,13 @@ Facts facts_of(const Plan& plan) {
                    {"device", plan.settings.device},
                    {"instruction set", name_of(cpu_isa())},
                    {"instruction set of torch", at::get_cpu_capability()},
-                   {"word", plan.word},
-                   {"initialiser", plan.initialiser}};
+                   {"word", plan.word()},
+                   {"initialiser", plan.words.front().initialiser}};
+    for (std::size_t i = 1; i < plan.words.size(); ++i) {
+        const std::string number = std::to_string(i + 1);
+        facts.emplace_back("word " + number, plan.words[i].word);
+        facts.emplace_back("initialiser " + number, plan.words[i].initialiser);
+    }
     const nlohmann::json settings = result_settings(plan.settings);
     for (const auto& [name, value] : settings.items()) {
         facts.emplace_back("setting " + name, show_json(value));

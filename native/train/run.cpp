@@ -28,8 +28,8 @@ Run::Run(const Plan& plan, Trainer& trainer, const Validation& validation, Previ
       observer_(observer),
       passes_(passes_of(plan.settings)),
       watch_(plan.settings.divergence, plan.settings.early_stop),
-      files_(plan.output.token, plan.layout, identity_of(plan), plan.settings.checkpoints_kept,
-             plan.output.of_graph, plan.told_elsewhere()) {
+      files_(plan.output, plan.layout, identity_of(plan), plan.settings.checkpoints_kept,
+             plan.told_elsewhere()) {
     if (!plan.output.log.empty()) log_ = RunLog(plan.output.log, plan.output.log_goes_on);
 }
 
@@ -42,7 +42,8 @@ void Run::tell(const char* event, nlohmann::json more) {
 
 PersonalizeResult Run::result(bool finished) const {
     PersonalizeResult out;
-    out.token = plan_.output.token;
+    out.tokens = tokens_of(plan_.output);
+    out.token = out.tokens.front();
     out.steps = trainer_.step();
     out.word_step = word_to_give().step;
     out.finished = finished;

@@ -81,6 +81,13 @@ std::vector<fs::path> states(const fs::path& token) {
     return files;
 }
 
+// It was there when the run began. What was deleted since with all that is in it, by mistake or for
+// room, does not take the word with it.
+void make_folder_of(const fs::path& token) {
+    std::error_code ignored;  // the writer says what is wrong
+    if (token.has_parent_path()) fs::create_directories(token.parent_path(), ignored);
+}
+
 // A second name for a file, or a copy where the file system has no links.
 void link_or_copy(const fs::path& from, const fs::path& to) {
     std::error_code ignored, refused;
@@ -99,43 +106,43 @@ fs::path best_path(const fs::path& token) {
     return with_ending(token, ".best.safetensors");
 }
 
-RunFiles::RunFiles(fs::path token, TokenLayout layout, const nlohmann::json& identity,
-                   std::int64_t kept, bool of_graph, bool elsewhere)
-    : token_(std::move(token)),
+RunFiles::RunFiles(const Output& output, TokenLayout layout, const nlohmann::json& identity,
+                   std::int64_t kept, bool elsewhere)
+    : tokens_(tokens_of(output)),
+      token_(output.token),
       layout_(std::move(layout)),
       identity_(nlohmann::json::parse(as_line(identity))),
       kept_(kept),
-      of_graph_(of_graph),
-      elsewhere_(elsewhere) {}
-
-// It was there when the run began. What was deleted since with all that is in it, by mistake or for
-// room, does not take the word with it.
-void RunFiles::make_folder() const {
-    std::error_code ignored;  // the writer says what is wrong
-    if (token_.has_parent_path()) fs::create_directories(token_.parent_path(), ignored);
+      of_graph_(output.of_graph),
+      elsewhere_(elsewhere) {
+    require(tokens_.size() == layout_.words(), "run files: ", layout_.words(), " words, but ",
+            tokens_.size(), " token files");
 }
 
-void RunFiles::write_token_of(const fs::path& file, const LossWatch::Word& word,
-                              const nlohmann::json& more) const {
+void RunFiles::write_tokens(const LossWatch::Word& word, const nlohmann::json& more,
+                            bool best) const {
     if (elsewhere_) return;
-    make_folder();
-    std::map<std::string, std::string> metadata = {{"word", layout_.slots().front().word},
-                                                   {"step", std::to_string(word.step)},
-                                                   {"zoodip", identity_.dump()},
-                                                   {"format", "pt"}};
+    std::map<std::string, std::string> metadata = {
+        {"step", std::to_string(word.step)}, {"zoodip", identity_.dump()}, {"format", "pt"}};
     for (const auto& [name, value] : more.items()) metadata[name] = value.dump();
-    write_token(file, layout_, word.vector, metadata);
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+        make_folder_of(tokens_[i]);
+        const TokenLayout layout = layout_.of_word(i);
+        metadata["word"] = layout.slots().front().word;
+        write_token(best ? best_path(tokens_[i]) : tokens_[i], layout,
+                    layout_.part_of_word(i, word.vector), metadata);
+    }
 }
 
 void RunFiles::write_word(const LossWatch::Word& word, std::int64_t run_step, bool finished) const {
     auto more = nlohmann::json::object();
     if (finished) more["finished"] = true;
     if (word.step != run_step) more["run_step"] = run_step;
-    write_token_of(token_, word, more);
+    write_tokens(word, more, /*best=*/false);
 }
 
 void RunFiles::write_best(const LossWatch::Word& best) const {
-    write_token_of(best_path(token_), best, {{"validation_loss", best.loss}});
+    write_tokens(best, {{"validation_loss", best.loss}}, /*best=*/true);
 }
 
 void RunFiles::rotate(std::int64_t next_step) const {
@@ -211,8 +218,10 @@ SavedRun RunFiles::newest() const {
 void RunFiles::forget_leftovers() const {
     if (elsewhere_) return;
     std::vector<fs::path> files;
-    for (const fs::path& file : neighbours(token_)) {
-        if (is_leftover(file, token_)) files.push_back(file);
+    for (const fs::path& token : tokens_) {
+        for (const fs::path& file : neighbours(token)) {
+            if (is_leftover(file, token)) files.push_back(file);
+        }
     }
     remove_all(files);
 }
@@ -227,7 +236,7 @@ void RunFiles::forget_states() const {
 void RunFiles::forget_earlier() const {
     if (elsewhere_) return;
     forget_states();
-    remove_all({best_path(token_)});
+    for (const fs::path& token : tokens_) remove_all({best_path(token)});
 }
 
 std::optional<std::int64_t> finished_step(const fs::path& token) {

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "train/loss_watch.h"
+#include "train/output.h"
 #include "train/run_state.h"
 #include "words/token_layout.h"
 
@@ -24,11 +25,12 @@ std::filesystem::path best_path(const std::filesystem::path& token);
 
 class RunFiles {
   public:
-    // kept: how many states there are at most. identity: what the run is; bytes that are no UTF-8
-    // (of a picture's name, say) are replaced. of_graph: as in Output. elsewhere: another process
-    // writes them, and nothing here touches the disk.
-    RunFiles(std::filesystem::path token, TokenLayout layout, const nlohmann::json& identity,
-             std::int64_t kept, bool of_graph = false, bool elsewhere = false);
+    // A token file for each word of the layout; the states lie beside the first one. kept: how many
+    // states there are at most. identity: what the run is; bytes that are no UTF-8 (of a picture's
+    // name, say) are replaced. elsewhere: another process writes them, and nothing here touches the
+    // disk.
+    RunFiles(const Output& output, TokenLayout layout, const nlohmann::json& identity,
+             std::int64_t kept, bool elsewhere = false);
 
     // Writes word and state: the state last, so that it is never ahead of the word. Whenever the
     // process is killed, the newest whole state is there.
@@ -59,13 +61,12 @@ class RunFiles {
     void forget_earlier() const;
 
   private:
-    void make_folder() const;
-    void write_token_of(const std::filesystem::path& file, const LossWatch::Word& word,
-                        const nlohmann::json& more) const;
+    void write_tokens(const LossWatch::Word& word, const nlohmann::json& more, bool best) const;
     // Makes room for the state of the next step: the newest becomes an older one.
     void rotate(std::int64_t next_step) const;
 
-    std::filesystem::path token_;
+    std::vector<std::filesystem::path> tokens_;  // of each word
+    std::filesystem::path token_;                // the first of them
     TokenLayout layout_;
     nlohmann::json identity_;
     std::int64_t kept_;

@@ -55,17 +55,18 @@ bool is_finished(const fs::path& token) {
     }
 }
 
-void hold_token(Outputs& outputs, const Output& output) {
-    const fs::path &token = output.token, state = state_path(token);
+void hold_word(Outputs& outputs, const Output& output, const fs::path& token) {
+    const fs::path state = state_path(token);
     require(token.extension() == ".safetensors", "out: '", token.string(),
             "' needs the ending .safetensors");
     outputs.hold("out", token, token_of(token));
     for (const fs::path& file : {best_path(token), state}) outputs.check("out", file);
-    if (output.resume) {
+    const bool first = token == output.token;  // beside which the state lies
+    if (output.resume && first) {
         require(fs::exists(state), "resume: there is no ",
                 is_finished(token) ? "state of this finished run" : "stopped run", " at ",
                 state.string(), ". Leave out `resume` to start one");
-    } else if (!output.overwrite) {
+    } else if (!output.resume && !output.overwrite) {
         require(!fs::exists(state) || !is_finished(token), token.string(),
                 " is the word of a finished run: add `resume` and more `steps` to go on from it, ",
                 "name another `out`, or add `overwrite`");
@@ -139,7 +140,7 @@ Input pictures_in(const fs::path& folder) {
 std::shared_ptr<const Outputs> hold_outputs(Output& output, std::vector<Input> inputs,
                                             std::int64_t preview_every) {
     auto outputs = std::make_shared<Outputs>("zoodip train", std::move(inputs));
-    hold_token(*outputs, output);
+    for (const fs::path& token : tokens_of(output)) hold_word(*outputs, output, token);
     const std::string run = run_to_resume(output);
     if (!output.log.empty()) hold_log(*outputs, output, run);
     if (preview_every > 0 && !output.previews.empty()) {

@@ -8,21 +8,11 @@
 #include <vector>
 
 #include "io/outputs.h"
+#include "train/output.h"
 
 namespace zoodip {
 
-// Where the token goes, and what may be there already.
-struct Output {
-    std::filesystem::path token;          // .safetensors
-    bool resume = false;                  // go on from the state that an earlier run left
-    bool overwrite = false;               // replace what is there, and forget a stopped run
-    std::filesystem::path log = {};       // JSON lines; empty for none
-    std::filesystem::path previews = {};  // folder of pictures; empty leaves them to the observer
-    bool log_goes_on = false;             // the log is there, and is that of the run to resume
-    bool of_graph = false;                // who queues its graph again goes on, without a command
-};
-
-// Checks and holds the token with its neighbours, the log, and, where previews are drawn, their
+// Checks and holds the tokens with their neighbours, the log, and, where previews are drawn, their
 // folder. What is there already is refused, but for what the run to resume has written itself and,
 // with `overwrite`, for what is no input. Decides log_goes_on. Throws Error.
 std::shared_ptr<const Outputs> hold_outputs(Output& output, std::vector<Input> inputs,

@@ -79,8 +79,8 @@ void require_alike(const std::vector<Plan>& plans) {
     for (const Plan& plan : plans) {
         const nlohmann::json own = shared(plan);
         for (const auto& [name, value] : own.items()) {
-            require(value == of_first[name], "subject '", plan.word, "': goes on with ", name, ' ',
-                    show_json(value), ", subject '", first.word, "' with ",
+            require(value == of_first[name], "subject '", plan.word(), "': goes on with ", name,
+                    ' ', show_json(value), ", subject '", first.word(), "' with ",
                     show_json(of_first[name]), "; go on with them apart");
         }
     }

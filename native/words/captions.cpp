@@ -1,5 +1,8 @@
 #include "words/captions.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <ATen/ops/tensor.h>
 
 #include "core/error.h"
@@ -46,6 +49,22 @@ struct Builder {
     }
 };
 
+std::string replace_all(std::string text, const std::string& what, const std::string& by) {
+    for (std::size_t at = text.find(what); at != std::string::npos;
+         at = text.find(what, at + by.size())) {
+        text.replace(at, what.size(), by);
+    }
+    return text;
+}
+
+std::string in_braces(const std::vector<PlacedWord>& words, const char* between) {
+    std::string list;
+    for (const PlacedWord& word : words) {
+        list += (list.empty() ? "{" : concat(between, "{")) + word.word + "}";
+    }
+    return list;
+}
+
 }  // namespace
 
 const at::Tensor* of_encoder(const EncoderTensors& tensors, const std::string& encoder) {
@@ -78,20 +97,26 @@ PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
             .places = std::move(builder.places)};
 }
 
-std::string fill_braces(std::string text, const std::string& word) {
-    for (std::size_t at = text.find("{}"); at != std::string::npos; at = text.find("{}", at)) {
-        text.replace(at, 2, " " + word + " ");
+std::string fill_braces(std::string text, const std::vector<PlacedWord>& words) {
+    for (const PlacedWord& word : words) {
+        text = replace_all(std::move(text), "{" + word.word + "}", " " + word.word + " ");
     }
-    return text;
+    if (words.size() != 1) return text;
+    return replace_all(std::move(text), "{}", " " + words.front().word + " ");
 }
 
 PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,
-                             const PlacedWord& word, const std::string& source) {
+                             const std::vector<PlacedWord>& words, const std::string& source) {
     try {
-        PreparedText prepared = prepare_text(tokenizer, fill_braces(caption, word.word), {word});
+        require(words.size() == 1 || caption.find("{}") == std::string::npos, "'",
+                shortened(caption), "' has {}, which stands for the only word, and there are ",
+                words.size(), ": write ", in_braces(words, " or "), " for the one that is meant");
+        PreparedText prepared = prepare_text(tokenizer, fill_braces(caption, words), words);
         require(!prepared.places.empty(), "'", shortened(caption),
-                "' does not contain the word: put {} (or '", word.word,
-                "') where the subject is named");
+                words.size() == 1 ? concat("' does not contain the word: put {} (or '",
+                                           words.front().word, "') where the subject is named")
+                                  : concat("' contains none of the words: put ",
+                                           in_braces(words, ", "), " where they are seen"));
         return prepared;
     } catch (const Error& error) {
         fail(source, ": ", error.what());

@@ -42,13 +42,15 @@ struct PlacedWord {
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,
                           const std::vector<PlacedWord>& words);
 
-// The text with the word, and spaces around it, in the place of each "{}".
-std::string fill_braces(std::string text, const std::string& word);
+// The text with words, and spaces around them, in the places of "{sks}", which stands for the word
+// sks, and of "{}", which stands for the only one.
+std::string fill_braces(std::string text, const std::vector<PlacedWord>& words);
 
-// A training caption: "{}" stands for the word, which may also be written out. Throws Error,
-// naming `source`, when the caption has neither, or more than 75 tokens.
+// A training caption: each word may be written out or stand in braces, as above. Throws Error,
+// naming `source`, when the caption has none of the words, "{}" where there are several, or more
+// than 75 tokens.
 PreparedText prepare_caption(const Tokenizer& tokenizer, const std::string& caption,
-                             const PlacedWord& word, const std::string& source);
+                             const std::vector<PlacedWord>& words, const std::string& source);
 
 // Throws Error unless the word can name a token (words/word.h). Logs a warning when it is an
 // ordinary word of the vocabulary, or one of the initialiser's.

@@ -65,12 +65,11 @@ PromptWords read_prompt_words(const std::vector<fs::path>& files,
 }
 
 PreparedText prepare_prompt(const std::string& text, const PromptWords& words, const char* what) {
-    std::string placed = text;
+    const std::string placed = fill_braces(text, words.placed);
     if (text.find("{}") != std::string::npos) {
         const std::size_t count = words.placed.size();
         require(count <= 1, what, ": {} stands for the word, and the tokens bring ", count, " (",
                 listed(words.placed), "). Write the one that is meant");
-        if (count == 1) placed = fill_braces(text, words.placed.front().word);
         if (count == 0) {
             log_warning(what,
                         ": {} stands for the word of a token, and none was given: it is read "

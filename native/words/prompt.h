@@ -26,8 +26,9 @@ struct PromptWords {
 PromptWords read_prompt_words(const std::vector<std::filesystem::path>& files,
                               const Architecture& architecture);
 
-// The text with the words in their places; "{}" stands for the only one. what: "prompt", for
-// messages. Warns of signs that other programs obey (pictures/prompt_signs.h). Throws Error for
+// The text with the words in their places; "{sks}" stands for one, "{}" for the only one. what:
+// "prompt", for messages. Warns of signs that other programs obey (pictures/prompt_signs.h). Throws
+// Error for
 // "{}" with several words.
 PreparedText prepare_prompt(const std::string& text, const PromptWords& words, const char* what);
 

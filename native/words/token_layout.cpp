@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <ATen/ops/cat.h>
+
 #include "core/error.h"
 
 namespace zoodip {
@@ -28,6 +30,28 @@ const TokenSlot& TokenLayout::slot(std::size_t index, const std::string& encoder
         if (slot.index == index && slot.encoder == encoder) return slot;
     }
     fail("token layout: has no word ", index, " for ", encoder);
+}
+
+std::size_t TokenLayout::words() const {
+    std::size_t count = 0;
+    for (const TokenSlot& slot : slots_) count = std::max(count, slot.index + 1);
+    return count;
+}
+
+TokenLayout TokenLayout::of_word(std::size_t index) const {
+    TokenLayout one;
+    for (const TokenSlot& slot : slots_) {
+        if (slot.index == index) one.add(slot.word, slot.encoder, slot.vectors, slot.width);
+    }
+    return one;
+}
+
+at::Tensor TokenLayout::part_of_word(std::size_t index, const at::Tensor& theta) const {
+    std::vector<at::Tensor> parts;
+    for (const TokenSlot& slot : slots_) {
+        if (slot.index == index) parts.push_back(slice(theta.unsqueeze(0), slot).flatten());
+    }
+    return at::cat(parts);
 }
 
 at::Tensor TokenLayout::slice(const at::Tensor& thetas, const TokenSlot& slot) const {

@@ -28,6 +28,12 @@ class TokenLayout {
     // The slot of a word, by its index, for an encoder. Throws Error when there is none.
     const TokenSlot& slot(std::size_t index, const std::string& encoder) const;
 
+    // How many words there are.
+    std::size_t words() const;
+    // A layout of one of the words alone, and what theta [d] has of it, float32 [its size].
+    TokenLayout of_word(std::size_t index) const;
+    at::Tensor part_of_word(std::size_t index, const at::Tensor& theta) const;
+
     // thetas [rows, d] -> [rows, vectors, width], a view.
     at::Tensor slice(const at::Tensor& thetas, const TokenSlot& slot) const;
 

@@ -93,6 +93,7 @@ def before_call(context: object, case: Case, kwargs: dict[str, Any]) -> None:
         settings = body.get("settings", {})
         small = {name: value for name, value in SMALL.items() if name in settings}
         body |= {"word": "sks", "init": "dog", "settings": settings | small | QUICK}
+        body.pop("also", None)  # words that no caption has
 
 
 def make_room(client: Client) -> None:

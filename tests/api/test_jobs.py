@@ -63,6 +63,50 @@ def test_subjects_are_learned_together_each_as_it_would_be_alone(client, materia
     assert train(client).group is None
 
 
+def test_further_words_of_the_captions_have_tokens_of_their_own(client, material, tmp_path):
+    chosen = QUICK | {"caption": "a photo of {sks} beside {zwx}"}
+    job = client.train(MODEL, material.pictures(), "sks", "dog", also={"zwx": "cat"}, **chosen)
+    assert job.also == {"zwx": "cat"}
+    done = client.wait(job.id, JOB_S)
+    assert (done.state, done.message) == ("finished", "")
+    out = tmp_path / "sks.safetensors"
+    zoodip.train(
+        material.model, material.images / "plain", "sks", "dog", out, also={"zwx": "cat"}, **chosen
+    )
+    for word in ("sks", "zwx"):
+        path = client.save_token(job.id, tmp_path / f"sent-{word}.safetensors", word)
+        learned, engine = numbers(path.read_bytes()), (tmp_path / f"{word}.safetensors")
+        assert learned == numbers(engine.read_bytes())
+        assert metadata(path.read_bytes(), tmp_path)["word"] == word
+    assert client.token(job.id) == client.token(job.id, "sks")
+    with pytest.raises(ApiError, match="learns no word of that name"):
+        client.token(job.id, "../sks")
+    longer = client.wait(client.extend(job.id, 14).id, JOB_S)
+    assert (longer.state, longer.step, longer.also) == ("finished", 14, {"zwx": "cat"})
+    assert client.token(longer.id, "zwx") != client.token(job.id, "zwx")
+    client.delete(job.id)
+
+
+@pytest.mark.parametrize(
+    ("also", "message"),
+    [
+        ({"zwx": ""}, "1 to 1000 bytes"),
+        ({"zwx": 3}, "1 to 1000 bytes"),
+        ({f"w{i}": "cat" for i in range(9)}, "at most 8 words"),
+        (["zwx"], "needs an object"),
+        ({"zwx": "cat"}, "has no caption"),
+        ({"a/b": "cat"}, "cannot name"),
+    ],
+)
+def test_further_words_that_cannot_be_are_refused(client, wire, also, message):
+    body = {"model": MODEL, "images": FOLDER, "word": "sks", "init": "dog", "also": also}
+    reply = wire.ask(
+        "POST", "/v1/jobs", "Content-Type: application/json", body=json.dumps(body).encode()
+    )
+    assert reply.status == 422 and message in reply.json["detail"], reply.json
+    assert client.jobs() == []
+
+
 def test_one_of_several_subjects_is_stopped_and_the_others_go_on(client):
     jobs = client.train_together(MODEL, subjects("sks", "zwx", "ohwx"), **LONG)
     for job in jobs:

@@ -44,7 +44,7 @@ void check_word(const Tokenizer& tokenizer, const std::string& word, const std::
     const PlacedWord placed{word, static_cast<std::int64_t>(1 + text.size() % 4)};
     accepted([&] { check_prepared(prepare_text(tokenizer, text, {placed}), placed.vectors); });
     accepted([&] {
-        const PreparedText caption = prepare_caption(tokenizer, text, placed, "caption");
+        const PreparedText caption = prepare_caption(tokenizer, text, {placed}, "caption");
         expect(!caption.places.empty(), "a caption names the word");
         check_prepared(caption, placed.vectors);
     });

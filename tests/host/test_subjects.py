@@ -78,6 +78,61 @@ def test_a_picture_of_two_words_can_be_drawn(ran):
     assert np.asarray(ran.pixels("25")).std() > 0
 
 
+def in_one_caption(**changed) -> dict:
+    """Personalize (3) with a second word (5) in its captions."""
+    captions = "a photo of {sks} beside {zwx}"
+    prompt = training(STEPS, "sks", subjects=["5", 0], captions=captions, **changed)
+    prompt["5"] = node("AddWordZO", word="zwx", initialiser="teapot")
+    return prompt
+
+
+def test_words_of_the_same_captions_are_learned_together_and_found_again(shared_comfy):
+    prompt = in_one_caption() | {
+        "10": node("SaveTokenZO", token=["3", 1], name="both", if_exists="add number"),
+        "20": states(["3", 0], "a photo of a sks"),
+        "21": states(["3", 0], "a photo of a zwx"),
+        "22": states(["1", 1], "a photo of a sks"),
+        "23": states(["1", 1], "a photo of a zwx"),
+        "24": states(["3", 0], "a photo of a sks beside zwx"),
+    }
+    told = succeeded(shared_comfy, prompt)
+    assert len({told.text(str(20 + i)) for i in range(5)}) == 5
+    assert told.progress[-1]["also"] == {"zwx": "teapot"}
+    again = succeeded(shared_comfy, in_one_caption(train_seed=0) | {"20": prompt["20"]})
+    assert again.text("20") == told.text("20")
+    # With a word of its own captions a subject is another training; both go together in a chain.
+    chained = in_one_caption()
+    chained["4"] = together()["4"]
+    chained["6"] = node(
+        "AddSubjectZO",
+        images=["4", 0],
+        captions=["4", 1],
+        word="ohwx",
+        initialiser="cat",
+        subjects=["5", 0],
+    )
+    chained["3"]["inputs"]["subjects"] = ["6", 0]
+    for i, word in enumerate(("sks", "zwx", "ohwx")):
+        chained[str(20 + i)] = states(["3", 0], f"a photo of a {word}")
+    both = succeeded(shared_comfy, chained)
+    assert both.text("20") == told.text("20")
+    assert len({both.text(str(20 + i)) for i in range(3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        ("a photo of {sks}", "word 'zwx': none of the captions has it"),
+        ("a photo of {} beside {zwx}", "which stands for the only word"),
+        ("a photo of a dog", "contains none of the words"),
+    ],
+)
+def test_captions_that_do_not_say_which_word_are_refused(shared_comfy, captions, message):
+    prompt = in_one_caption()
+    prompt["3"]["inputs"]["captions"] = captions
+    assert message in run(shared_comfy, prompt).message
+
+
 def test_two_subjects_of_one_word_are_refused_by_name(ran):
     prompt = together()
     prompt["6"]["inputs"]["word"] = "sks"

@@ -23,7 +23,9 @@ Job full_job() {
     job.origin = "graph";
     job.device = "cuda:1";
     job.group = "89abcdef01234567";
-    job.request = {"sub/model", "folder", "sks", "dog", {{"steps", 5}, {"caption", "a {} \u00e9"}}};
+    job.request = {
+        "sub/model",     "folder", "sks", "dog", {{"steps", 5}, {"caption", "a {} \u00e9"}},
+        {{"zwx", "cat"}}};
     job.model_file = "/models/sub/model";
     job.images_folder = "/images/folder";
     job.state = JobState::stopped;
@@ -48,6 +50,7 @@ TEST(JobRecord, ComesBackAsItWas) {
     EXPECT_EQ(job.state, JobState::stopped);
     EXPECT_EQ(job.stop_request, StopRequest::stop);
     EXPECT_EQ(job.request.settings, full_job().request.settings);
+    EXPECT_EQ(job.request.also.at("zwx"), "cat");
     EXPECT_EQ(job.ended, 1'700'000'000'003);
     EXPECT_EQ(job.lineage, std::string(64, 'c'));
     EXPECT_EQ(job.progress.preview_step, 3);
@@ -80,7 +83,7 @@ TEST(JobRecord, KeepsEveryStateAndWish) {
 // As records of earlier versions do.
 TEST(JobRecord, MayLackWhatYoungerOnesHave) {
     json record = to_record(full_job());
-    for (const char* name : {"lineage", "group", "used", "places", "preview_percent"})
+    for (const char* name : {"lineage", "group", "used", "places", "preview_percent", "also"})
         record.erase(name);
     for (const char* name : {"passes", "best_step", "preview_step", "compute", "compute_choice"}) {
         record["progress"].erase(name);
@@ -96,8 +99,8 @@ TEST(JobRecord, MayLackWhatYoungerOnesHave) {
 
 TEST(JobRecord, IsRefusedWhenItIsDamaged) {
     const json whole = to_record(full_job());
-    const std::set<std::string> may_lack = {"lineage", "group", "used", "places",
-                                            "preview_percent"};
+    const std::set<std::string> may_lack = {"lineage", "group",           "used",
+                                            "places",  "preview_percent", "also"};
     for (const auto& [name, value] : whole.items()) {
         if (may_lack.count(name) > 0) continue;
         json record = whole;
@@ -125,6 +128,7 @@ TEST(JobView, ShowsWhatTheContractLists) {
         "created": "2023-11-14T22:13:20.001Z", "started": "2023-11-14T22:13:20.002Z",
         "ended": "2023-11-14T22:13:20.003Z", "model": "sub/model", "images": "folder",
         "word": "sks", "init": "dog", "settings": {"steps": 5, "caption": "a {} \u00e9"},
+        "also": {"zwx": "cat"},
         "stage": "learning", "step": 3, "steps": 5, "loss": 0.5, "smooth_loss": 0.25,
         "passes": 9, "best_step": 2, "compute": "int8", "compute_choice": "it is the quickest",
         "graph": {"node": "2", "workflow": "w", "prompt": "q", "preview_percent": 5.0},

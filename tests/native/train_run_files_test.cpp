@@ -36,8 +36,16 @@ class RunFilesTest : public ::testing::Test {
         fs::remove_all(folder);
     }
 
+    // Of two words: a second file beside the first.
+    RunFiles files_of_two() const {
+        TokenLayout both = layout;
+        both.add("other", "clip_l", 1, 3);
+        Output output{token};
+        output.also = {folder / "other.safetensors"};
+        return {output, both, {{"word", "sks"}}, 3};
+    }
     RunFiles files(std::int64_t kept, const json& identity = {{"word", "sks"}}) const {
-        return {token, layout, identity, kept};
+        return {Output{token}, layout, identity, kept};
     }
     static RunState state(std::int64_t step) {
         RunState out;
@@ -91,6 +99,34 @@ TEST_F(RunFilesTest, KeepsTheWordTheNewestStateAndSoManyOlderOnes) {
     EXPECT_EQ(read_token(token).metadata.at("step"), "100");
 }
 
+TEST_F(RunFilesTest, EachWordHasAFileAndAllHaveOneState) {
+    const RunFiles run = files_of_two();
+    RunState at;
+    at.step = 5;
+    at.theta = at.m = at.v = at::arange(6, at::kFloat);
+    at.average = at::zeros({6}, at::kDouble);
+    run.keep(at, {5, at.theta, 0});
+    run.write_best({5, at.theta, 0.5});
+    EXPECT_EQ(names(),
+              (Names{"my.sks.safetensors", "my.sks.state.safetensors", "my.sks.best.safetensors",
+                     "other.safetensors", "other.best.safetensors"}));
+    const TokenFile first = read_token(token), second = read_token(folder / "other.safetensors");
+    EXPECT_EQ(first.word, "sks");
+    EXPECT_EQ(second.word, "other");
+    EXPECT_TRUE(at::equal(first.vectors.at("clip_l")[0], at.theta.slice(0, 0, 3)));
+    EXPECT_TRUE(at::equal(second.vectors.at("clip_l")[0], at.theta.slice(0, 3, 6)));
+    EXPECT_TRUE(at::equal(run.newest().state.theta, at.theta));
+    write("other.safetensors.123-0.tmp", "half");
+    run.forget_earlier();
+    EXPECT_EQ(names(), (Names{"my.sks.safetensors", "other.safetensors"}));
+}
+
+TEST_F(RunFilesTest, NeedsAsManyFilesAsWords) {
+    TokenLayout both = layout;
+    both.add("other", "clip_l", 1, 3);
+    EXPECT_THROW(RunFiles(Output{token}, both, {{"word", "sks"}}, 3), Error);
+}
+
 TEST_F(RunFilesTest, FewerMayBeKeptLater) {
     keep(files(4), {5, 10, 15, 20});
     keep(files(2), {25});
@@ -127,7 +163,7 @@ TEST_F(RunFilesTest, WithNothingButDamagedStatesItSaysWhatToDo) {
     const std::string message = refusal(files(2));
     EXPECT_NE(message.find("my.sks.state.safetensors"), std::string::npos) << message;
     EXPECT_NE(message.find("`overwrite`"), std::string::npos) << message;
-    EXPECT_NE(refusal({folder / "other.safetensors", layout, {}, 2}).find("no stopped run"),
+    EXPECT_NE(refusal({Output{folder / "other.safetensors"}, layout, {}, 2}).find("no stopped run"),
               std::string::npos);
 }
 

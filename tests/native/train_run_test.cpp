@@ -105,8 +105,7 @@ class RunTest : public ::testing::Test {
 
     Plan plan_of(const char* name, bool resume) const {
         Plan plan;
-        plan.word = "sks";
-        plan.initialiser = "dog";
+        plan.words = {{"sks", "dog", {}}};
         plan.settings = settings;
         plan.output = {folder / name, resume, false, log, previews};
         plan.layout.add("sks", "clip_l", 1, width);

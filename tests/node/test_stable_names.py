@@ -19,6 +19,7 @@ NAMES = {
         LEARNED,
     ),
     "AddSubjectZO": (f"{OF_ONE} subjects", "subjects"),
+    "AddWordZO": ("word initialiser subjects", "subjects"),
     "TrainingOptionsZO": (
         "preset method slope n mu directions direction_rank related_words batch chunk "
         "learning_rate learning_rate_schedule average_steps subspace tau nu timesteps t_lower "

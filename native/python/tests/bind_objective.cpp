@@ -30,7 +30,7 @@ using Caption = std::variant<std::string, PreparedText>;
 
 PreparedText prepare(const Caption& caption, const PlacedWord& word) {
     if (const auto* text = std::get_if<PreparedText>(&caption)) return *text;
-    return prepare_caption(clip_tokenizer(), std::get<std::string>(caption), word, "caption");
+    return prepare_caption(clip_tokenizer(), std::get<std::string>(caption), {word}, "caption");
 }
 
 using SizeNumbers = std::array<std::int64_t, 6>;

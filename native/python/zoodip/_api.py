@@ -42,6 +42,8 @@ class TrainResult:
     best_loss: float = 0.0
     word_step: int = 0
     """Of the word in `token`: the last step, or with `take="best"` that of the best word."""
+    tokens: tuple[Path, ...] = ()
+    """The token files of all words: `token`, and those of `also` in their order."""
 
 
 def path_list(paths: StrPath | Sequence[StrPath]) -> list[Path]:
@@ -65,6 +67,7 @@ def train_result(result: Mapping[str, Any]) -> TrainResult:
         result["best_step"],
         result["best_loss"],
         result["word_step"],
+        tuple(Path(token) for token in result["tokens"]),
     )
 
 
@@ -94,6 +97,7 @@ def _request(
     resume: bool,
     overwrite: bool,
     settings: Mapping[str, Setting],
+    also: Mapping[str, str] | None = None,
 ) -> Any:
     """files: `like`, `log` and `previews`, where they are given."""
     request = load_native().PersonalizeRequest()
@@ -101,6 +105,7 @@ def _request(
     request.word, request.initialiser = word, init
     request.settings = encode_settings(settings)
     request.resume, request.overwrite = resume, overwrite
+    request.also = list((also or {}).items())
     for name, path in files.items():
         if path is not None:
             setattr(request, name, Path(path))
@@ -114,6 +119,7 @@ def train(
     init: str = "",
     out: StrPath = "",
     *,
+    also: Mapping[str, str] | None = None,
     like: StrPath | None = None,
     log: StrPath | None = None,
     previews: StrPath | None = None,
@@ -137,6 +143,8 @@ def train(
         init: a known single-token word for the kind of thing, for example `dog`; several, with
             spaces between, make a word of as many vectors.
         out: the token file to write; ComfyUI loads it as an embedding.
+        also: further words in the same captions, each with its `init`, learned together: in a
+            caption `{sks}` stands for the word sks. `WORD.safetensors` of each lies beside `out`.
         like: a token file whose run to repeat: word, init and settings are its own where they are
             not given here.
         log: a file for the run's events as JSON lines.
@@ -167,6 +175,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         settings=settings,
+        also=also,
     )
     return train_result(
         native.personalize(

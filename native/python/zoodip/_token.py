@@ -18,10 +18,10 @@ def token_info(path: StrPath) -> Mapping[str, Any]:
         `word`, `format` ("comfyui", "a1111" or "diffusers"), `encoders` (a list of `name`,
         `vectors`, `width`, `stored`, `norms`), `others` (further tensors), `step`, `metadata` (what
         other programs wrote), and `zoodip`: None for a file of another program, else `version`,
-        `family`, `initialiser`, `model` (SHA-256 of the weights), `seed`, `settings`, `changed`
-        (those that differ from the defaults), `pictures` (a list of `name`, `sha256`, `caption`),
-        `folder` (what was read and left out, in one line) and `more`. None stands for what is not
-        known.
+        `family`, `initialiser`, `learned_with` (other words in the same captions), `model`
+        (SHA-256 of the weights), `seed`, `settings`, `changed` (those that differ from the
+        defaults), `pictures` (a list of `name`, `sha256`, `caption`), `folder` (what was read and
+        left out, in one line) and `more`. None stands for what is not known.
 
     Raises:
         Error: when the file is no token, naming what it is.

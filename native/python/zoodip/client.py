@@ -75,6 +75,7 @@ class Job:
     foretold: float | None = None  # seconds of the whole, told before its first step
     reused: bool | None = None  # a graph asked for it again
     group: str | None = None  # shared by jobs that are done together
+    also: Mapping[str, str] | None = None  # further words in the captions, each with its init
     graph: Mapping[str, Any] | None = None  # node, workflow, prompt, preview_percent
     preview: Mapping[str, Any] | None = None  # step and url of the latest
 
@@ -134,6 +135,8 @@ class Client:
         pictures: StrPath | Sequence[StrPath],
         word: str,
         init: str,
+        *,
+        also: Mapping[str, str] | None = None,
         **settings: Setting,
     ) -> Job:
         """Queues a training.
@@ -144,14 +147,17 @@ class Client:
                 here, a list of paths is pictures here, and these are sent.
             word: the new word.
             init: a known word for the kind of thing.
+            also: further words in the same captions, each with its `init`.
             settings: what differs from the defaults.
         """
         about = {"model": model, "word": word, "init": init}
         if isinstance(pictures, str):
-            whole = json.dumps(about | {"images": pictures, "settings": settings})
+            named = about | {"images": pictures, "also": dict(also or {}), "settings": settings}
+            whole = json.dumps(named)
             return self._job("POST", "/v1/jobs", whole.encode(), "application/json")
         boundary = secrets.token_hex(16)
-        texts = about | ({"settings": json.dumps(settings)} if settings else {})
+        objects = {"settings": settings, "also": also}
+        texts = about | {name: json.dumps(value) for name, value in objects.items() if value}
         body = _multipart(boundary, texts, _pictures(pictures))
         return self._job("POST", "/v1/jobs", body, f"multipart/form-data; boundary={boundary}")
 
@@ -229,14 +235,15 @@ class Client:
         """Forgets a job that has ended, with its word."""
         self._read("DELETE", _path(id))
 
-    def token(self, id: str) -> bytes:
-        """The word's file, which ComfyUI loads as an embedding."""
-        return self._read("GET", f"{_path(id)}/token")
+    def token(self, id: str, word: str = "") -> bytes:
+        """The word's file, which ComfyUI loads as an embedding; of several words that of `word`."""
+        asked = f"?word={quote(word, safe='')}" if word else ""
+        return self._read("GET", f"{_path(id)}/token{asked}")
 
-    def save_token(self, id: str, path: StrPath) -> Path:
+    def save_token(self, id: str, path: StrPath, word: str = "") -> Path:
         """Writes the word's file, whole or not at all."""
         path = Path(path)
-        content = self.token(id)
+        content = self.token(id, word)
         handle, half = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:

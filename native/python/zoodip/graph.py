@@ -18,6 +18,8 @@ from ._loader import load_native
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+    Initialiser = tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor]
+
 
 def _by_encoder(vectors: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
     """A tensor is that of a model's only text encoder."""
@@ -53,6 +55,8 @@ class Text:
     fixed_vectors: Mapping[str, Tensor] | Tensor = field(default_factory=dict)
     """By text encoder ("clip_l"), or of the only one: float32 [positions, width], those of other
     words."""
+    words: Sequence[int] = ()
+    """Of each place, which of several new words goes there; empty where there is one."""
 
     def native(self) -> Any:
         return load_native().PreparedText(
@@ -60,6 +64,7 @@ class Text:
             list(self.places),
             list(self.fixed_positions),
             _by_encoder(self.fixed_vectors),
+            list(self.words),
         )
 
 
@@ -241,13 +246,14 @@ def train(
     weights: Weights | StrPath,
     pictures: Sequence[Picture],
     word: str,
-    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
+    initialiser: Initialiser,
     out: StrPath,
     *,
     empty_text: Text,
     alphas_cumprod: Sequence[float] | None = None,
     expected: Expected | None = None,
     compute_choice: str = "",
+    also: Sequence[tuple[str, Initialiser]] = (),
     resume: bool = False,
     overwrite: bool = False,
     hooks: Hooks | None = None,
@@ -269,6 +275,8 @@ def train(
         expected: what to compare the engine with before the first step.
         compute_choice: why `compute` in the settings is what it is, as `decide` told; the token
             keeps it.
+        also: further words in the same captions, each with its initialiser; `Text.words` tells
+            their places. `WORD.safetensors` of each lies beside `out`.
         resume, overwrite, cancel, settings: as for `zoodip.train`.
 
     Raises:
@@ -287,6 +295,7 @@ def train(
             settings,
             expected,
             compute_choice,
+            also,
         ),
         out=Path(out),
         resume=resume,
@@ -306,19 +315,15 @@ def _request(
     source: Any,
     pictures: Sequence[Picture],
     word: str,
-    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor],
+    initialiser: Initialiser,
     empty_text: Text,
     alphas_cumprod: Sequence[float] | None,
     settings: Mapping[str, Setting] | None,
     expected: Expected | None = None,
     compute_choice: str = "",
+    also: Sequence[tuple[str, Initialiser]] = (),
 ) -> Any:
     native = load_native()
-    start = initialiser[1]
-    if isinstance(start, int):
-        start = [start]
-    elif not isinstance(start, Sequence):
-        start = _by_encoder(start)
     return native.GraphRequest(
         source=source,
         pictures=[
@@ -327,13 +332,21 @@ def _request(
         ],
         word=word,
         initialiser=initialiser[0],
-        start=start,
+        start=_start(initialiser),
         settings=encode_settings(settings or {}),
         alphas_cumprod=None if alphas_cumprod is None else list(alphas_cumprod),
         empty_text=empty_text.native(),
         check=(expected or Expected()).native(),
         compute_choice=compute_choice,
+        also=[(other, kind[0], _start(kind)) for other, kind in also],
     )
+
+
+def _start(initialiser: Initialiser) -> Any:
+    start = initialiser[1]
+    if isinstance(start, int):
+        return [start]
+    return start if isinstance(start, Sequence) else _by_encoder(start)
 
 
 class GraphHost(Protocol):
@@ -370,6 +383,8 @@ class Learned:
     steps: int = 0
     finished: bool = True
     """False: it was asked to stop and to keep; asked again, it goes on."""
+    also: list[Path] = field(default_factory=list)
+    """The tokens of further words, in their order."""
 
 
 @dataclass(frozen=True)
@@ -380,7 +395,8 @@ class GraphSubject:
     """Of `zoodip.service.Service.begin`, which shows it."""
     pictures: Sequence[Picture]
     word: str
-    initialiser: tuple[str, int | Sequence[int] | Mapping[str, Tensor] | Tensor]
+    initialiser: Initialiser
+    also: Sequence[tuple[str, Initialiser]] = ()
 
 
 def learn(
@@ -418,6 +434,7 @@ def learn(
             empty_text,
             alphas_cumprod,
             settings,
+            also=subject.also,
         )
         for subject in subjects
     ]
