@@ -219,7 +219,7 @@ def write_diffusers_folder(parts: Parts, tokenizer: CLIPTokenizer, folder: Path)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    parser.add_argument("--model", choices=FILES, default=SD1.name, help="default: %(default)s")
     parser.add_argument("--work", type=Path, help="default: build/demo, or build/demo-xl")
     parser.add_argument("--diffusers", type=Path, help="write the shipped model as this folder")
     options = parser.parse_args()

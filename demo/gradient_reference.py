@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from .classifier import load_classifier, similarity
-from .model_file import FILES
-from .networks import KINDS, SD1
+from .model_file import FILES, FIRST
+from .networks import KINDS
 from .show import WORD, draw, reference_file
 from .subjects import Subject, all_subjects
 from .torch_model import (
@@ -57,7 +57,7 @@ def measure(model: TorchModel, subject: Subject, seed: int = 0) -> dict[str, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
+    parser.add_argument("--model", choices=FILES, default=FIRST, help="default: %(default)s")
     name = parser.parse_args().model
     model = TorchModel(FILES[name].unpack(), KINDS[name])
     found = {}

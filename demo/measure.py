@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from .classifier import ATTRIBUTES, as_tensor, labels, load_classifier, read
-from .model_file import FILES
 from .networks import KINDS, SD1
 from .torch_model import TorchModel
+from .training_scenes import checkpoint_of
 from .words import frame, token_id
 from .world import CLASSES, PLACES, Look, Scene, describe, draw_look, with_article
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--sheet", type=Path, help="where to write the first 64 pictures")
     options = parser.parse_args()
-    file = options.file or FILES[options.model].unpack()
+    file = options.file or checkpoint_of(options.model)
     model = TorchModel(file, KINDS[options.model])
     scenes = prompts(options.prompts)
     drawn: list[Image.Image] = []

@@ -7,7 +7,7 @@ UNet with cross attention, and an autoencoder in TAESD's layout, which they shar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -97,7 +97,15 @@ XL = DemoKind(
         "projection_class_embeddings_input_dim": 128 + 6 * SIZE_WIDTH,
     },
 )
-KINDS = {kind.name: kind for kind in (SD1, XL)}
+# Not shipped: claims about learning are held against it as well.
+NARROW = replace(
+    SD1,
+    name="narrow",
+    title="ZOODiP demo model, narrow",
+    texts=(replace(SD1.texts[0], width=96),),
+    unet=SD1.unet | {"block_out_channels": (64, 96, 128)},
+)
+KINDS = {kind.name: kind for kind in (SD1, XL, NARROW)}
 
 
 def build_unet(kind: DemoKind) -> UNet2DConditionModel:

@@ -1,8 +1,9 @@
 """Trains a demo model from scratch: scenes, autoencoder, text encoders, UNet, decoder.
 
-    python -m demo.train_model [--model sd1|xl] [--work build/demo] [--steps 7500]
+    python -m demo.train_model [--model sd1|xl|narrow] [--work build/demo] [--steps 7500]
 
-The second model takes the first one's autoencoder. It can be stopped: what is done is passed over,
+The other models take the first one's autoencoder, and `narrow`, which is not shipped, is written to
+its work folder. It can be stopped: what is done is passed over,
 and autoencoder, UNet with text encoders go on from their last checkpoint. All that is random
 follows from the seed and the step's number.
 """
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .classifier import ATTRIBUTES, labels
-from .export import load_checkpoint
+from .export import load_checkpoint, load_trained, write_checkpoint
+from .model_file import FILES
 from .networks import (
     END,
     KINDS,
@@ -34,7 +36,7 @@ from .networks import (
 )
 from .sized_views import encode_sized
 from .train_autoencoder import encode_all, polish_decoder, train_autoencoder
-from .training_scenes import Log, paint_all, save, scene_of, work_folder
+from .training_scenes import SCENES, Log, checkpoint_of, paint_all, save, scene_of, work_folder
 from .words import caption_ids, class_ids, frame, vocabulary_ids
 from .world import draw_scene
 
@@ -230,12 +232,12 @@ class ModelTraining:
 
 def _keep_to_one_plan(work: Path, options: argparse.Namespace) -> None:
     """A work folder holds stages of one seed and of these lengths: others would not fit."""
-    names = ("model", "seed", "autoencoder_steps", "text_steps", "steps")
+    names = ("model", "seed", "scenes", "autoencoder_steps", "text_steps", "steps")
     plan = {name: getattr(options, name) for name in names}
     path = work / "plan.json"
     if not path.exists():
         path.write_text(json.dumps(plan), encoding="utf-8")
-    begun = json.loads(path.read_text("utf-8"))
+    begun = {"scenes": SCENES} | json.loads(path.read_text("utf-8"))
     if begun != plan:
         raise SystemExit(f"{work} was begun with {begun}, not {plan}: name another --work")
 
@@ -243,7 +245,12 @@ def _keep_to_one_plan(work: Path, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=KINDS, default=SD1.name, help="default: %(default)s")
-    parser.add_argument("--work", type=Path, help="default: build/demo, or build/demo-xl")
+    parser.add_argument(
+        "--work", type=Path, help="default: build/demo, build/demo-xl, build/demo-narrow"
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=SCENES, help="that are learned from, at most %(default)s"
+    )
     parser.add_argument("--steps", type=int, default=7500, help="of text encoders and UNet")
     parser.add_argument("--autoencoder-steps", type=int, default=4500, help="of the first model's")
     parser.add_argument("--text-steps", type=int, default=700, help="of the text encoders alone")
@@ -254,18 +261,22 @@ def main() -> None:
     work = options.work or work_folder(kind.name)
     work.mkdir(parents=True, exist_ok=True)
     _keep_to_one_plan(work, options)
-    pictures = paint_all(work, options.seed)
+    pictures = paint_all(work, options.seed)[: options.scenes]
     if kind is SD1:
         autoencoder = train_autoencoder(work, pictures, options.autoencoder_steps, options.seed)
-        latents = encode_all(work, autoencoder, pictures)
-        sizes = torch.tensor([PLAIN_SIZES]).expand(len(latents), -1)
     else:
         autoencoder = load_checkpoint(SD1).autoencoder.to(memory_format=torch.channels_last)
+    if kind.pooled:
         latents, sizes = encode_sized(work, autoencoder, pictures, options.seed)
+    else:
+        latents = encode_all(work, autoencoder, pictures)
+        sizes = torch.tensor([PLAIN_SIZES]).expand(len(latents), -1)
     teach_text(work, kind, options.text_steps, options.seed)
     ModelTraining(work, kind, latents, sizes, options.steps, options.seed).run()
     if kind is SD1:
         polish_decoder(work, latents, pictures, options.decoder_steps, options.seed)
+    if kind.name not in FILES:
+        write_checkpoint(load_trained(kind, work), checkpoint_of(kind.name, work))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .model_file import FIRST
+from .model_file import FILES, FIRST
 from .world import SIZE, Scene, draw_scene, paint_scene
 
 SCENES = 24000
@@ -29,6 +29,18 @@ def save(path: Path, content: Any) -> None:
 def work_folder(model: str) -> Path:
     """Where a model's stages lie unless another folder is named."""
     return Path("build") / ("demo" if model == FIRST else f"demo-{model}")
+
+
+def checkpoint_of(model: str, work: Path | None = None) -> Path:
+    """The file of a demo model: of the repository, or what training left in its work folder.
+
+    Raises SystemExit where it was not trained."""
+    if model in FILES:
+        return FILES[model].unpack()
+    path = (work or work_folder(model)) / f"{model}.safetensors"
+    if work is None and not path.exists():
+        raise SystemExit(f"{path} is not there: python -m demo.train_model --model {model}")
+    return path
 
 
 def scene_of(index: int, seed: int) -> tuple[Scene, np.random.Generator]:

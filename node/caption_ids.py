@@ -67,7 +67,8 @@ def prepare_captions(
 
 def _fill_braces(caption: str, words: Sequence[str], source: str) -> str:
     for word in words:
-        caption = caption.replace(f"{{{word}}}", f" {word} ")
+        braces = re.compile(re.escape(f"{{{word}}}"), re.IGNORECASE | re.ASCII)
+        caption = braces.sub(f" {word} ", caption)
     if len(words) == 1:
         return caption.replace("{}", f" {words[0]} ")
     if "{}" in caption:

@@ -40,7 +40,7 @@ def subject_inputs(word: str) -> list[io.Input]:
             multiline=True,
             default=DEFAULT,
             tooltip="What the pictures show, one line for each picture in their order, or one line "
-            "for all. {} stands for the word.",
+            "for all. {} stands for the word; of several each is named, as in {sks}.",
         ),
         io.String.Input("word", default=word),
         io.String.Input("initialiser", default="dog"),

@@ -99,10 +99,11 @@ void SubjectOptions::add_to(CLI::App& command) {
 }
 
 std::vector<PersonalizeRequest> SubjectOptions::requests(const PersonalizeRequest& common) const {
-    require(common.images.empty() && common.word.empty() && common.initialiser.empty() &&
-                common.also.empty(),
-            "train: --images, --word, --init and --also are of one subject; each --subject has its "
-            "own");
+    require(common.images.empty() && common.word.empty() && common.initialiser.empty(),
+            "train: --images, --word and --init are of one subject; each --subject has its own");
+    require(common.also.empty(),
+            "train: --also adds a word to the captions of --images; leave out ",
+            "--subject and --subjects");
     std::vector<NamedSubject> subjects;
     for (const std::string& text : texts_) subjects.push_back(parse_subject(text));
     if (!folder_.empty()) {

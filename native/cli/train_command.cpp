@@ -133,10 +133,16 @@ void refuse_unknown_ranks() {
          "Have it start `-m -- zoodip train ...`");
 }
 
+std::string listed_paths(const std::vector<std::filesystem::path>& files) {
+    std::string list;
+    for (const auto& file : files) list += (list.empty() ? "" : ", ") + file.string();
+    return list;
+}
+
 void tell_of_result(const PersonalizeResult& result) {
     if (!result.finished) {
         std::cerr << "\nstopped at step " << result.steps << ": the word so far is in "
-                  << result.token.string() << "; the same command with --resume goes on\n";
+                  << listed_paths(result.tokens) << "; the same command with --resume goes on\n";
         return;
     }
     for (const auto& token : result.tokens) std::cerr << "done: " << token.string() << '\n';
@@ -230,9 +236,10 @@ void add_train_command(CLI::App& app, Command& chosen, const std::shared_ptr<Wir
                      "as in \"a photo of {sks} and {ohwx}\"; WORD.safetensors lies beside --out")
         ->take_all();
     options->subjects.add_to(*command);
-    command->add_option("--like", request.like,
-                        "A token whose run to repeat: word, init and settings are its own unless "
-                        "they are given");
+    command->add_option(
+        "--like", request.like,
+        "A token whose run to repeat: word, init, further words and settings are its "
+        "own unless they are given");
     command->add_option("--log", request.log, "Write the run's events there as JSON lines");
     command->add_option("--previews", request.previews,
                         "Folder for the pictures of --preview-every [OUT.previews]");

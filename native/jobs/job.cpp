@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <random>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -130,6 +131,13 @@ const char* name_of(JobState state) {
 
 bool has_ended(JobState state) {
     return state != JobState::queued && state != JobState::running;
+}
+
+std::string random_job_id() {
+    std::random_device device;
+    std::string id;
+    for (int i = 0; i < 16; ++i) id += "0123456789abcdef"[device() & 15];
+    return id;
 }
 
 void show_at(Job& job, const JobPlace& place) {

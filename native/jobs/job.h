@@ -81,6 +81,9 @@ struct Job {
     std::string token;  // the file to hand out, relative to the job's folder; empty for none
 };
 
+// Of 16 hexadecimal digits.
+std::string random_job_id();
+
 // Makes a place the latest that shows a job.
 void show_at(Job& job, const JobPlace& place);
 // Since when a place shows it; nothing where it does not.

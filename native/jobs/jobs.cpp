@@ -1,7 +1,6 @@
 #include "jobs/jobs.h"
 
 #include <algorithm>
-#include <random>
 #include <system_error>
 #include <utility>
 
@@ -13,13 +12,6 @@ namespace zoodip {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string random_id() {
-    std::random_device device;
-    std::string id;
-    for (int i = 0; i < 16; ++i) id += "0123456789abcdef"[device() & 15];
-    return id;
-}
 
 void require_running(const Job& job) {
     if (has_ended(job.state)) {
@@ -85,178 +77,6 @@ Jobs::EntryPointer Jobs::take_in(Job job, bool foreign) {
     entry->job = std::move(job);
     const std::lock_guard lock(mutex_);
     entries_[entry->job.id] = entry;
-    return entry;
-}
-
-// A job that was not accepted yet. What is still in its staged folder then goes with it.
-struct Jobs::Staged {
-    Job job;
-    JobTask training;
-    PlaceNames places;
-    std::shared_ptr<void> folder;
-};
-
-Jobs::Staged Jobs::stage(const JobRequest& request, const JobTask& files,
-                         std::span<const NewPicture> pictures) {
-    Staged staged;
-    Job& job = staged.job;
-    job.id = random_id();
-    job.request = request;
-    job.model_file = files.model.string();
-    job.images_folder = request.images.empty() ? "" : files.images.string();
-    job.created = now_in_milliseconds();
-    const fs::path folder = folders_.stage(job.id, pictures);
-    staged.folder = {nullptr, [this, id = job.id](void*) { folders_.drop_staged(id); }};
-    staged.training = files;
-    if (request.images.empty()) staged.training.images = JobFolders::pictures_in(folder);
-    staged.training.token = JobFolders::token_in(folder);
-    staged.training.previews = JobFolders::previews_in(folder);
-    staged.training.also = further_words(request, folder);
-    staged.places = places_of(job);
-    staged.places.emplace_back(folder, "");
-    return staged;
-}
-
-// Held while the result lives. Throws QueueFull.
-std::shared_ptr<void> Jobs::reserve_places(std::size_t count) {
-    if (!folders_.holds()) throw QueueFull(folders_.held_by());
-    const std::lock_guard lock(mutex_);
-    std::size_t waiting = reserved_;
-    for (const auto& [device, queue] : queues_) waiting += queue->waiting.size();
-    if (closing_) throw QueueFull("the server is ending");
-    if (waiting + count > limits_.queued) {
-        throw QueueFull(count == 1
-                            ? concat("the queue is full: ", limits_.queued, " jobs wait already")
-                            : concat("the queue has room for ", limits_.queued, " jobs, of which ",
-                                     waiting, " wait already: no place for ", count, " more"));
-    }
-    reserved_ += count;
-    return {nullptr, [this, count](void*) {
-                const std::lock_guard releasing(mutex_);
-                reserved_ -= count;
-            }};
-}
-
-Job Jobs::submit(const JobRequest& request, const JobTask& files,
-                 std::span<const NewPicture> pictures) {
-    return admit(request, files, pictures, [](const fs::path&) {});
-}
-
-std::vector<Job> Jobs::submit_together(const std::vector<Subject>& subjects) {
-    const auto places = reserve_places(subjects.size());
-    std::vector<Staged> staged;
-    std::vector<JobTask> trainings;
-    PlaceNames names;
-    for (const Subject& subject : subjects) {
-        staged.push_back(stage(subject.request, subject.files, {}));
-        Staged& own = staged.back();
-        own.job.group = staged.front().job.id;
-        trainings.push_back(own.training);
-        for (auto& place : own.places) names.push_back(place);
-    }
-    try {
-        runner_->check_together(trainings);
-    } catch (const Error& error) {
-        throw Error(with_names(error.what(), names));
-    }
-    std::vector<Job> jobs;
-    std::vector<EntryPointer> entries;
-    try {
-        for (Staged& own : staged) {
-            own.job.device = runner_->device(own.job.request.settings);
-            entries.push_back(accept(own.job));
-            jobs.push_back(own.job);
-        }
-    } catch (...) {
-        for (const EntryPointer& entry : entries) forget(*entry);
-        throw;
-    }
-    // Together: a worker that is free takes all that wait of a group at once.
-    enqueue(entries);
-    return jobs;
-}
-
-std::optional<Job> Jobs::extend(const std::string& id, std::int64_t steps) {
-    const auto earlier = find(id);
-    if (!earlier) return std::nullopt;
-    if (earlier->origin == "graph") {
-        throw WrongState(
-            concat("job ", id, " is the training of a graph: queue the graph with more steps"));
-    }
-    if (!has_ended(earlier->state)) {
-        throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
-                                ": it can be extended once it has ended"));
-    }
-    JobRequest request = earlier->request;
-    request.settings["steps"] = steps;
-    JobTask files = training_of(*earlier);
-    files.settings = request.settings;
-    const fs::path from = folders_.folder(id);
-    return admit(request, files, {}, [&](const fs::path& folder) {
-        if (!runner_->carry_over(JobFolders::token_in(from), JobFolders::token_in(folder))) {
-            throw WrongState(concat("job ", id, " is ", name_of(earlier->state),
-                                    " and has kept nothing to go on from"));
-        }
-        if (request.images.empty()) JobFolders::copy_pictures(from, folder);
-    });
-}
-
-// prepare: puts into the staged folder what else belongs there.
-Job Jobs::admit(const JobRequest& request, const JobTask& files,
-                std::span<const NewPicture> pictures, const Prepare& prepare) {
-    const auto place = reserve_places();
-    Staged staged = stage(request, files, pictures);
-    try {
-        prepare(staged.training.token.parent_path());
-        runner_->check(staged.training);
-        staged.job.device = runner_->device(request.settings);
-    } catch (const WrongState&) {
-        throw;
-    } catch (const StorageError&) {
-        throw;
-    } catch (const Error& error) {
-        throw Error(with_names(error.what(), staged.places));
-    }
-    const EntryPointer entry = accept(staged.job);
-    enqueue({entry});
-    return staged.job;
-}
-
-// A job that nobody was told of: one of its group could not be kept.
-void Jobs::forget(Entry& entry) {
-    {
-        const std::lock_guard lock(mutex_);
-        entry.gone = true;
-        entries_.erase(entry.job.id);
-    }
-    entry.events->close();
-    try {
-        folders_.remove(entry.job.id);
-    } catch (const Error& error) {
-        log_warning("jobs: ", error.what());
-    }
-}
-
-PlaceNames Jobs::places() const {
-    return {{folders_.root(), ""}};
-}
-
-PlaceNames Jobs::places_of(const Job& job) const {
-    return {{folders_.root(), ""},
-            {folders_.folder(job.id), ""},
-            {job.model_file, job.request.model},
-            {job.images_folder, job.request.images}};
-}
-
-// Makes a staged job one that is there, in its place in the order.
-Jobs::EntryPointer Jobs::accept(Job& job) {
-    {
-        const std::lock_guard lock(mutex_);
-        job.sequence = ++sequence_;
-    }
-    folders_.accept(job);
-    const EntryPointer entry = take_in(job);
-    entry->events->append("state", state_event(job));
     return entry;
 }
 
@@ -454,87 +274,6 @@ std::optional<Job> Jobs::change(Entry& entry, const std::function<void(Job&)>& a
     return next;
 }
 
-// Drops the ended ones beyond what is kept, those that were longest of no use first.
-void Jobs::expire(const std::string& just_ended) {
-    struct Kept {
-        std::string id;
-        Milliseconds used;
-        std::uint64_t bytes;
-    };
-    std::vector<Kept> ended;
-    std::uint64_t total = 0;
-    const std::uint64_t limit = size_limit();
-    for (const Job& job : kept_jobs()) {
-        const std::uint64_t bytes = limit > 0 ? folders_.size(job.id) : 0;
-        total += bytes;
-        if (has_ended(job.state)) {
-            ended.push_back({job.id, std::max(job.ended, job.used), bytes});
-        }
-    }
-    std::sort(ended.begin(), ended.end(),
-              [](const Kept& a, const Kept& b) { return a.used < b.used; });
-    const Milliseconds oldest =
-        now_in_milliseconds() - std::chrono::milliseconds(limits_.kept_for).count();
-    for (std::size_t i = 0; i < ended.size(); ++i) {
-        const auto& [id, used, bytes] = ended[i];
-        const bool is_over =
-            ended.size() - i > limits_.kept || used < oldest || (limit > 0 && total > limit);
-        // A limit that is too small for one is no reason to lose what was learned just now.
-        if (!is_over || (id == just_ended && limits_.kept > 0)) continue;
-        try {
-            remove(id);
-            total -= bytes;  // also where another thread removed it just now
-        } catch (const Error& error) {
-            log_warning("jobs: an old one is kept: ", error.what());
-        }
-    }
-}
-
-std::vector<Job> Jobs::kept_jobs() const {
-    std::vector<Job> jobs;
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, entry] : entries_) {
-        if (entry->is_kept) jobs.push_back(entry->job);
-    }
-    return jobs;
-}
-
-std::uint64_t Jobs::size_limit() const {
-    return folders_.size_limit().value_or(limits_.kept_bytes);
-}
-
-JobStore Jobs::store() const {
-    JobStore store{0, 0, size_limit()};
-    for (const Job& job : kept_jobs()) {
-        ++store.jobs;
-        store.bytes += folders_.size(job.id);
-    }
-    return store;
-}
-
-void Jobs::set_store_limit(std::uint64_t megabytes) {
-    require(megabytes >= min_kept_mb && megabytes <= max_kept_mb,
-            "limit_mb: needs a whole number from ", min_kept_mb, " to ", max_kept_mb, "; got ",
-            megabytes);
-    folders_.set_size_limit(megabytes << 20);
-    expire();
-}
-
-void Jobs::clear() {
-    std::optional<StorageError> refused;
-    for (const Job& job : list()) {
-        if (!has_ended(job.state)) continue;
-        try {
-            remove(job.id);
-        } catch (const WrongState&) {
-            // It has begun again, or another process trains it.
-        } catch (const StorageError& error) {
-            refused = error;
-        }
-    }
-    if (refused) throw StorageError(*refused);
-}
-
 // --- of graphs ---------------------------------------------------------------------------------
 
 std::unique_ptr<GraphJob> Jobs::begin(const JobPlace& place, const std::string& word,
@@ -543,7 +282,7 @@ std::unique_ptr<GraphJob> Jobs::begin(const JobPlace& place, const std::string& 
     entry->is_kept = false;
     entry->events = std::make_shared<EventLog>(fs::path());
     Job& job = entry->job;
-    job.id = random_id();
+    job.id = random_job_id();
     job.origin = "graph";
     job.state = JobState::running;
     job.request.word = word;

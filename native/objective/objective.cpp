@@ -8,6 +8,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include "core/error.h"
 
@@ -45,6 +46,17 @@ DiffusionObjective::DiffusionObjective(Parts parts, TokenLayout layout, Texts te
 const PreparedText& DiffusionObjective::text_of(const Sample& sample) const {
     return texts_.at(static_cast<std::size_t>(sample.picture))
         .at(static_cast<std::size_t>(sample.caption));
+}
+
+at::Tensor DiffusionObjective::seen_by(const std::vector<Sample>& samples) const {
+    if (layout_.words() == 1) return {};
+    const at::Tensor seen = at::zeros({layout_.size()}, at::kFloat);
+    for (const Sample& sample : samples) {
+        for (const PreparedText::Place& place : text_of(sample).places) {
+            layout_.mark_word(place.word, seen);
+        }
+    }
+    return seen;
 }
 
 const PictureSize& DiffusionObjective::size_of(const Sample& sample) const {

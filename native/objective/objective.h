@@ -60,6 +60,10 @@ class Objective {
                                    LossForm form = LossForm::squared);
     virtual LossGradient mean_gradient(const at::Tensor& theta, const std::vector<Sample>& samples);
 
+    // Of theta, which numbers some of the samples depend on: 1 or 0, float32 [d]. Undefined where
+    // that is all of them. What directions in the others give of a slope is noise.
+    virtual at::Tensor seen_by(const std::vector<Sample>&) const { return {}; }
+
     // Finds the static scales of integer activations where there are such, from what the model does
     // at theta on these samples; nothing else may be computed before. Throws Cancelled.
     virtual void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples);
@@ -102,6 +106,9 @@ class DiffusionObjective : public Objective {
     // Exact up to the rounding of the activations' type, through the same frozen weights.
     // Throws Cancelled within one block after cancellation, on the way back too.
     LossGradient gradient(const at::Tensor& theta, const Sample& sample) override;
+
+    // Of several words, those that the samples' captions have.
+    at::Tensor seen_by(const std::vector<Sample>& samples) const override;
 
     void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) override;
     // With the scales that this objective has found: several over one UNet have each their own.

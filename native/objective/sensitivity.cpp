@@ -12,6 +12,7 @@
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -95,29 +96,35 @@ at::Tensor probe_caption(const SensitivityProbe& probe, const Reading& reading,
     return gradient_of(y, leaf).to(at::kCPU);
 }
 
-}  // namespace
-
-at::Tensor sensitive_directions(const SensitivityProbe& probe, const at::Tensor& theta,
-                                std::int64_t rank) {
-    require(rank >= 1 && rank <= theta.numel(), "direction_rank: needs 1 to ", theta.numel(),
-            ", the numbers of the word, for sensitive directions; got ", rank);
+// Of one word those that the captions which have it are most sensitive to, float32 [at most rank,
+// d], with zeros in the numbers of others.
+at::Tensor directions_of_word(const SensitivityProbe& probe, const Reading& reading,
+                              std::size_t word, const at::Tensor& theta, std::int64_t rank) {
     std::vector<const PreparedText*> texts;
     for (const auto& of_picture : probe.texts) {
-        for (const PreparedText& text : of_picture) texts.push_back(&text);
+        for (const PreparedText& text : of_picture) {
+            const bool has = std::any_of(text.places.begin(), text.places.end(),
+                                         [&](const auto& place) { return place.word == word; });
+            if (has) texts.push_back(&text);
+        }
     }
-    const Reading reading = reading_of(probe);
-    const at::Tensor start = theta.to(probe.text_encoders.all().front()->device());
-    const std::int64_t probes = std::min(4 * rank, 2 * theta.numel());
+    require(!texts.empty(), "directions: no caption of the pictures has the word");
+    const at::Tensor own = at::zeros({theta.numel()}, at::kFloat);
+    probe.layout.mark_word(word, own);
+    const auto numbers = own.sum().item<std::int64_t>();
+    require(rank >= 1 && rank <= numbers, "direction_rank: needs 1 to ", numbers,
+            ", the numbers of the word, for sensitive directions; got ", rank);
+    const std::int64_t probes = std::min(4 * rank, 2 * numbers);
     std::vector<at::Tensor> seen;
     for (std::int64_t first = 0; first < probes; first += rows_at_once) {
         probe.load.cancel.check();
         const auto text = static_cast<std::size_t>(first / rows_at_once) % texts.size();
-        seen.push_back(probe_caption(probe, reading, *texts[text], start,
+        seen.push_back(probe_caption(probe, reading, *texts[text], theta,
                                      std::min(rows_at_once, probes - first),
                                      static_cast<std::uint64_t>(first)));
     }
     const auto [u, values, right] =
-        at::linalg_svd(at::cat(seen).to(at::kDouble), /*full_matrices=*/false);
+        at::linalg_svd((at::cat(seen) * own).to(at::kDouble), /*full_matrices=*/false);
     const double largest = values[0].item<double>();
     require(largest > 0, "directions: no caption of the pictures depends on the word");
     const auto heard = values.gt(1e-5 * largest).sum().item<std::int64_t>();
@@ -126,6 +133,19 @@ at::Tensor sensitive_directions(const SensitivityProbe& probe, const at::Tensor&
                  "for were ", rank);
     }
     return right.slice(0, 0, std::min(rank, heard)).to(at::kFloat).contiguous();
+}
+
+}  // namespace
+
+at::Tensor sensitive_directions(const SensitivityProbe& probe, const at::Tensor& theta,
+                                std::int64_t rank) {
+    const Reading reading = reading_of(probe);
+    const at::Tensor start = theta.to(probe.text_encoders.all().front()->device());
+    std::vector<at::Tensor> of_words;
+    for (std::size_t word = 0; word < probe.layout.words(); ++word) {
+        of_words.push_back(directions_of_word(probe, reading, word, start, rank));
+    }
+    return at::cat(of_words);
 }
 
 }  // namespace zoodip

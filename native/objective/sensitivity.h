@@ -32,8 +32,10 @@ struct SensitivityProbe {
 };
 
 // float32 [rank, d] at theta, float32 [d]: orthonormal rows, the most sensitive first; fewer where
-// the captions do not depend on more. A value of seed and inputs. Throws Cancelled, and Error for a
-// rank outside [1, d] and where the captions do not depend on the word at all.
+// the captions do not depend on more. Of several words so many for each, from the captions that
+// have it, with zeros in the numbers of the others. A value of seed and inputs. Throws Cancelled,
+// and Error for a rank outside [1, numbers of a word] and where no caption depends on a word at
+// all.
 at::Tensor sensitive_directions(const SensitivityProbe& probe, const at::Tensor& theta,
                                 std::int64_t rank);
 

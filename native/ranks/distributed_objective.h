@@ -33,6 +33,9 @@ class DistributedObjective : public Objective {
     LossGradient mean_gradient(const at::Tensor& theta,
                                const std::vector<Sample>& samples) override;
 
+    at::Tensor seen_by(const std::vector<Sample>& samples) const override {
+        return inner_.seen_by(samples);
+    }
     // On each rank by itself: all find the same.
     void calibrate(const at::Tensor& theta, const std::vector<Sample>& samples) override;
     Activations* activations() override { return inner_.activations(); }

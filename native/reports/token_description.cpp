@@ -124,13 +124,18 @@ void take_pictures(json& record, TokenDescription& token) {
 void take_words(json& record, TokenDescription& token) {
     const auto others = record.find("learned_with");
     if (others == record.end() || !others->is_array()) return;
-    const std::string first = record.value("word", json()).is_string() ? record["word"] : json("");
-    if (!first.empty() && first != token.word) token.learned_with.push_back(first);
+    const json named = record.value("word", json());
+    const std::string first = named.is_string() ? named.get<std::string>() : std::string();
+    // Files are given other words; which one this was is written beside.
+    const auto own = token.metadata.find("learned_as");
+    const std::string learned = own == token.metadata.end() ? token.word : own->second;
+    if (own != token.metadata.end()) token.metadata.erase(own);
+    if (!first.empty() && first != learned) token.learned_with.push_back(first);
     for (json other : *others) {
         if (!other.is_object()) continue;
         const std::string word = take_text(other, "word");
         if (word.empty()) continue;
-        if (word == token.word) {
+        if (word == learned) {
             token.initialiser = take_text(other, "initialiser");
         } else {
             token.learned_with.push_back(word);

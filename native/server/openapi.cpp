@@ -353,13 +353,14 @@ json accepted_job(const char* description) {
 json submit_operation() {
     json out = operation("submitJob", "Learn a word", accepted_job("the job, on the disk"),
                          {404, 422, 429, 507});
-    out["requestBody"] = {
-        {"required", true},
-        {"content",
-         {{"application/json", {{"schema", schema_of("Submission")}}},
-          {"multipart/form-data",
-           {{"schema", schema_of("SubmissionForm")},
-            {"encoding", {{"settings", {{"contentType", "application/json"}}}}}}}}}};
+    out["requestBody"] = {{"required", true},
+                          {"content",
+                           {{"application/json", {{"schema", schema_of("Submission")}}},
+                            {"multipart/form-data",
+                             {{"schema", schema_of("SubmissionForm")},
+                              {"encoding",
+                               {{"settings", {{"contentType", "application/json"}}},
+                                {"also", {{"contentType", "application/json"}}}}}}}}}};
     return out;
 }
 

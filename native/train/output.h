@@ -8,7 +8,7 @@ namespace zoodip {
 
 // Where the token goes, and what may be there already.
 struct Output {
-    std::filesystem::path token;          // .safetensors
+    std::filesystem::path token;          // of the first word, .safetensors
     bool resume = false;                  // go on from the state that an earlier run left
     bool overwrite = false;               // replace what is there, and forget a stopped run
     std::filesystem::path log = {};       // JSON lines; empty for none

@@ -218,7 +218,8 @@ nlohmann::json identity_of(const TrainingPicture& picture) {
     return out;
 }
 
-// What was not chosen is taken from the run that made a token. The words' names are the request's.
+// What was not chosen is taken from the run that made a token. A word's name that was given is the
+// request's.
 PersonalizeRequest as_before(const PersonalizeRequest& given, const nlohmann::json& before) {
     PersonalizeRequest request = given;
     nlohmann::json settings = before["settings"];
@@ -245,8 +246,14 @@ nlohmann::json identity_to_repeat(const fs::path& token) {
     const auto is_text = [&](const char* name) {
         return identity.value(name, nlohmann::json()).is_string();
     };
+    const auto others = identity.value("learned_with", nlohmann::json::array());
+    const auto is_word = [](const nlohmann::json& other) {
+        return other.is_object() && other.value("word", nlohmann::json()).is_string() &&
+               other.value("initialiser", nlohmann::json()).is_string();
+    };
     require(identity.is_object() && identity.value("settings", nlohmann::json()).is_object() &&
-                is_text("word") && is_text("initialiser"),
+                is_text("word") && is_text("initialiser") && others.is_array() &&
+                std::all_of(others.begin(), others.end(), is_word),
             "like: ", token.string(),
             " does not say how it was made: it needs a token that zoodip trained");
     return identity;
@@ -308,9 +315,11 @@ StartedWord started(const Tokenizer& tokenizer, const std::string& word,
 }
 
 // Every occurrence has room for the word's vectors.
-void require_room(const TrainingPicture& picture, std::int64_t vectors) {
+void require_room(const TrainingPicture& picture, std::int64_t vectors, std::size_t words) {
     for (const PreparedText& text : picture.texts) {
         for (const auto& place : text.places) {
+            require(place.word < words, picture.name, ": its caption has a word number ",
+                    place.word + 1, ", and there are ", words);
             require(place.position + vectors <= text.ids.size(1), picture.name, ": the word's ",
                     vectors, " vectors do not fit behind token ", place.position,
                     " of its caption, which has ", text.ids.size(1));
@@ -406,7 +415,8 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     complete(plan, asked, cancel);
     if (plan.compute_choice.empty()) plan.compute_choice = request.compute_choice;
     plan.pictures = request.pictures;
-    for (const auto& picture : plan.pictures) require_room(picture, plan.settings.vectors);
+    for (const auto& picture : plan.pictures)
+        require_room(picture, plan.settings.vectors, plan.words.size());
     require_all_placed(plan);
     plan.empty_text = request.empty_text;
     plan.check = request.check;

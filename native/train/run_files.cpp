@@ -125,10 +125,12 @@ void RunFiles::write_tokens(const LossWatch::Word& word, const nlohmann::json& m
     std::map<std::string, std::string> metadata = {
         {"step", std::to_string(word.step)}, {"zoodip", identity_.dump()}, {"format", "pt"}};
     for (const auto& [name, value] : more.items()) metadata[name] = value.dump();
-    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+    // The first one's last: what it says of the run is true of the others then.
+    for (std::size_t i = tokens_.size(); i-- > 0;) {
         make_folder_of(tokens_[i]);
         const TokenLayout layout = layout_.of_word(i);
         metadata["word"] = layout.slots().front().word;
+        if (tokens_.size() > 1) metadata["learned_as"] = metadata["word"];
         write_token(best ? best_path(tokens_[i]) : tokens_[i], layout,
                     layout_.part_of_word(i, word.vector), metadata);
     }
@@ -228,15 +230,17 @@ void RunFiles::forget_leftovers() const {
 
 void RunFiles::forget_states() const {
     if (elsewhere_) return;
-    remove_all(older_states(token_));
-    remove_all({state_path(token_)});
+    remove_all(states(token_));
     forget_leftovers();
 }
 
 void RunFiles::forget_earlier() const {
     if (elsewhere_) return;
     forget_states();
-    for (const fs::path& token : tokens_) remove_all({best_path(token)});
+    for (const fs::path& token : tokens_) {
+        remove_all(states(token));
+        remove_all({best_path(token)});
+    }
 }
 
 std::optional<std::int64_t> finished_step(const fs::path& token) {

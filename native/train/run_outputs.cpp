@@ -13,6 +13,7 @@
 #include "pictures/folder_listing.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
+#include "words/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -55,18 +56,49 @@ bool is_finished(const fs::path& token) {
     }
 }
 
-void hold_word(Outputs& outputs, const Output& output, const fs::path& token) {
-    const fs::path state = state_path(token);
+// Whether a token is of this run.
+bool is_word_of(const fs::path& token, const std::string& run) {
+    try {
+        const auto metadata = read_token(token).metadata;
+        const auto record = metadata.find("zoodip");
+        if (record == metadata.end() || run.empty()) return false;
+        const nlohmann::json identity = parse_json(record->second);
+        return identity.is_object() && run_id(identity) == run;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
+// The file of a word that is learned beside the first one: it has no state of its own.
+void hold_further_word(Outputs& outputs, const Output& output, const fs::path& token,
+                       const std::string& run) {
+    constexpr const char* remedy = "name another word, or an `out` in another folder";
+    outputs.hold("also", token, token_of(token));
+    for (const fs::path& file : {best_path(token), state_path(token)}) outputs.check("also", file);
+    if (output.resume || !output.overwrite) {
+        require(!fs::exists(state_path(token)), state_path(token).string(),
+                " holds a run of this word alone: ", remedy,
+                output.resume ? "" : ", or add `overwrite`");
+        for (const fs::path& file : {token, best_path(token)}) {
+            require(!fs::exists(file) || (output.resume && is_word_of(file, run)),
+                    "also: ", file.string(), " is there already, and not of this run: ", remedy,
+                    output.resume ? "" : ", or add `overwrite`");
+        }
+    }
+    for (const fs::path& file : {token, best_path(token)}) probe_writable(file);
+}
+
+void hold_word(Outputs& outputs, const Output& output) {
+    const fs::path &token = output.token, state = state_path(token);
     require(token.extension() == ".safetensors", "out: '", token.string(),
             "' needs the ending .safetensors");
     outputs.hold("out", token, token_of(token));
     for (const fs::path& file : {best_path(token), state}) outputs.check("out", file);
-    const bool first = token == output.token;  // beside which the state lies
-    if (output.resume && first) {
+    if (output.resume) {
         require(fs::exists(state), "resume: there is no ",
                 is_finished(token) ? "state of this finished run" : "stopped run", " at ",
                 state.string(), ". Leave out `resume` to start one");
-    } else if (!output.resume && !output.overwrite) {
+    } else if (!output.overwrite) {
         require(!fs::exists(state) || !is_finished(token), token.string(),
                 " is the word of a finished run: add `resume` and more `steps` to go on from it, ",
                 "name another `out`, or add `overwrite`");
@@ -140,8 +172,9 @@ Input pictures_in(const fs::path& folder) {
 std::shared_ptr<const Outputs> hold_outputs(Output& output, std::vector<Input> inputs,
                                             std::int64_t preview_every) {
     auto outputs = std::make_shared<Outputs>("zoodip train", std::move(inputs));
-    for (const fs::path& token : tokens_of(output)) hold_word(*outputs, output, token);
+    hold_word(*outputs, output);
     const std::string run = run_to_resume(output);
+    for (const fs::path& token : output.also) hold_further_word(*outputs, output, token, run);
     if (!output.log.empty()) hold_log(*outputs, output, run);
     if (preview_every > 0 && !output.previews.empty()) {
         hold_previews(*outputs, output, preview_every, run);

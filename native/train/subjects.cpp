@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "core/ascii.h"
 #include "core/json.h"
 #include "train/run_outputs.h"
 
@@ -55,7 +56,7 @@ void require_all_apart(const std::vector<Subject<Request>>& subjects) {
 void require_own_words(const std::vector<std::string>& words) {
     std::set<std::string> seen;
     for (const std::string& word : words) {
-        require(seen.insert(word).second, "subjects: two have the word '", word,
+        require(seen.insert(lower_ascii(word)).second, "subjects: two have the word '", word,
                 "'; each needs one of its own");
     }
 }

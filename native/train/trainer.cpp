@@ -75,12 +75,15 @@ std::vector<Sample> Trainer::draw() const {
 
 StepPoints Trainer::points() const {
     if (is_exact()) return {theta_.unsqueeze(0), {}, draw()};
-    const at::Tensor directions =
+    std::vector<Sample> samples = draw();
+    at::Tensor directions =
         space_.draw(estimator_->directions(settings_.n), static_cast<std::uint64_t>(settings_.seed),
                     static_cast<std::uint64_t>(step_));
+    const at::Tensor seen = objective_.seen_by(samples);
+    if (seen.defined()) directions = directions * seen;
     const at::Tensor& scale = space_.scale();
     return {estimator_->points(theta_, scale.defined() ? directions * scale : directions),
-            directions, draw()};
+            directions, std::move(samples)};
 }
 
 LossForm Trainer::form() const {

@@ -5,6 +5,7 @@
 
 #include <ATen/ops/tensor.h>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/listed.h"
 #include "core/log.h"
@@ -49,9 +50,11 @@ struct Builder {
     }
 };
 
+// `what` in capitals or small letters, as words are found.
 std::string replace_all(std::string text, const std::string& what, const std::string& by) {
-    for (std::size_t at = text.find(what); at != std::string::npos;
-         at = text.find(what, at + by.size())) {
+    const std::string sought = lower_ascii(what);
+    for (std::size_t at = lower_ascii(text).find(sought); at != std::string::npos;
+         at = lower_ascii(text).find(sought, at + by.size())) {
         text.replace(at, what.size(), by);
     }
     return text;

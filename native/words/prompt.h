@@ -28,8 +28,7 @@ PromptWords read_prompt_words(const std::vector<std::filesystem::path>& files,
 
 // The text with the words in their places; "{sks}" stands for one, "{}" for the only one. what:
 // "prompt", for messages. Warns of signs that other programs obey (pictures/prompt_signs.h). Throws
-// Error for
-// "{}" with several words.
+// Error for "{}" with several words.
 PreparedText prepare_prompt(const std::string& text, const PromptWords& words, const char* what);
 
 // Warns of every word that none of the texts has, saying what would place it.

@@ -54,6 +54,13 @@ at::Tensor TokenLayout::part_of_word(std::size_t index, const at::Tensor& theta)
     return at::cat(parts);
 }
 
+void TokenLayout::mark_word(std::size_t index, const at::Tensor& mask) const {
+    for (const TokenSlot& slot : slots_) {
+        if (slot.index != index) continue;
+        mask.slice(0, slot.offset, slot.offset + slot.vectors * slot.width).fill_(1);
+    }
+}
+
 at::Tensor TokenLayout::slice(const at::Tensor& thetas, const TokenSlot& slot) const {
     require(thetas.dim() == 2 && thetas.size(1) == size_, "token layout: needs thetas [rows, ",
             size_, "], got ", concat(thetas.sizes()));

@@ -34,6 +34,9 @@ class TokenLayout {
     TokenLayout of_word(std::size_t index) const;
     at::Tensor part_of_word(std::size_t index, const at::Tensor& theta) const;
 
+    // Puts 1 into the numbers of one of the words in mask, float32 [d].
+    void mark_word(std::size_t index, const at::Tensor& mask) const;
+
     // thetas [rows, d] -> [rows, vectors, width], a view.
     at::Tensor slice(const at::Tensor& thetas, const TokenSlot& slot) const;
 

@@ -15,7 +15,6 @@ from demo.classifier import (
     read,
     similarity,
 )
-from demo.model_file import FILES
 from demo.networks import KINDS
 from demo.subjects import Subject, find_subject
 from demo.torch_model import (
@@ -26,6 +25,7 @@ from demo.torch_model import (
     best_descent,
     caption_to_ids,
 )
+from demo.training_scenes import checkpoint_of
 from demo.world import Scene
 
 REPEATS = 16  # timesteps a held-out picture
@@ -78,7 +78,7 @@ class Judge:
 
 @functools.cache
 def _torch_model(model: str) -> TorchModel:
-    return TorchModel(FILES[model].unpack(), KINDS[model])
+    return TorchModel(checkpoint_of(model), KINDS[model])
 
 
 @functools.cache

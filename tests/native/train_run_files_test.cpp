@@ -116,6 +116,8 @@ TEST_F(RunFilesTest, EachWordHasAFileAndAllHaveOneState) {
     EXPECT_TRUE(at::equal(first.vectors.at("clip_l")[0], at.theta.slice(0, 0, 3)));
     EXPECT_TRUE(at::equal(second.vectors.at("clip_l")[0], at.theta.slice(0, 3, 6)));
     EXPECT_TRUE(at::equal(run.newest().state.theta, at.theta));
+    // Of a run of the other word alone.
+    write("other.state.safetensors", "stopped");
     write("other.safetensors.123-0.tmp", "half");
     run.forget_earlier();
     EXPECT_EQ(names(), (Names{"my.sks.safetensors", "other.safetensors"}));

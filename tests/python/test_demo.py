@@ -41,7 +41,7 @@ from demo.world import (
 )
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=FILES)
 def kind(request: pytest.FixtureRequest) -> DemoKind:
     return KINDS[request.param]
 

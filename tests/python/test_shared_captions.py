@@ -18,9 +18,9 @@ CHOSEN = QUICK | {"threads": 1, "validate_every": 4}
 KINDS = {
     "rge": {"n": 2, "compute": "fp32"},
     "exact": {"method": "exact"},
-    "sensitive": {"preset": "few_passes", "n": 3, "direction_rank": 4},
     "int8": {"n": 2, "compute": "int8"},
 }
+SENSITIVE = {"sensitive": {"preset": "few_passes", "n": 3, "direction_rank": 4}}
 CAPTIONS = ["a photo of {sks} {ohwx} on a wall", "a photo of {sks}", "{ohwx} in a garden"]
 
 
@@ -91,14 +91,16 @@ def test_the_same_of_several_text_encoders(tmp_path):
         assert torch.equal(vectors, load_file(whole.token)[key])
 
 
-def test_a_step_moves_the_words_of_its_caption_alone(model, tmp_path):
-    """The gradient of a caption has nothing for a word that it lacks."""
+@pytest.mark.parametrize("kind", ["exact", "rge", "sensitive"])
+def test_a_step_moves_the_words_of_its_caption_alone(kind, model, tmp_path):
+    """The gradient of a caption has nothing for a word that it lacks, and no more has what
+    estimates it."""
     folder = with_captions(tmp_path / "images", ["{sks}", "a {sks}", "{ohwx}"])
 
     def words_after(rate: float, seed: int) -> list[torch.Tensor]:
         out = tmp_path / f"{rate}-{seed}" / "sks.safetensors"
-        chosen = {"method": "exact", "steps": 1, "learning_rate": rate, "seed": seed}
-        made = learn(model, folder, out, **chosen)
+        chosen = {"steps": 1, "learning_rate": rate, "seed": seed}
+        made = learn(model, folder, out, **(KINDS | SENSITIVE)[kind], **chosen)
         return [load_file(token)["clip_l"] for token in made.tokens]
 
     seen = set()
@@ -111,6 +113,18 @@ def test_a_step_moves_the_words_of_its_caption_alone(model, tmp_path):
     assert seen == {0, 1}
 
 
+def test_a_word_of_the_last_caption_alone_is_learned_as_well(model, tmp_path):
+    """Sensitive directions are found for each word, from the captions that have it."""
+    folder = with_captions(tmp_path / "images", ["{sks}", "a {sks}", "{ohwx}"])
+    chosen = SENSITIVE["sensitive"] | {"learning_rate": 0.05, "learning_rate_schedule": "constant"}
+    made = learn(model, folder, tmp_path / "sks.safetensors", **chosen)
+    still = learn(
+        model, folder, tmp_path / "still" / "sks.safetensors", **(chosen | {"learning_rate": 1e-8})
+    )
+    for moved, start in zip(made.tokens, still.tokens, strict=True):
+        assert (load_file(moved)["clip_l"] - load_file(start)["clip_l"]).abs().max() > 1e-3
+
+
 def test_each_file_tells_what_it_was_learned_with(model, pair, tmp_path):
     made = learn(model, pair, tmp_path / "sks.safetensors")
     told = [zoodip.token_info(token) for token in made.tokens]
@@ -118,6 +132,11 @@ def test_each_file_tells_what_it_was_learned_with(model, pair, tmp_path):
     assert [one["zoodip"]["initialiser"] for one in told] == ["dog", "cat"]
     assert [one["zoodip"]["learned_with"] for one in told] == [["ohwx"], ["sks"]]
     assert all(metadata(token)["finished"] == "true" for token in made.tokens)
+    renamed = tmp_path / "toy.safetensors"
+    zoodip.token_convert(made.tokens[1], renamed, to="comfyui", word="toy")
+    toy = zoodip.token_info(renamed)
+    assert (toy["word"], toy["zoodip"]["initialiser"]) == ("toy", "cat")
+    assert toy["zoodip"]["learned_with"] == ["sks"] and toy["metadata"] == {}
     alone = zoodip.train(
         model, write_noise(tmp_path / "images"), "zwx", "dog", tmp_path / "zwx.safetensors",
         **CHOSEN
@@ -184,11 +203,32 @@ def test_what_cannot_be_is_refused_before_anything_is_written(case, model, tmp_p
 def test_another_word_s_file_is_not_overwritten(model, pair, tmp_path):
     there = tmp_path / "ohwx.safetensors"
     there.write_bytes(b"mine")
-    with pytest.raises(zoodip.Error, match=r"ohwx\.safetensors.*overwrite"):
+    with pytest.raises(zoodip.Error, match=r"ohwx\.safetensors is there already.*overwrite"):
         learn(model, pair, tmp_path / "sks.safetensors")
     assert contents(tmp_path) == {there.name: b"mine"}
     learn(model, pair, tmp_path / "sks.safetensors", overwrite=True)
     assert there.read_bytes() != b"mine"
+
+
+def test_a_stopped_run_takes_no_file_of_another(model, pair, tmp_path):
+    out, other = tmp_path / "sks.safetensors", tmp_path / "ohwx.safetensors"
+    cancel = zoodip.CancelToken()
+    stop = dict(on_step=lambda step, *_: step == 5 and cancel.cancel(), cancel=cancel)
+    assert not learn(model, pair, out, **stop).finished
+    alone = write_noise(tmp_path / "alone")
+    zoodip.train(model, alone, "ohwx", "dog", other, overwrite=True, **CHOSEN)
+    before = contents(tmp_path)
+    with pytest.raises(
+        zoodip.Error, match=r"ohwx\.state\.safetensors holds a run of this word alone"
+    ):
+        learn(model, pair, out, resume=True)
+    (tmp_path / "ohwx.state.safetensors").unlink()
+    with pytest.raises(zoodip.Error, match=r"ohwx\.safetensors is there.* not of this run"):
+        learn(model, pair, out, resume=True)
+    assert contents(tmp_path) == {n: b for n, b in before.items() if n != "ohwx.state.safetensors"}
+    for file in ("ohwx.safetensors", "ohwx.best.safetensors"):
+        (tmp_path / file).unlink()
+    assert learn(model, pair, out, resume=True).finished
 
 
 def test_a_caption_for_all_may_have_both(model, tmp_path):
@@ -198,7 +238,7 @@ def test_a_caption_for_all_may_have_both(model, tmp_path):
 
 def test_braces_with_a_name_stand_for_an_only_word_too(model, tmp_path):
     """In captions and in prompts."""
-    named = with_captions(tmp_path / "named", ["a {sks} there"] * 3)
+    named = with_captions(tmp_path / "named", ["a {sks} there", "a {SKS} there", "a {} there"])
     plain = with_captions(tmp_path / "plain", ["a {} there"] * 3)
     tokens = []
     for folder in (named, plain):

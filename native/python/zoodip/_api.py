@@ -145,8 +145,8 @@ def train(
         out: the token file to write; ComfyUI loads it as an embedding.
         also: further words in the same captions, each with its `init`, learned together: in a
             caption `{sks}` stands for the word sks. `WORD.safetensors` of each lies beside `out`.
-        like: a token file whose run to repeat: word, init and settings are its own where they are
-            not given here.
+        like: a token file whose run to repeat: word, init, further words and settings are its own
+            where they are not given here.
         log: a file for the run's events as JSON lines.
         previews: a folder for the pictures that `preview_every` asks for; else `OUT.previews`.
         resume: go on from the state that a stopped run left beside `out`, or a finished one, for

@@ -152,8 +152,8 @@ class Client:
         """
         about = {"model": model, "word": word, "init": init}
         if isinstance(pictures, str):
-            named = about | {"images": pictures, "also": dict(also or {}), "settings": settings}
-            whole = json.dumps(named)
+            named = about | {"images": pictures, "settings": settings}
+            whole = json.dumps(named | ({"also": dict(also)} if also else {}))
             return self._job("POST", "/v1/jobs", whole.encode(), "application/json")
         boundary = secrets.token_hex(16)
         objects = {"settings": settings, "also": also}
