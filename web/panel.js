@@ -198,19 +198,12 @@ export class TrainingPanel {
     const name = this.#stateName(info);
     this.element.dataset.state = name;
     setText(state, text(`state.${name}`));
-    const named = info.word ? this.#nameWords(info) : "";
+    const named = info.word ? text("learning", { word: info.word }) : "";
     // Before the training, what is being done says more than the word.
     const prepares = this.#model.running && !this.#model.training;
     setText(stage, prepares ? (info.stage ?? "") : named);
     setText(message, (asked ? this.#asked.text : info.message) || this.#hint(info));
     message.title = message.textContent;
-  }
-
-  /** The node's own word, and those that its captions have as well. */
-  #nameWords({ word, also }) {
-    const others = Object.keys(also ?? {});
-    if (!others.length) return text("learning", { word });
-    return text("learningSeveral", { words: [word, ...others].join(", ") });
   }
 
   /** What is said of a job's state: a running one prepares before it trains. */

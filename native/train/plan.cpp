@@ -246,7 +246,9 @@ nlohmann::json identity_to_repeat(const fs::path& token) {
     const auto is_text = [&](const char* name) {
         return identity.value(name, nlohmann::json()).is_string();
     };
-    const auto others = identity.value("learned_with", nlohmann::json::array());
+    const auto others = identity.is_object()
+                            ? identity.value("learned_with", nlohmann::json::array())
+                            : nlohmann::json::array();
     const auto is_word = [](const nlohmann::json& other) {
         return other.is_object() && other.value("word", nlohmann::json()).is_string() &&
                other.value("initialiser", nlohmann::json()).is_string();

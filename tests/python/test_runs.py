@@ -683,7 +683,10 @@ def test_only_a_token_of_ours_can_be_repeated(run, model, images, tmp_path):
     words = ["train", "--model", model, "--images", images, "--out", tmp_path / "a.safetensors"]
     result = run([str(word) for word in [*words, "--like", foreign]])
     refuses(result, "like:", str(foreign), "does not say how it was made")
-    for said in ({"settings": 3}, {"settings": {}}, {"settings": {}, "word": 1, "initialiser": ""}):
+    whole = {"settings": {}, "word": "sks", "initialiser": "dog"}
+    bad = [{"settings": 3}, {"settings": {}}, {"settings": {}, "word": 1, "initialiser": ""}]
+    bad += [whole | {"learned_with": other} for other in (3, ["ohwx"], [{"word": 3}])]
+    for said in bad:
         save_file({"clip_l": torch.ones(1, 64)}, foreign, {"zoodip": json.dumps(said)})
         result = run([str(word) for word in [*words, "--like", foreign]])
         refuses(result, "like:", str(foreign), "does not say how it was made")

@@ -157,28 +157,6 @@ def set_widget(page, name: str, value):
     )
 
 
-def test_words_of_the_same_captions_are_named(page):
-    load_workflow(page, steps=30, seed=5)
-    page.evaluate(
-        """() => {
-          const graph = window.app.graph;
-          const node = graph._nodes.find((each) => each.comfyClass === "PersonalizeZO");
-          const further = window.LiteGraph.createNode("AddWordZO");
-          graph.add(further);
-          const set = (on, name, value) => {
-            on.widgets.find((widget) => widget.name === name).value = value;
-          };
-          set(further, "word", "ohwx");
-          set(node, "captions", "a photo of {zwx} beside {ohwx}");
-          further.connect(0, node, node.inputs.findIndex((input) => input.name === "subjects"));
-        }"""
-    )
-    run_workflow(page)
-    wait_for_state(page, "finished")
-    assert "the words zwx, ohwx" in page.locator(PANEL).inner_text()
-    assert our_problems(page) == []
-
-
 def test_an_error_before_learning_takes_the_place_of_an_older_run(page):
     load_workflow(page, steps=20, seed=23)
     run_workflow(page)
