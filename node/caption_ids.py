@@ -61,7 +61,7 @@ def prepare_captions(
                 else f"{source} does not contain the word: put {{}} (or '{word}') where the "
                 "subject is named"
             )
-        prepared.append(found if also else replace(found, words=()))
+        prepared.append(found)
     return prepared
 
 

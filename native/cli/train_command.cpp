@@ -19,6 +19,7 @@
 #include "cli/subject_options.h"
 
 #include "core/duration.h"
+#include "core/listed.h"
 #include "core/niceness.h"
 #include "ops/plain_message.h"
 #include "train/personalize.h"
@@ -134,9 +135,9 @@ void refuse_unknown_ranks() {
 }
 
 std::string listed_paths(const std::vector<std::filesystem::path>& files) {
-    std::string list;
-    for (const auto& file : files) list += (list.empty() ? "" : ", ") + file.string();
-    return list;
+    std::vector<std::string> names;
+    for (const auto& file : files) names.push_back(file.string());
+    return listed(names);
 }
 
 void tell_of_result(const PersonalizeResult& result) {

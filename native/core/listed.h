@@ -7,10 +7,10 @@
 
 namespace zoodip {
 
-// "a, b, c".
-inline std::string listed(const std::vector<std::string>& items) {
+// "a, b, c", with `between` in place of the comma.
+inline std::string listed(const std::vector<std::string>& items, const char* between = ", ") {
     std::string list;
-    for (const std::string& item : items) list += (list.empty() ? "" : ", ") + item;
+    for (const std::string& item : items) list += (list.empty() ? "" : between) + item;
     return list;
 }
 

@@ -1,6 +1,9 @@
 // How a job is accepted: whole on the disk before anybody hears of it, or not at all.
-#include <system_error>
+#include <memory>
+#include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/log.h"

@@ -103,9 +103,7 @@ at::Tensor directions_of_word(const SensitivityProbe& probe, const Reading& read
     std::vector<const PreparedText*> texts;
     for (const auto& of_picture : probe.texts) {
         for (const PreparedText& text : of_picture) {
-            const bool has = std::any_of(text.places.begin(), text.places.end(),
-                                         [&](const auto& place) { return place.word == word; });
-            if (has) texts.push_back(&text);
+            if (has_word(text, word)) texts.push_back(&text);
         }
     }
     require(!texts.empty(), "directions: no caption of the pictures has the word");

@@ -17,7 +17,6 @@
 #include "pictures/caption_templates.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
-#include "words/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -237,26 +236,24 @@ PersonalizeRequest as_before(const PersonalizeRequest& given, const nlohmann::js
     return request;
 }
 
+// Whether the identity of a run says what it was asked for.
+bool says_how(const nlohmann::json& identity) {
+    const auto has_text = [](const nlohmann::json& from, const char* name) {
+        return from.is_object() && from.value(name, nlohmann::json()).is_string();
+    };
+    const auto is_word = [&](const nlohmann::json& from) {
+        return has_text(from, "word") && has_text(from, "initialiser");
+    };
+    if (!is_word(identity) || !identity.value("settings", nlohmann::json()).is_object()) {
+        return false;
+    }
+    const auto others = identity.value("learned_with", nlohmann::json::array());
+    return others.is_array() && std::all_of(others.begin(), others.end(), is_word);
+}
+
 nlohmann::json identity_to_repeat(const fs::path& token) {
-    const auto& metadata = read_token(token).metadata;
-    const auto found = metadata.find("zoodip");
-    const auto identity = found == metadata.end()
-                              ? nlohmann::json()
-                              : nlohmann::json::parse(found->second, nullptr, false);
-    const auto is_text = [&](const char* name) {
-        return identity.value(name, nlohmann::json()).is_string();
-    };
-    const auto others = identity.is_object()
-                            ? identity.value("learned_with", nlohmann::json::array())
-                            : nlohmann::json::array();
-    const auto is_word = [](const nlohmann::json& other) {
-        return other.is_object() && other.value("word", nlohmann::json()).is_string() &&
-               other.value("initialiser", nlohmann::json()).is_string();
-    };
-    require(identity.is_object() && identity.value("settings", nlohmann::json()).is_object() &&
-                is_text("word") && is_text("initialiser") && others.is_array() &&
-                std::all_of(others.begin(), others.end(), is_word),
-            "like: ", token.string(),
+    const nlohmann::json identity = recorded_identity(token);
+    require(says_how(identity), "like: ", token.string(),
             " does not say how it was made: it needs a token that zoodip trained");
     return identity;
 }
@@ -297,17 +294,22 @@ void require_apart(const Plan& plan) {
 // Every word is learned from some caption.
 void require_all_placed(const Plan& plan) {
     if (plan.words.size() == 1) return;
-    std::set<std::size_t> placed;
-    for (const TrainingPicture& picture : plan.pictures) {
-        for (const PreparedText& text : picture.texts) {
-            for (const auto& place : text.places) placed.insert(place.word);
-        }
-    }
     for (std::size_t i = 0; i < plan.words.size(); ++i) {
         const std::string& word = plan.words[i].word;
-        require(placed.contains(i), "word '", word, "': none of the captions has it; write {", word,
+        const bool placed =
+            std::any_of(plan.pictures.begin(), plan.pictures.end(), [&](const auto& picture) {
+                return std::any_of(picture.texts.begin(), picture.texts.end(),
+                                   [&](const PreparedText& text) { return has_word(text, i); });
+            });
+        require(placed, "word '", word, "': none of the captions has it; write {", word,
                 "} where it is seen");
     }
+}
+
+std::vector<StartedWord> words_of(const GraphRequest& request) {
+    std::vector<StartedWord> words = {{request.word, request.initialiser, request.start}};
+    words.insert(words.end(), request.also.begin(), request.also.end());
+    return words;
 }
 
 StartedWord started(const Tokenizer& tokenizer, const std::string& word,
@@ -401,12 +403,10 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
     const AskedSettings asked = read_settings(request.settings);
     const TrainSettings settings = fill_in(asked);
     require(!request.pictures.empty(), "pictures: needs at least one, got none");
-    check_placeholder(clip_tokenizer(), request.word, request.initialiser);
     Plan plan;
-    plan.words.push_back({request.word, request.initialiser, request.start});
-    for (const StartedWord& other : request.also) {
-        check_placeholder(clip_tokenizer(), other.word, other.initialiser);
-        plan.words.push_back(other);
+    plan.words = words_of(request);
+    for (const StartedWord& word : plan.words) {
+        check_placeholder(clip_tokenizer(), word.word, word.initialiser);
     }
     plan.output = request.output;
     require_apart(plan);
@@ -426,12 +426,6 @@ Plan make_plan(const GraphRequest& request, const CancelToken& cancel) {
 }
 
 namespace {
-
-std::vector<StartedWord> words_of(const GraphRequest& request) {
-    std::vector<StartedWord> words = {{request.word, request.initialiser, request.start}};
-    words.insert(words.end(), request.also.begin(), request.also.end());
-    return words;
-}
 
 nlohmann::json identity_of(const StartedWord& word) {
     nlohmann::json out = {{"word", word.word}, {"initialiser", word.initialiser}};

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "train/going_on.h"
 #include "train/run_log.h"
@@ -241,6 +242,14 @@ void RunFiles::forget_earlier() const {
         remove_all(states(token));
         remove_all({best_path(token)});
     }
+}
+
+nlohmann::json recorded_identity(const fs::path& token) {
+    const TokenFile file = read_token(token);
+    const auto record = file.metadata.find("zoodip");
+    if (record == file.metadata.end()) return nullptr;
+    nlohmann::json identity = parse_json(record->second);
+    return identity.is_object() ? identity : nlohmann::json();
 }
 
 std::optional<std::int64_t> finished_step(const fs::path& token) {

@@ -73,6 +73,10 @@ class RunFiles {
     bool of_graph_, elsewhere_;
 };
 
+// The identity of the run that a token is of; null where it names none. Throws Error for what is no
+// token.
+nlohmann::json recorded_identity(const std::filesystem::path& token);
+
 // The step at which the run of a token ended; nothing where it did not come to its end, or there is
 // no such token.
 std::optional<std::int64_t> finished_step(const std::filesystem::path& token);

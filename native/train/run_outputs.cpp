@@ -13,7 +13,6 @@
 #include "pictures/folder_listing.h"
 #include "train/going_on.h"
 #include "train/run_files.h"
-#include "words/token_file.h"
 
 namespace zoodip {
 namespace {
@@ -59,11 +58,8 @@ bool is_finished(const fs::path& token) {
 // Whether a token is of this run.
 bool is_word_of(const fs::path& token, const std::string& run) {
     try {
-        const auto metadata = read_token(token).metadata;
-        const auto record = metadata.find("zoodip");
-        if (record == metadata.end() || run.empty()) return false;
-        const nlohmann::json identity = parse_json(record->second);
-        return identity.is_object() && run_id(identity) == run;
+        const nlohmann::json identity = recorded_identity(token);
+        return !run.empty() && identity.is_object() && run_id(identity) == run;
     } catch (const Error&) {
         return false;
     }

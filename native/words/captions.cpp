@@ -61,11 +61,9 @@ std::string replace_all(std::string text, const std::string& what, const std::st
 }
 
 std::string in_braces(const std::vector<PlacedWord>& words, const char* between) {
-    std::string list;
-    for (const PlacedWord& word : words) {
-        list += (list.empty() ? "{" : concat(between, "{")) + word.word + "}";
-    }
-    return list;
+    std::vector<std::string> names;
+    for (const PlacedWord& word : words) names.push_back("{" + word.word + "}");
+    return listed(names, between);
 }
 
 }  // namespace
@@ -74,6 +72,11 @@ const at::Tensor* of_encoder(const EncoderTensors& tensors, const std::string& e
     auto found = tensors.find(encoder);
     if (found == tensors.end()) found = tensors.find("");
     return found == tensors.end() ? nullptr : &found->second;
+}
+
+bool has_word(const PreparedText& text, std::size_t word) {
+    return std::any_of(text.places.begin(), text.places.end(),
+                       [&](const PreparedText::Place& place) { return place.word == word; });
 }
 
 PreparedText prepare_text(const Tokenizer& tokenizer, const std::string& text,

@@ -30,6 +30,9 @@ struct PreparedText {
     EncoderTensors fixed_vectors = {};
 };
 
+// Whether one of the words that were given is in it.
+bool has_word(const PreparedText& text, std::size_t word);
+
 // A word that is not in the vocabulary, and how many token positions it takes.
 struct PlacedWord {
     std::string word;

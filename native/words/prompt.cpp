@@ -89,8 +89,7 @@ void warn_of_unplaced(const PromptWords& words, const std::string& prompt,
                       const std::vector<PreparedText>& texts) {
     for (std::size_t i = 0; i < words.placed.size(); ++i) {
         const bool placed = std::any_of(texts.begin(), texts.end(), [&](const PreparedText& text) {
-            return std::any_of(text.places.begin(), text.places.end(),
-                               [&](const PreparedText::Place& place) { return place.word == i; });
+            return has_word(text, i);
         });
         if (placed) continue;
         const std::string& word = words.placed[i].word;
